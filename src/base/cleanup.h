@@ -1,0 +1,22 @@
+/*
+ * Locals that clean up after themselves; success takes the value out with TAKE_FD/TAKE_PTR.
+ */
+#pragma once
+#include <stdlib.h>
+#include <unistd.h>
+
+static inline void cleanup_fd(int *fd)
+{
+	if (*fd >= 0)
+		close(*fd);
+}
+
+static inline void cleanup_free(void *ptr)
+{
+	free(*(void **)ptr);
+}
+
+#define AUTO_FD	     __attribute__((cleanup(cleanup_fd)))
+#define AUTO_FREE    __attribute__((cleanup(cleanup_free)))
+#define TAKE_FD(fd)  ({ int taken_ = (fd); (fd) = -1; taken_; })
+#define TAKE_PTR(p)  ({ __typeof__(p) taken_ = (p); (p) = NULL; taken_; })
