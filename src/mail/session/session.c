@@ -1,0 +1,220 @@
+#include "mail/session/session.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "base/must.h"
+#include "sys/fiber.h"
+
+#define RETRY_US	 100000		/* when no stack was to be had */
+#define TLS_TIMEOUT_US	 30000000
+#define WRITE_TIMEOUT_US 60000000
+#define OUT_BYTES	 (64u * 1024u)
+#define COMMANDS_IN_TURN 16u		/* pipelined commands before the others get their turn */
+
+static void session_run(struct session *s);
+
+static void peer_text(struct session *s)
+{
+	const char *text = NULL;
+
+	if (s->peer.ss_family == AF_INET)
+		text = inet_ntop(AF_INET, &((struct sockaddr_in *)(void *)&s->peer)->sin_addr,
+				 s->peer_text, sizeof(s->peer_text));
+	else if (s->peer.ss_family == AF_INET6)
+		text = inet_ntop(AF_INET6, &((struct sockaddr_in6 *)(void *)&s->peer)->sin6_addr,
+				 s->peer_text, sizeof(s->peer_text));
+	if (text == NULL)
+		memcpy(s->peer_text, "local", sizeof("local"));
+}
+
+static void session_end(struct session *s)
+{
+	if (s->greeted)
+		s->ops->done(s);
+	stream_done(&s->stream);
+	list_del(&s->link);
+	s->sv->session_count--;
+	if (s->on_end != NULL)
+		s->on_end(s->on_end_arg, s);
+	free(s);
+}
+
+static void session_ready(struct stream *stream, bool timed_out)
+{
+	struct session *s = container_of(stream, struct session, stream);
+
+	s->parked = false;
+	if (timed_out)
+		s->timed_out = true;
+	else
+		s->input = true;
+	session_run(s);
+}
+
+static void session_park(struct session *s)
+{
+	if (s->ops->parked != NULL)
+		s->ops->parked(s);
+	s->input = false;
+	s->parked = true;
+	stream_park(&s->stream,
+		    s->ops->idle_us != NULL ? s->ops->idle_us(s) : s->sv->set.login_timeout_us,
+		    session_ready);
+}
+
+static bool session_begin(struct session *s)
+{
+	if (s->implicit_tls) {
+		if (s->sv->tls == NULL ||
+		    stream_start_tls(&s->stream, s->sv->tls, TLS_TIMEOUT_US) < 0)
+			return false;
+	}
+	s->greeted = true;
+	return s->ops->greet(s) == SESSION_GO_ON && stream_flush(&s->stream) == 0;
+}
+
+/* One turn of a session's fiber: everything that there is to do. False: the session is over. */
+static bool session_turn(struct session *s)
+{
+	unsigned served = 0;
+
+	if (!s->greeted && !session_begin(s))
+		return false;
+	for (;;) {
+		enum session_next next = SESSION_GO_ON;
+
+		if (s->stop_wanted) {
+			if (s->ops->stopping != NULL)
+				s->ops->stopping(s);
+			return false;
+		}
+		if (s->timed_out) {
+			s->timed_out = false;
+			next = s->ops->timeout != NULL ? s->ops->timeout(s) : SESSION_CLOSE;
+		} else if (s->wake_wanted) {
+			s->wake_wanted = false;
+			if (s->ops->wake != NULL)
+				next = s->ops->wake(s);
+		} else if (s->input || stream_pending(&s->stream)) {
+			s->input = false;
+			next = s->ops->command(s);
+			if (++served % COMMANDS_IN_TURN == 0)
+				fiber_yield();
+		} else if (s->stream.out.len > 0) {
+			/* Waits, so look again: a wake or a stop may have come meanwhile. */
+			stream_flush(&s->stream);
+		} else {
+			return true;
+		}
+		if (next == SESSION_CLOSE || s->stream.err != 0)
+			return false;
+	}
+}
+
+static void session_fiber(void *arg)
+{
+	struct session *s = arg;
+
+	if (session_turn(s)) {
+		s->busy = false;
+		session_park(s);
+		return;
+	}
+	stream_flush(&s->stream);
+	session_end(s);
+}
+
+static void session_retry(struct timer *t)
+{
+	struct session *s = container_of(t, struct session, retry);
+
+	s->busy = false;
+	session_run(s);
+}
+
+static void session_run(struct session *s)
+{
+	must(!s->busy);
+	s->busy = true;
+	if (fiber_start(s->sv->loop, session_fiber, s) < 0)
+		loop_timer_set(s->sv->loop, &s->retry, RETRY_US);
+}
+
+int session_start(struct session_services *sv, const struct session_ops *ops, int fd,
+		  const struct sockaddr_storage *peer, bool implicit_tls,
+		  void (*on_end)(void *arg, struct session *s), void *on_end_arg)
+{
+	struct session *s;
+
+	must(ops->struct_bytes >= sizeof(*s));
+	s = calloc(1, ops->struct_bytes);
+	if (s == NULL) {
+		close(fd);
+		return -ENOMEM;
+	}
+	stream_init(&s->stream, sv->loop, fd,
+		    &(struct stream_limits){
+			    .read_timeout_us = sv->set.command_timeout_us,
+			    .write_timeout_us = WRITE_TIMEOUT_US,
+			    .min_rate_bytes_s = sv->set.min_rate_bytes_s,
+			    .out_bytes_max = OUT_BYTES,
+		    });
+	s->sv = sv;
+	s->ops = ops;
+	s->ev = sv->ev;
+	s->id = ++sv->next_id;
+	s->peer = *peer;
+	s->implicit_tls = implicit_tls;
+	s->on_end = on_end;
+	s->on_end_arg = on_end_arg;
+	s->retry.fn = session_retry;
+	peer_text(s);
+	list_push_back(&sv->sessions, &s->link);
+	sv->session_count++;
+	session_run(s);
+	return 0;
+}
+
+void session_wake(struct session *s)
+{
+	s->wake_wanted = true;
+	if (!s->parked)
+		return;
+	stream_unpark(&s->stream);
+	s->parked = false;
+	session_run(s);
+}
+
+bool session_plain_allowed(const struct session *s)
+{
+	return s->stream.tls != NULL || s->sv->set.plain_without_tls;
+}
+
+int session_start_tls(struct session *s)
+{
+	int err;
+
+	if (s->sv->tls == NULL)
+		return -EPROTO;
+	err = stream_flush(&s->stream);
+	if (err < 0)
+		return err;
+	if (stream_pending(&s->stream))
+		return -EPROTO;
+	return stream_start_tls(&s->stream, s->sv->tls, TLS_TIMEOUT_US);
+}
+
+void sessions_stop(struct session_services *sv)
+{
+	sv->stopping = true;
+	list_for_each(it, &sv->sessions) {
+		struct session *s = list_entry(it, struct session, link);
+
+		s->stop_wanted = true;
+		if (s->parked)
+			session_wake(s);
+	}
+}
