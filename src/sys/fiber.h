@@ -54,9 +54,10 @@ void fiber_on_thread(fiber_fn *fn, void *arg);
 unsigned fiber_count(const struct loop *l);
 
 /* First-in first-out lock between fibers. */
+struct fiber_waiter;
 struct fiber_mutex {
 	struct fiber *owner;
-	struct fiber *first, *last;	/* who waits */
+	struct fiber_waiter *first, *last;
 };
 void fiber_lock(struct fiber_mutex *m);
 void fiber_unlock(struct fiber_mutex *m);
