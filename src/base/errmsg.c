@@ -4,7 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
-static void set(struct errmsg *why, int code, const char *fmt, va_list ap)
+static void PRINTF_LIKE(3, 0) set(struct errmsg *why, int code, const char *fmt, va_list ap)
 {
 	why->code = code;
 	if (vsnprintf(why->text, sizeof(why->text), fmt, ap) < 0)

@@ -54,10 +54,9 @@ void fiber_on_thread(fiber_fn *fn, void *arg);
 unsigned fiber_count(const struct loop *l);
 
 /* First-in first-out lock between fibers. */
-struct fiber_waiter;
 struct fiber_mutex {
 	struct fiber *owner;
-	struct fiber_waiter *first, *last;
+	struct fiber *first, *last;	/* who waits */
 };
 void fiber_lock(struct fiber_mutex *m);
 void fiber_unlock(struct fiber_mutex *m);

@@ -8,7 +8,6 @@
  * a struct and no stack.
  */
 #pragma once
-#include <netinet/in.h>
 #include <stdbool.h>
 
 #include "base/buf.h"
@@ -24,9 +23,9 @@ struct stream_limits {
 	size_t out_bytes_max;		/* output is flushed when it exceeds this */
 };
 
+struct fiber;
 struct stream {
 	struct loop *loop;
-	int fd;
 	struct tls *tls;		/* NULL: plain text */
 	struct buf in;			/* bytes read and not yet consumed */
 	size_t in_at;			/* consumed part of in */
@@ -34,15 +33,22 @@ struct stream {
 	struct stream_limits limits;
 	int err;			/* the first failure sticks: -ECONNRESET, -ETIMEDOUT, -EPIPE... */
 	bool eof;
-	struct io_watch watch;		/* while parked */
-	struct timer timer;		/* while parked */
-	void (*ready)(struct stream *s, bool timed_out);
 	uint64_t bytes_in, bytes_out;
+	/* The rest belongs to stream.c. */
+	struct io_watch watch;		/* holds the descriptor; edge triggered, added once */
+	struct timer timer;
+	struct task kick;		/* a parked stream that has input already */
+	struct fiber *waiter;
+	void (*ready)(struct stream *s, bool timed_out);	/* set while parked */
+	bool readable, writable, hung_up, timed_out;
 	int64_t window_start_us;
 	uint64_t window_bytes;
 };
 
-/* Takes over fd (made non-blocking, TCP_NODELAY). */
+/*
+ * Takes over fd (made non-blocking, TCP_NODELAY). The struct must stay in place until
+ * stream_done. A failure shows as s->err at the first call.
+ */
 void stream_init(struct stream *s, struct loop *l, int fd, const struct stream_limits *limits);
 /* Ends TLS and closes fd; output that was not flushed is lost. Never blocks. */
 void stream_done(struct stream *s);

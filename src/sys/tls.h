@@ -11,6 +11,8 @@
  * entered with an empty queue and left with one; a fiber that sleeps inside the callback
  * can thus neither see nor lose another's errors.
  *
+ * A process that uses this ignores SIGPIPE (every role does).
+ *
  * Not here: waiting. tls_handshake, tls_read and tls_write never block on the network; they
  * say what to wait for (sys/stream.h does the waiting).
  */

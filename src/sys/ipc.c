@@ -1,0 +1,420 @@
+#include "sys/ipc.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/map.h"
+#include "base/must.h"
+#include "base/reader.h"
+#include "sys/fiber.h"
+
+#define HEADER_BYTES	  6u
+#define MESSAGES_A_ROUND  64		/* then the loop's other work gets its turn */
+#define QUEUED_BYTES_MAX  (16u << 20)	/* a peer that doesn't read: calls fail with -ENOBUFS */
+
+enum message_kind { KIND_REQUEST = 1, KIND_REPLY, KIND_ONE_WAY };
+
+struct queued {
+	struct queued *next;
+	int fd;				/* our duplicate, or -1 */
+	size_t len;
+	uint8_t bytes[];
+};
+
+struct call {
+	struct map_node node;		/* hash = id */
+	struct fiber_event done;
+	struct buf *reply;
+	int *got_fd;
+	int rc;
+};
+
+struct served {
+	struct ipc_request req;
+	struct list link;		/* in ipc->served */
+	void (*serve)(void *arg, struct ipc_request *req);
+	void *arg;
+	uint8_t bytes[];
+};
+
+struct ipc {
+	struct loop *loop;
+	struct io_watch watch;
+	const struct ipc_callbacks *callbacks;
+	void *arg;
+	struct map calls;
+	struct list served;
+	uint32_t next_id;
+	struct queued *out, **out_tail;
+	size_t out_bytes;
+	uint8_t *in;			/* IPC_MESSAGE_BYTES */
+	bool broken;
+	bool *freed;			/* set while a round of input runs, see on_input */
+	struct task broke;
+};
+
+void *ipc_arg(const struct ipc *ipc)
+{
+	return ipc->arg;
+}
+
+unsigned ipc_pending(const struct ipc *ipc)
+{
+	return (unsigned)ipc->calls.count;
+}
+
+static void fail_calls(struct ipc *ipc)
+{
+	struct map_node *n;
+
+	while ((n = map_any(&ipc->calls)) != NULL) {
+		struct call *call = container_of(n, struct call, node);
+		map_del(&ipc->calls, n);
+		call->rc = -EPIPE;
+		fiber_event_set(&call->done);
+	}
+}
+
+static void drop_output(struct ipc *ipc)
+{
+	while (ipc->out != NULL) {
+		struct queued *next = ipc->out->next;
+		if (ipc->out->fd >= 0)
+			close(ipc->out->fd);
+		free(ipc->out);
+		ipc->out = next;
+	}
+	ipc->out_tail = &ipc->out;
+	ipc->out_bytes = 0;
+}
+
+static void tell_closed(struct task *t)
+{
+	struct ipc *ipc = container_of(t, struct ipc, broke);
+
+	ipc->callbacks->closed(ipc->arg, ipc);
+}
+
+/* The peer is gone. The owner hears it from the loop, never from inside one of its own calls. */
+static void break_channel(struct ipc *ipc)
+{
+	if (ipc->broken)
+		return;
+	ipc->broken = true;
+	loop_del(ipc->loop, &ipc->watch);
+	drop_output(ipc);
+	fail_calls(ipc);
+	loop_defer(ipc->loop, &ipc->broke);
+}
+
+/* 0, -EAGAIN, or the channel is broken. */
+static int send_now(struct ipc *ipc, struct slice head, struct slice body, int fd)
+{
+	union {
+		struct cmsghdr align;
+		uint8_t bytes[CMSG_SPACE(sizeof(int))];
+	} control = { 0 };
+	struct iovec iov[2] = {
+		{ .iov_base = (void *)(uintptr_t)head.ptr, .iov_len = head.len },
+		{ .iov_base = (void *)(uintptr_t)body.ptr, .iov_len = body.len },
+	};
+	struct msghdr msg = { .msg_iov = iov, .msg_iovlen = body.len == 0 ? 1 : 2 };
+
+	if (fd >= 0) {
+		msg.msg_control = control.bytes;
+		msg.msg_controllen = sizeof(control.bytes);
+		struct cmsghdr *c = CMSG_FIRSTHDR(&msg);
+		c->cmsg_level = SOL_SOCKET;
+		c->cmsg_type = SCM_RIGHTS;
+		c->cmsg_len = CMSG_LEN(sizeof(int));
+		memcpy(CMSG_DATA(c), &fd, sizeof(int));
+	}
+	for (;;) {
+		ssize_t n = sendmsg(ipc->watch.fd, &msg, MSG_NOSIGNAL | MSG_DONTWAIT);
+		if (n >= 0)
+			return 0;
+		if (errno == EINTR)
+			continue;
+		if (errno == EAGAIN || errno == ENOBUFS)
+			return -EAGAIN;
+		break_channel(ipc);
+		return -EPIPE;
+	}
+}
+
+static int send_message(struct ipc *ipc, enum message_kind kind, uint8_t type, uint32_t id,
+			struct slice payload, int fd)
+{
+	uint8_t head[HEADER_BYTES] = {
+		(uint8_t)kind, type, (uint8_t)(id >> 24), (uint8_t)(id >> 16), (uint8_t)(id >> 8),
+		(uint8_t)id,
+	};
+
+	if (ipc->broken)
+		return -EPIPE;
+	if (payload.len > IPC_MESSAGE_BYTES - HEADER_BYTES)
+		return -EMSGSIZE;
+	if (ipc->out == NULL) {
+		int rc = send_now(ipc, slice_of(head, sizeof(head)), payload, fd);
+		if (rc != -EAGAIN)
+			return rc;
+	}
+	if (ipc->out_bytes > QUEUED_BYTES_MAX)
+		return -ENOBUFS;
+	struct queued *q = malloc(sizeof(*q) + sizeof(head) + payload.len);
+	if (q == NULL)
+		return -ENOMEM;
+	q->next = NULL;
+	q->fd = fd < 0 ? -1 : fcntl(fd, F_DUPFD_CLOEXEC, 0);
+	if (fd >= 0 && q->fd < 0) {
+		free(q);
+		return -errno;
+	}
+	q->len = sizeof(head) + payload.len;
+	memcpy(q->bytes, head, sizeof(head));
+	if (payload.len > 0)
+		memcpy(q->bytes + sizeof(head), payload.ptr, payload.len);
+	*ipc->out_tail = q;
+	ipc->out_tail = &q->next;
+	ipc->out_bytes += q->len;
+	loop_change(ipc->loop, &ipc->watch, EPOLLIN | EPOLLOUT);
+	return 0;
+}
+
+static void send_queued(struct ipc *ipc)
+{
+	while (ipc->out != NULL) {
+		struct queued *q = ipc->out;
+		int rc = send_now(ipc, slice_of(q->bytes, q->len), (struct slice){ 0 }, q->fd);
+		if (rc != 0)
+			return;		/* no room yet, or broken and the queue is dropped */
+		ipc->out = q->next;
+		if (ipc->out == NULL)
+			ipc->out_tail = &ipc->out;
+		ipc->out_bytes -= q->len;
+		if (q->fd >= 0)
+			close(q->fd);
+		free(q);
+	}
+	loop_change(ipc->loop, &ipc->watch, EPOLLIN);
+}
+
+static void serve_fiber(void *arg)
+{
+	struct served *s = arg;
+
+	s->serve(s->arg, &s->req);
+	list_del(&s->link);
+	if (s->req.fd >= 0)
+		close(s->req.fd);
+	free(s);
+}
+
+static void take_request(struct ipc *ipc, bool one_way, uint8_t type, uint32_t id,
+			 struct slice payload, int fd)
+{
+	struct served *s = malloc(sizeof(*s) + payload.len);
+
+	if (s == NULL) {
+		if (fd >= 0)
+			close(fd);
+		break_channel(ipc);	/* cannot answer: fail loudly, both sides recover */
+		return;
+	}
+	if (payload.len > 0)
+		memcpy(s->bytes, payload.ptr, payload.len);
+	s->req = (struct ipc_request){
+		.ipc = ipc, .id = id, .type = type, .payload = slice_of(s->bytes, payload.len),
+		.fd = fd, .one_way = one_way,
+	};
+	s->serve = ipc->callbacks->serve;
+	s->arg = ipc->arg;
+	list_init(&s->link);
+	list_push_back(&ipc->served, &s->link);
+	if (fiber_start(ipc->loop, serve_fiber, s) != 0) {
+		list_del(&s->link);
+		if (fd >= 0)
+			close(fd);
+		free(s);
+		break_channel(ipc);
+	}
+}
+
+static void take_reply(struct ipc *ipc, uint32_t id, struct slice payload, int fd)
+{
+	struct map_node *n = map_first(&ipc->calls, id);
+
+	if (n != NULL) {
+		struct call *call = container_of(n, struct call, node);
+		map_del(&ipc->calls, n);
+		if (call->reply != NULL)
+			buf_add(call->reply, payload);
+		if (call->got_fd != NULL && fd >= 0)
+			*call->got_fd = TAKE_FD(fd);
+		call->rc = call->reply == NULL ? 0 : call->reply->err;
+		fiber_event_set(&call->done);
+	}
+	if (fd >= 0)
+		close(fd);
+}
+
+/* >0 a message came, 0 none now, <0 broken. */
+static int receive_one(struct ipc *ipc)
+{
+	union {
+		struct cmsghdr align;
+		uint8_t bytes[CMSG_SPACE(sizeof(int))];
+	} control;
+	struct iovec iov = { .iov_base = ipc->in, .iov_len = IPC_MESSAGE_BYTES };
+	struct msghdr msg = {
+		.msg_iov = &iov, .msg_iovlen = 1, .msg_control = control.bytes,
+		.msg_controllen = sizeof(control.bytes),
+	};
+	ssize_t n = recvmsg(ipc->watch.fd, &msg, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+
+	if (n < 0)
+		return errno == EAGAIN || errno == EINTR ? 0 : -errno;
+	int fd = -1;
+	struct cmsghdr *c = CMSG_FIRSTHDR(&msg);
+	if (c != NULL && c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_RIGHTS &&
+	    c->cmsg_len == CMSG_LEN(sizeof(int)))
+		memcpy(&fd, CMSG_DATA(c), sizeof(int));
+	struct reader r = reader_of(slice_of(ipc->in, (size_t)n));
+	uint8_t kind = rd_u8(&r), type = rd_u8(&r);
+	uint32_t id = rd_be32(&r);
+	struct slice payload = rd_rest(&r);
+	if (n == 0 || r.bad || (msg.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) != 0) {
+		if (fd >= 0)
+			close(fd);
+		return -EPROTO;
+	}
+	if (kind == KIND_REPLY) {
+		take_reply(ipc, id, payload, fd);
+	} else if (kind == KIND_REQUEST || kind == KIND_ONE_WAY) {
+		take_request(ipc, kind == KIND_ONE_WAY, type, id, payload, fd);
+	} else {
+		if (fd >= 0)
+			close(fd);
+		return -EPROTO;
+	}
+	return 1;
+}
+
+static void on_input(struct io_watch *w, uint32_t events)
+{
+	struct ipc *ipc = container_of(w, struct ipc, watch);
+	bool freed = false;
+	int rc = 1;
+
+	/* A handler may free the channel; `freed` lives here so that we notice. */
+	ipc->freed = &freed;
+	if ((events & EPOLLOUT) != 0)
+		send_queued(ipc);
+	for (int i = 0; i < MESSAGES_A_ROUND && rc > 0 && !freed && !ipc->broken; i++)
+		rc = receive_one(ipc);
+	if (freed)
+		return;
+	ipc->freed = NULL;
+	if (rc < 0)
+		break_channel(ipc);
+}
+
+int ipc_new(struct loop *l, int fd, const struct ipc_callbacks *callbacks, void *arg,
+	    struct ipc **out)
+{
+	struct ipc *ipc = calloc(1, sizeof(*ipc));
+
+	if (ipc == NULL)
+		return -ENOMEM;
+	ipc->loop = l;
+	ipc->watch = (struct io_watch){ .fd = fd, .events = EPOLLIN, .fn = on_input };
+	ipc->callbacks = callbacks;
+	ipc->arg = arg;
+	ipc->out_tail = &ipc->out;
+	list_init(&ipc->served);
+	task_init(&ipc->broke, tell_closed);
+	ipc->in = malloc(IPC_MESSAGE_BYTES);
+	int rc = ipc->in == NULL ? -ENOMEM : loop_add(l, &ipc->watch);
+	if (rc != 0) {
+		free(ipc->in);
+		free(ipc);
+		return rc;
+	}
+	*out = ipc;
+	return 0;
+}
+
+void ipc_free(struct ipc *ipc)
+{
+	if (ipc == NULL)
+		return;
+	if (ipc->freed != NULL)
+		*ipc->freed = true;
+	if (!ipc->broken)
+		loop_del(ipc->loop, &ipc->watch);
+	list_del(&ipc->broke.link);
+	fail_calls(ipc);
+	drop_output(ipc);
+	list_for_each(it, &ipc->served) {
+		struct served *s = list_entry(it, struct served, link);
+		s->req.ipc = NULL;
+		list_del(it);
+	}
+	map_done(&ipc->calls);
+	close(ipc->watch.fd);
+	free(ipc->in);
+	free(ipc);
+}
+
+int ipc_call_fd(struct ipc *ipc, uint8_t type, struct slice payload, int send_fd,
+		int64_t timeout_us, struct buf *reply, int *got_fd)
+{
+	struct call call = { .reply = reply, .got_fd = got_fd, .rc = -ETIMEDOUT };
+
+	if (got_fd != NULL)
+		*got_fd = -1;
+	if (ipc == NULL || ipc->broken)
+		return -EPIPE;
+	uint32_t id = ++ipc->next_id;
+	int rc = map_add(&ipc->calls, &call.node, id);
+	if (rc != 0)
+		return rc;
+	rc = send_message(ipc, KIND_REQUEST, type, id, payload, send_fd);
+	if (rc != 0) {
+		if (!call.done.set)	/* break_channel has taken it out already */
+			map_del(&ipc->calls, &call.node);
+		return rc;
+	}
+	/* On success, -EPIPE and time-out alike, `ipc` may be gone when the wait is over. */
+	if (!fiber_event_wait(&call.done, timeout_us))
+		map_del(&ipc->calls, &call.node);
+	return call.rc;
+}
+
+int ipc_call(struct ipc *ipc, uint8_t type, struct slice payload, int64_t timeout_us,
+	     struct buf *reply)
+{
+	return ipc_call_fd(ipc, type, payload, -1, timeout_us, reply, NULL);
+}
+
+int ipc_send(struct ipc *ipc, uint8_t type, struct slice payload, int fd)
+{
+	return ipc == NULL ? -EPIPE : send_message(ipc, KIND_ONE_WAY, type, 0, payload, fd);
+}
+
+int ipc_reply_fd(struct ipc_request *req, struct slice payload, int fd)
+{
+	if (req->ipc == NULL)
+		return -EPIPE;
+	return send_message(req->ipc, KIND_REPLY, req->type, req->id, payload, fd);
+}
+
+int ipc_reply(struct ipc_request *req, struct slice payload)
+{
+	return ipc_reply_fd(req, payload, -1);
+}

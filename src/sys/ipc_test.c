@@ -1,0 +1,221 @@
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/test.h"
+#include "sys/fiber.h"
+#include "sys/ipc.h"
+#include "sys/ring.h"
+
+static struct loop *loop;
+static struct ipc *client, *server;
+static int closed_count;
+
+static void serve(void *arg, struct ipc_request *req)
+{
+	AUTO_BUF struct buf out = BUF_INIT(IPC_MESSAGE_BYTES);
+
+	if (req->type == 3)
+		fiber_sleep(50000);
+	if (req->type == 4) {
+		ipc_free(server);
+		server = NULL;
+		return;
+	}
+	buf_adds(&out, "re:");
+	buf_add(&out, req->payload);
+	ck_assert_int_eq(ipc_reply_fd(req, buf_slice(&out), req->fd), 0);
+}
+
+static void closed(void *arg, struct ipc *ipc)
+{
+	closed_count++;
+	ipc_free(ipc);
+	if (ipc == client)
+		client = NULL;
+	else
+		server = NULL;
+}
+
+static const struct ipc_callbacks callbacks = { .serve = serve, .closed = closed };
+
+static void set_up(void)
+{
+	int fd[2];
+
+	ck_assert_int_eq(loop_new(&loop), 0);
+	ck_assert_int_eq(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, fd), 0);
+	ck_assert_int_eq(ipc_new(loop, fd[0], &callbacks, NULL, &client), 0);
+	ck_assert_int_eq(ipc_new(loop, fd[1], &callbacks, NULL, &server), 0);
+}
+
+static void run_fibers(void)
+{
+	for (int i = 0; i < 2000 && fiber_count(loop) > 0; i++)
+		loop_run_once(loop, 20);
+	loop_run_once(loop, 0);
+	ck_assert_uint_eq(fiber_count(loop), 0);
+}
+
+static void tear_down(void)
+{
+	run_fibers();
+	ipc_free(client);
+	ipc_free(server);
+	loop_free(loop);
+}
+
+static void call_once(void *arg)
+{
+	int *ok = arg;
+	AUTO_BUF struct buf reply = BUF_INIT(1000);
+
+	ck_assert_int_eq(ipc_call(client, 1, SLICE("hello"), 1000000, &reply), 0);
+	ck_assert_slice_eq(buf_slice(&reply), SLICE("re:hello"));
+	(*ok)++;
+}
+
+START_TEST(many_calls_at_once_each_get_their_own_reply)
+{
+	int ok = 0;
+
+	set_up();
+	for (int i = 0; i < 500; i++)
+		ck_assert_int_eq(fiber_start(loop, call_once, &ok), 0);
+	tear_down();
+	ck_assert_int_eq(ok, 500);
+}
+END_TEST
+
+static void call_large(void *arg)
+{
+	int *ok = arg;
+	AUTO_BUF struct buf big = BUF_INIT(1u << 20);
+	AUTO_BUF struct buf reply = BUF_INIT(IPC_MESSAGE_BYTES);
+
+	buf_fill(&big, 'x', IPC_MESSAGE_BYTES - 100);
+	ck_assert_int_eq(ipc_call(client, 1, buf_slice(&big), 1000000, &reply), 0);
+	ck_assert_uint_eq(reply.len, IPC_MESSAGE_BYTES - 97);
+	buf_fill(&big, 'x', 100);
+	ck_assert_int_eq(ipc_call(client, 1, buf_slice(&big), 1000000, &reply), -EMSGSIZE);
+	(*ok)++;
+}
+
+START_TEST(large_messages_queue_when_the_socket_is_full_and_too_large_ones_are_refused)
+{
+	int ok = 0;
+
+	set_up();
+	for (int i = 0; i < 30; i++)
+		ck_assert_int_eq(fiber_start(loop, call_large, &ok), 0);
+	tear_down();
+	ck_assert_int_eq(ok, 30);
+}
+END_TEST
+
+static void call_slow(void *arg)
+{
+	int *rc = arg;
+
+	*rc = ipc_call(client, 3, SLICE("x"), 1000, NULL);
+}
+
+START_TEST(a_call_that_times_out_ignores_the_late_reply)
+{
+	int rc = 0;
+
+	set_up();
+	ck_assert_int_eq(fiber_start(loop, call_slow, &rc), 0);
+	run_fibers();
+	ck_assert_int_eq(rc, -ETIMEDOUT);
+	tear_down();
+}
+END_TEST
+
+static void call_deadly(void *arg)
+{
+	int *rc = arg;
+
+	*rc = ipc_call(client, 4, SLICE("x"), -1, NULL);
+}
+
+START_TEST(calls_fail_and_the_owner_is_told_once_when_the_peer_goes)
+{
+	int rc = 0;
+
+	set_up();
+	ck_assert_int_eq(fiber_start(loop, call_deadly, &rc), 0);
+	run_fibers();
+	ck_assert_int_eq(rc, -EPIPE);
+	ck_assert_int_eq(closed_count, 1);
+	ck_assert_ptr_null(client);
+	tear_down();
+}
+END_TEST
+
+static void call_with_fd(void *arg)
+{
+	int *got = arg;
+	int fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+
+	ck_assert_int_eq(ipc_call_fd(client, 1, SLICE("fd"), fd, 1000000, NULL, got), 0);
+	close(fd);
+}
+
+START_TEST(a_descriptor_travels_with_a_request_and_with_its_reply)
+{
+	int got = -1;
+
+	set_up();
+	ck_assert_int_eq(fiber_start(loop, call_with_fd, &got), 0);
+	run_fibers();
+	ck_assert_int_ge(got, 0);
+	ck_assert_int_eq(close(got), 0);
+	tear_down();
+}
+END_TEST
+
+START_TEST(a_ring_hands_out_space_until_full_and_takes_it_back)
+{
+	struct ring w, r;
+	uint32_t at[4], more;
+
+	ck_assert_int_eq(ring_create(&w, 4 * RING_UNIT_BYTES), 0);
+	ck_assert_int_eq(ring_own_allocation(&w), 0);
+	for (int i = 0; i < 4; i++)
+		ck_assert(ring_alloc(&w, RING_UNIT_BYTES, &at[i]));
+	ck_assert(!ring_alloc(&w, 1, &more));
+	ring_release(&w, at[1], RING_UNIT_BYTES);
+	ring_release(&w, at[2], RING_UNIT_BYTES);
+	ck_assert(!ring_alloc(&w, 2 * RING_UNIT_BYTES + 1, &more));
+	ck_assert(ring_alloc(&w, 2 * RING_UNIT_BYTES, &more));
+	memcpy(w.map + more, "body", 4);
+	ck_assert_int_eq(ring_map(&r, fcntl(w.fd, F_DUPFD_CLOEXEC, 0), false), 0);
+	ck_assert_slice_eq(ring_at(&r, more, 4), SLICE("body"));
+	ck_assert_ptr_null(ring_at(&r, r.size, 1).ptr);
+	ck_assert_ptr_null(ring_at(&r, UINT32_MAX, 2).ptr);
+	ck_assert_ptr_nonnull(ring_at(&r, r.size, 0).ptr);
+	ring_done(&r);
+	ring_done(&w);
+}
+END_TEST
+
+START_TEST(a_ring_without_seals_is_refused)
+{
+	struct ring r;
+	int fd = memfd_create("t", MFD_CLOEXEC);
+
+	ck_assert_int_eq(ftruncate(fd, RING_UNIT_BYTES), 0);
+	ck_assert_int_eq(ring_map(&r, fd, false), -EPERM);
+	close(fd);
+}
+END_TEST
+
+TEST_MAIN("sys/ipc", many_calls_at_once_each_get_their_own_reply,
+	  large_messages_queue_when_the_socket_is_full_and_too_large_ones_are_refused,
+	  a_call_that_times_out_ignores_the_late_reply,
+	  calls_fail_and_the_owner_is_told_once_when_the_peer_goes,
+	  a_descriptor_travels_with_a_request_and_with_its_reply,
+	  a_ring_hands_out_space_until_full_and_takes_it_back, a_ring_without_seals_is_refused)
