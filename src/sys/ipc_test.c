@@ -192,7 +192,7 @@ START_TEST(a_ring_hands_out_space_until_full_and_takes_it_back)
 	ck_assert(!ring_alloc(&w, 2 * RING_UNIT_BYTES + 1, &more));
 	ck_assert(ring_alloc(&w, 2 * RING_UNIT_BYTES, &more));
 	memcpy(w.map + more, "body", 4);
-	ck_assert_int_eq(ring_map(&r, fcntl(w.fd, F_DUPFD_CLOEXEC, 0), false), 0);
+	ck_assert_int_eq(ring_map(&r, fcntl(w.fd, F_DUPFD_CLOEXEC, 0)), 0);
 	ck_assert_slice_eq(ring_at(&r, more, 4), SLICE("body"));
 	ck_assert_ptr_null(ring_at(&r, r.size, 1).ptr);
 	ck_assert_ptr_null(ring_at(&r, UINT32_MAX, 2).ptr);
@@ -208,7 +208,7 @@ START_TEST(a_ring_without_seals_is_refused)
 	int fd = memfd_create("t", MFD_CLOEXEC);
 
 	ck_assert_int_eq(ftruncate(fd, RING_UNIT_BYTES), 0);
-	ck_assert_int_eq(ring_map(&r, fd, false), -EPERM);
+	ck_assert_int_eq(ring_map(&r, fd), -EPERM);
 	close(fd);
 }
 END_TEST

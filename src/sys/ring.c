@@ -29,16 +29,21 @@ int ring_create(struct ring *r, uint32_t size)
 	if (fd < 0)
 		return -errno;
 	int rc = 0;
-	if (ftruncate(fd, size) != 0 || fcntl(fd, F_ADD_SEALS, RING_SEALS) != 0)
+	if (ftruncate(fd, size) != 0)
 		rc = -errno;
 	if (rc == 0)
 		rc = map_ring(r, fd, size, true);
+	/* The seals come after the mapping: FUTURE_WRITE leaves this one writable and no other. */
+	if (rc == 0 && fcntl(fd, F_ADD_SEALS, F_SEAL_FUTURE_WRITE | RING_SEALS) != 0) {
+		rc = -errno;
+		munmap(r->map, size);
+	}
 	if (rc != 0)
 		close(fd);
 	return rc;
 }
 
-int ring_map(struct ring *r, int fd, bool writable)
+int ring_map(struct ring *r, int fd)
 {
 	struct stat st;
 	int seals = fcntl(fd, F_GET_SEALS);
@@ -50,7 +55,7 @@ int ring_map(struct ring *r, int fd, bool writable)
 		return -errno;
 	if (st.st_size <= 0 || st.st_size > RING_BYTES_MAX || st.st_size % RING_UNIT_BYTES != 0)
 		return -EINVAL;
-	return map_ring(r, fd, (uint32_t)st.st_size, writable);
+	return map_ring(r, fd, (uint32_t)st.st_size, false);
 }
 
 void ring_done(struct ring *r)

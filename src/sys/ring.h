@@ -27,10 +27,16 @@ struct ring {
 	uint32_t free_units;
 };
 
-/* A new sealed memfd of `size` bytes (a multiple of RING_UNIT_BYTES), mapped writable. */
+/*
+ * A new sealed memfd of `size` bytes (a multiple of RING_UNIT_BYTES), mapped writable here;
+ * later mappings, by whoever gets the descriptor, can only read (F_SEAL_FUTURE_WRITE).
+ */
 MUST_USE int ring_create(struct ring *r, uint32_t size);
-/* Map one that a peer made; checks its seals and size. The memfd made by a writer is given read-only to readers. */
-MUST_USE int ring_map(struct ring *r, int fd, bool writable);
+/*
+ * Map one that a peer made, read-only, and take over fd on success. -EPERM: the seals that keep the
+ * peer from shrinking it are missing; -EINVAL: its size is not one that we use.
+ */
+MUST_USE int ring_map(struct ring *r, int fd);
 void ring_done(struct ring *r);
 /* This side allocates. */
 MUST_USE int ring_own_allocation(struct ring *r);
