@@ -15,6 +15,9 @@ struct reader {
 
 static inline struct reader reader_of(struct slice s)
 {
+	/* NULL + 0 is not defined in C; an empty slice may hold NULL. */
+	if (s.ptr == NULL)
+		s.ptr = (const uint8_t *)"";
 	return (struct reader){ s.ptr, s.ptr + s.len, false };
 }
 

@@ -41,6 +41,8 @@ static inline bool slice_eq(struct slice a, struct slice b)
 /* s[from..], or empty when from is past the end. */
 static inline struct slice slice_from(struct slice s, size_t from)
 {
+	if (s.ptr == NULL)		/* NULL + 0 is not defined in C */
+		return s;
 	return from >= s.len ? slice_of(s.ptr + s.len, 0) : slice_of(s.ptr + from, s.len - from);
 }
 

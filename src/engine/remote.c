@@ -16,6 +16,7 @@
 
 #define TIMEOUT_US_DEFAULT (10 * 1000000)
 #define AGAIN_SLEEP_US	   10000
+#define QUARANTINE_US	   (600 * 1000000ll)
 
 /* One channel with its rings. Calls hold a reference, since it may be replaced while they wait. */
 struct conn {
@@ -25,6 +26,18 @@ struct conn {
 	bool ready;			/* the rings are exchanged */
 	struct remote *remote;
 	struct list space_waiters;	/* struct waiter */
+	struct list quarantine;		/* struct late */
+};
+
+/*
+ * Ring space of a call that timed out: the store may still write there, and must not write
+ * into another call's answer. It is used again only long after.
+ */
+struct late {
+	struct list link;
+	struct ring *ring;
+	uint32_t at, len;
+	int64_t until_us;
 };
 
 struct waiter {
@@ -61,6 +74,9 @@ static void conn_unref(struct conn *c)
 	if (--c->refs > 0)
 		return;
 	must(c->ipc == NULL);
+	for (struct list *it = list_pop_front(&c->quarantine); it != NULL;
+	     it = list_pop_front(&c->quarantine))
+		free(list_entry(it, struct late, link));
 	ring_done(&c->to);
 	ring_done(&c->from);
 	free(c);
@@ -208,6 +224,7 @@ int remote_set_channel(struct remote *r, int fd_given)
 	if (c == NULL)
 		return -ENOMEM;
 	list_init(&c->space_waiters);
+	list_init(&c->quarantine);
 	c->remote = r;
 	c->to.fd = c->from.fd = -1;
 	int rc = ring_create(&c->to, RING_BYTES);
@@ -256,6 +273,26 @@ struct exchange {
 	struct slice answer;		/* of a read, after the result */
 	uint8_t result;
 };
+
+static void quarantine(struct conn *c, struct ring *ring, uint32_t at, uint32_t *len)
+{
+	int64_t now = loop_now_us(c->remote->loop);
+	struct late *l = *len == 0 ? NULL : calloc(1, sizeof(*l));
+
+	list_for_each(it, &c->quarantine) {
+		struct late *old = list_entry(it, struct late, link);
+		if (old->until_us > now)
+			break;
+		ring_release(old->ring, old->at, old->len);
+		list_del(it);
+		free(old);
+	}
+	if (l != NULL) {		/* without memory the space is lost until the next channel */
+		*l = (struct late){ .ring = ring, .at = at, .len = *len, .until_us = now + QUARANTINE_US };
+		list_push_back(&c->quarantine, &l->link);
+	}
+	*len = 0;
+}
 
 static void exchange_release(struct exchange *x)
 {
@@ -343,6 +380,10 @@ static int transact(struct exchange *x, enum remote_call call)
 	if (x->request.err != 0)
 		return x->request.err;
 	int rc = ipc_call(x->conn->ipc, (uint8_t)call, buf_slice(&x->request), left_us(x), &x->reply);
+	if (rc == -ETIMEDOUT) {
+		quarantine(x->conn, &x->conn->to, x->to_at, &x->to_len);
+		quarantine(x->conn, &x->conn->from, x->from_at, &x->from_len);
+	}
 	if (rc != 0)
 		return rc;
 	struct reader rd = reader_of(buf_slice(&x->reply));
@@ -565,11 +606,10 @@ static enum engine_result remote_keys(struct engine *e, struct slice object, str
 {
 	AUTO_EXCHANGE struct exchange x = exchange_of(e);
 	AUTO_BUF struct buf fields = BUF_INIT(1024);
-	/* Small ranges travel inline: ask for little first would cost a second call, so size it by both. */
-	size_t want = MIN(max_bytes, (size_t)REMOTE_ANSWER_MAX);
-	if (max_count < want / 1024)
-		want = max_count * (ENGINE_KEY_BYTES_MAX + 1024);
-	uint32_t cap = (uint32_t)MIN(MAX(want, (size_t)REMOTE_INLINE_BYTES), (size_t)REMOTE_ANSWER_MAX);
+	/* Room for one largest value at least, or a range could stand still. */
+	size_t most = max_count < 64 ? max_count * (ENGINE_VALUE_BYTES_MAX + 256) : SIZE_MAX;
+	size_t want = MAX(MIN(max_bytes, most), ENGINE_VALUE_BYTES_MAX + 256u);
+	uint32_t cap = (uint32_t)MIN(want, (size_t)REMOTE_ANSWER_MAX);
 
 	buf_be32(&fields, (uint32_t)MIN(max_count, (size_t)UINT32_MAX));
 	buf_be32(&fields, (uint32_t)MIN(max_bytes, (size_t)UINT32_MAX));
