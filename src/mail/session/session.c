@@ -5,7 +5,9 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "base/event.h"
 #include "base/must.h"
+#include "mail/session/authc.h"
 #include "sys/fiber.h"
 
 #define RETRY_US	 100000		/* when no stack was to be had */
@@ -39,6 +41,7 @@ static void session_end(struct session *s)
 	s->sv->session_count--;
 	if (s->on_end != NULL)
 		s->on_end(s->on_end_arg, s);
+	event_free(s->ev);
 	free(s);
 }
 
@@ -68,8 +71,9 @@ static void session_park(struct session *s)
 static bool session_begin(struct session *s)
 {
 	if (s->implicit_tls) {
-		if (s->sv->tls == NULL ||
-		    stream_start_tls(&s->stream, s->sv->tls, TLS_TIMEOUT_US) < 0)
+		struct tls_context *tls = session_tls(s);
+
+		if (tls == NULL || stream_start_tls(&s->stream, tls, TLS_TIMEOUT_US) < 0)
 			return false;
 	}
 	s->greeted = true;
@@ -164,7 +168,6 @@ int session_start(struct session_services *sv, const struct session_ops *ops, in
 		    });
 	s->sv = sv;
 	s->ops = ops;
-	s->ev = sv->ev;
 	s->id = ++sv->next_id;
 	s->peer = *peer;
 	s->implicit_tls = implicit_tls;
@@ -172,6 +175,9 @@ int session_start(struct session_services *sv, const struct session_ops *ops, in
 	s->on_end_arg = on_end_arg;
 	s->retry.fn = session_retry;
 	peer_text(s);
+	s->ev = event_child(sv->ev, ops->name);
+	event_u64(s->ev, "session", s->id);
+	event_str(s->ev, "peer", s->peer_text);
 	list_push_back(&sv->sessions, &s->link);
 	sv->session_count++;
 	session_run(s);
@@ -193,18 +199,33 @@ bool session_plain_allowed(const struct session *s)
 	return s->stream.tls != NULL || s->sv->set.plain_without_tls;
 }
 
+struct tls_context *session_tls(const struct session *s)
+{
+	if (s->sv->tls != NULL || s->sv->authc == NULL)
+		return s->sv->tls;
+	return authc_tls(s->sv->authc);
+}
+
+struct engine *session_engine(struct session *s, const uint8_t *grant)
+{
+	if (s->sv->remote == NULL)
+		return s->sv->engine;
+	remote_handle_init(&s->store, s->sv->remote, grant);
+	return &s->store.engine;
+}
+
 int session_start_tls(struct session *s)
 {
 	int err;
 
-	if (s->sv->tls == NULL)
-		return -EPROTO;
 	err = stream_flush(&s->stream);
 	if (err < 0)
 		return err;
 	if (stream_pending(&s->stream))
 		return -EPROTO;
-	return stream_start_tls(&s->stream, s->sv->tls, TLS_TIMEOUT_US);
+	if (session_tls(s) == NULL)
+		return -EPROTO;
+	return stream_start_tls(&s->stream, session_tls(s), TLS_TIMEOUT_US);
 }
 
 void sessions_stop(struct session_services *sv)

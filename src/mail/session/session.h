@@ -16,6 +16,7 @@
 #include "base/attr.h"
 #include "base/list.h"
 #include "base/slice.h"
+#include "engine/remote.h"
 #include "sys/stream.h"
 
 struct accounts;
@@ -47,10 +48,11 @@ struct session_settings {
 struct session_services {
 	struct loop *loop;
 	struct world *world;		/* time and randomness */
-	struct engine *engine;		/* mail of the accounts (engine/remote.h in a role) */
+	struct remote *remote;		/* the store; NULL in tests, where `engine` does */
+	struct engine *engine;
 	struct accounts *accounts;	/* open accounts, shared by their sessions */
 	struct authc *authc;
-	struct tls_context *tls;	/* NULL: no STARTTLS */
+	struct tls_context *tls;	/* instead of authc's, for tests */
 	const struct config *config;
 	struct event *ev;
 	struct session_settings set;
@@ -96,6 +98,7 @@ struct session {
 	uint64_t id;			/* unique in this process */
 	struct sockaddr_storage peer;
 	char peer_text[SESSION_PEER_TEXT_BYTES];
+	struct remote_handle store;	/* see session_engine */
 	bool implicit_tls;		/* handshake before the greeting */
 	bool busy;			/* a fiber serves it */
 	bool parked;
@@ -129,6 +132,12 @@ void session_wake(struct session *s);
 
 /* The channel is protected: TLS, or plain text where the settings allow it. */
 bool session_plain_allowed(const struct session *s);
+
+/* The TLS context to use now; NULL: do not offer TLS. Borrowed until the fiber waits. */
+struct tls_context *session_tls(const struct session *s);
+
+/* The engine as this grant may use it (16 bytes, from the login); lives as long as the session. */
+struct engine *session_engine(struct session *s, const uint8_t *grant);
 
 /*
  * STARTTLS and STLS, after the positive answer was written: flushes it and shakes hands.
