@@ -25,6 +25,7 @@ struct config;
 struct engine;
 struct event;
 struct session;
+struct smtp_service;
 struct tls_context;
 struct world;
 
@@ -52,6 +53,7 @@ struct session_services {
 	struct engine *engine;
 	struct accounts *accounts;	/* open accounts, shared by their sessions */
 	struct authc *authc;
+	struct smtp_service *smtp;	/* for SMTP, LMTP and submission (mail/session/smtp.h) */
 	struct tls_context *tls;	/* instead of authc's, for tests */
 	const struct config *config;
 	struct event *ev;
