@@ -5,7 +5,8 @@
  * here stand at the top of the range. The store:
  *  - keeps a table of grants by id, at most GRANTS_MAX, and forgets each when its lifetime ends;
  *  - obeys these types on the channel to auth only; elsewhere they end the channel;
- *  - forgets the grants of a front or mx instance when its channel closes;
+ *  - keeps the grants of a front or mx instance when its channel closes: auth sees that too and
+ *    revokes them by id (a new instance may have new ones before the store sees its channel);
  *  - keeps all grants when auth restarts: the new auth asks for them with GRANTS_MSG_LIST, so that
  *    sessions go on and revocation still works;
  *  - has none after its own restart: auth sends all live ones on the new channel. Until they came,

@@ -1,0 +1,111 @@
+/*
+ * Authentication as the auth role does it: logins, SASL exchanges, recipients, grants.
+ *
+ * The role (roles/auth.c) owns channels and keys; here is everything that can be tested without
+ * processes. Outside effects come in as functions: time and randomness by struct world, the
+ * directory by struct engine, the store's grant table by struct auth_store.
+ *
+ * All functions that may wait say so; they must run in fibers then. Many may run at once.
+ */
+#pragma once
+#include "mail/auth/grant.h"
+#include "mail/auth/password.h"
+#include "mail/auth/wire.h"
+#include "mail/directory/directory.h"
+
+struct auth;
+struct auth_client;			/* one mx, front or queue process */
+struct event;
+struct world;
+
+struct auth_settings {
+	const char *default_domain;	/* for logins without "@", and "postmaster"; "": none. Copied. */
+	char separator;			/* of sub-addresses; 0: none */
+	bool scram;			/* keep and offer SCRAM keys */
+	uint32_t scram_iterations;	/* SCRAM_ITERATIONS_MIN.. */
+	struct password_cost cost;
+	unsigned hashes_at_once;
+	bool loopback_exempt;		/* no delays for 127/8, ::1: the demo */
+	uint64_t message_bytes_max;	/* charged to a grant when a recipient comes without SIZE */
+};
+
+/* What auth needs of the store. All may wait. */
+struct auth_store {
+	/* The store knows these grants when it returns 0. Negative errno: it may or may not. */
+	int (*add)(void *arg, const struct grant *grants, size_t count);
+	int (*revoke)(void *arg, const uint8_t (*ids)[GRANT_ID_BYTES], size_t count);
+	/* Mail in the account as its owner last merged it: 0, or a negative errno (unknown now). */
+	int (*usage)(void *arg, const char *account, uint64_t *bytes, uint64_t *messages);
+	void *arg;
+};
+
+/* engine, world, ev are borrowed; store is copied. 0 or -ENOMEM. */
+MUST_USE int auth_new(struct engine *e, struct world *w, const struct auth_settings *set,
+		      const struct auth_store *store, struct event *ev, struct auth **out);
+/* No call may be running. */
+void auth_free(struct auth *a);
+/* New settings hold from the next call on. 0 or -ENOMEM (nothing changed). */
+MUST_USE int auth_configure(struct auth *a, const struct auth_settings *set);
+struct directory *auth_directory(struct auth *a);
+
+/*
+ * The process (role, instance) is there. The same struct is given again after a restart of
+ * that process or of ours; it lives as long as auth. NULL when memory is short.
+ */
+struct auth_client *auth_client(struct auth *a, uint8_t role, uint16_t instance);
+/* Its channel is open: its grants are renewed from now on. */
+void auth_client_attached(struct auth_client *c);
+/* Its process is gone: forgets its exchanges, revokes its grants (waits for the store). */
+void auth_client_gone(struct auth_client *c);
+
+/*
+ * Serve one message of a client, of enum auth_message up to AUTH_SENDER (not AUTH_SIGN). Appends the
+ * reply. May wait for long (hashes, delays). False when the message is malformed or of
+ * another type: end the channel.
+ */
+MUST_USE bool auth_serve(struct auth_client *c, uint8_t type, struct slice payload,
+			 struct buf *reply);
+
+/* Run now and then (each minute): renews grants of sessions, forgets what is over. May wait. */
+void auth_tick(struct auth *a);
+/* The store has restarted: send it all live grants. 0 or a negative errno. May wait. */
+MUST_USE int auth_resend(struct auth *a);
+/* We have restarted: take over a grant that the store still has. */
+void auth_adopt(struct auth *a, const struct grant *g);
+
+/*
+ * Changes for the command line. `set` comes from a stranger's keyboard: everything is checked.
+ * All wait for the directory; those that revoke wait for the store as well.
+ */
+enum auth_admin_result {
+	AUTH_ADMIN_OK,
+	AUTH_ADMIN_ABSENT,		/* no such user, alias or domain */
+	AUTH_ADMIN_EXISTS,		/* the name is taken */
+	AUTH_ADMIN_NO_DOMAIN,		/* add the domain first */
+	AUTH_ADMIN_BAD_NAME,		/* not an address or domain that we can take */
+	AUTH_ADMIN_BAD_PASSWORD,	/* empty, too long, or with characters that RFC 4013 prohibits */
+	AUTH_ADMIN_BAD_VALUE,		/* a field is not of its form */
+	AUTH_ADMIN_IN_USE,		/* the domain still has users or aliases */
+	AUTH_ADMIN_TEMPORARY,		/* the store is away */
+	AUTH_ADMIN_FAILED,
+};
+struct auth_user_change {
+	const struct slice *password;	/* NULL: as it is (add: none, nobody can log in) */
+	const struct slice *hash;	/* an imported hash instead */
+	const struct slice *name;
+	const bool *disabled;
+	const uint64_t *quota_bytes;	/* 0: no limit */
+	const uint64_t *quota_messages;
+	bool domain_quota;		/* drop the user's own */
+};
+enum auth_admin_result auth_user_add(struct auth *a, struct slice address,
+				     const struct auth_user_change *set);
+/* A new password or `disabled` ends the user's sessions: their grants are revoked. */
+enum auth_admin_result auth_user_change(struct auth *a, struct slice address,
+					const struct auth_user_change *set);
+enum auth_admin_result auth_user_remove(struct auth *a, struct slice address);
+/* From a result of the directory. */
+enum auth_admin_result auth_admin_of(enum dir_result r);
+
+/* Live grants, for metrics and tests. */
+size_t auth_grants(const struct auth *a);

@@ -1,0 +1,180 @@
+/*
+ * Changes to users that also touch logins: what `prickle user ...` does.
+ */
+#include "base/hex.h"
+#include "base/utf8.h"
+#include "mail/auth/auth_private.h"
+#include "sys/world.h"
+
+#define ADMIN_ARENA_BYTES (64u * 1024u)
+
+enum auth_admin_result auth_admin_of(enum dir_result r)
+{
+	switch (r) {
+	case DIR_OK:
+		return AUTH_ADMIN_OK;
+	case DIR_ABSENT:
+		return AUTH_ADMIN_ABSENT;
+	case DIR_NOT_LOCAL:
+		return AUTH_ADMIN_NO_DOMAIN;
+	case DIR_EXISTS:
+		return AUTH_ADMIN_EXISTS;
+	case DIR_TOO_BIG:
+		return AUTH_ADMIN_BAD_VALUE;
+	case DIR_CHANGED:
+	case DIR_FULL:
+	case DIR_UNAVAILABLE:
+		return AUTH_ADMIN_TEMPORARY;
+	case DIR_LOOP:
+	case DIR_DAMAGED:
+		break;
+	}
+	return AUTH_ADMIN_FAILED;
+}
+
+/* A display name goes into protocol answers: text without control characters. */
+static bool name_good(struct slice name)
+{
+	for (size_t i = 0; i < name.len; i++)
+		if (name.ptr[i] < ' ' || name.ptr[i] == 0x7f)
+			return false;
+	return name.len <= DIRECTORY_NAME_BYTES_MAX && utf8_valid(name);
+}
+
+/* The part of a change that needs no record: hashes a new password into *keys. */
+static enum auth_admin_result prepare(struct auth *a, struct arena *arena,
+				      const struct auth_user_change *set, struct user_record *keys)
+{
+	char hash[PASSWORD_HASH_BYTES_MAX];
+
+	if (set->name != NULL && !name_good(*set->name))
+		return AUTH_ADMIN_BAD_VALUE;
+	if (set->hash != NULL) {
+		if (!slice_to_str(*set->hash, hash, sizeof(hash)) || !password_hash_known(hash))
+			return AUTH_ADMIN_BAD_VALUE;
+		keys->hash = *set->hash;
+		return AUTH_ADMIN_OK;
+	}
+	if (set->password != NULL)
+		return auth_make_keys(a, arena, *set->password, keys);
+	return AUTH_ADMIN_OK;
+}
+
+struct change {
+	const struct auth_user_change *set;
+	const struct user_record *keys;	/* with the new hash */
+	char account[RECORD_ACCOUNT_CHARS + 1];
+};
+
+static bool change_user(void *arg, struct user_record *r)
+{
+	struct change *c = arg;
+	const struct auth_user_change *set = c->set;
+
+	memcpy(c->account, r->account, sizeof(c->account));
+	if (set->hash != NULL || set->password != NULL) {
+		r->hash = c->keys->hash;
+		r->scram = c->keys->scram;
+	}
+	if (set->name != NULL)
+		r->name = *set->name;
+	if (set->disabled != NULL)
+		r->disabled = *set->disabled;
+	if (set->domain_quota) {
+		r->own_quota = false;
+		r->quota_bytes = r->quota_messages = 0;
+	}
+	if (set->quota_bytes != NULL) {
+		r->own_quota = true;
+		r->quota_bytes = *set->quota_bytes;
+	}
+	if (set->quota_messages != NULL) {
+		r->own_quota = true;
+		r->quota_messages = *set->quota_messages;
+	}
+	return true;
+}
+
+enum auth_admin_result auth_user_add(struct auth *a, struct slice text,
+				     const struct auth_user_change *set)
+{
+	AUTO_ARENA struct arena arena = ARENA_INIT(ADMIN_ARENA_BYTES);
+	struct user_record keys = { 0 }, r = { 0 };
+	enum auth_admin_result result;
+	struct domain_record home;
+	struct address address;
+	AUTO_BUF struct buf account = BUF_INIT(32);
+	enum dir_result d;
+	uint64_t id;
+
+	if (!address_parse(&arena, text, &address) ||
+	    address.text.len > DIRECTORY_KEY_NAME_BYTES_MAX)
+		return AUTH_ADMIN_BAD_NAME;
+	/* Before the hash, which takes its time. */
+	d = directory_domain(a->dir, &arena, address.domain, &home);
+	if (d != DIR_OK)
+		return d == DIR_ABSENT ? AUTH_ADMIN_NO_DOMAIN : auth_admin_of(d);
+	d = directory_user(a->dir, &arena, address.text, &r);
+	if (d != DIR_ABSENT)
+		return d == DIR_OK ? AUTH_ADMIN_EXISTS : auth_admin_of(d);
+	result = prepare(a, &arena, set, &keys);
+	if (result != AUTH_ADMIN_OK)
+		return result;
+	r = (struct user_record){ .created_s = (uint64_t)(world_real_us(a->world) / 1000000) };
+	change_user(&(struct change){ .set = set, .keys = &keys }, &r);
+	world_random(a->world, &id, sizeof(id));
+	hex_u64(&account, id);
+	if (account.err != 0 || !slice_to_str(buf_slice(&account), r.account, sizeof(r.account)))
+		return AUTH_ADMIN_FAILED;
+	return auth_admin_of(directory_user_add(a->dir, &address, &r));
+}
+
+enum auth_admin_result auth_user_change(struct auth *a, struct slice text,
+					const struct auth_user_change *set)
+{
+	AUTO_ARENA struct arena arena = ARENA_INIT(ADMIN_ARENA_BYTES);
+	struct user_record keys = { 0 };
+	struct change change = { .set = set, .keys = &keys };
+	enum auth_admin_result result;
+	struct address address;
+	struct user_record now;
+	enum dir_result d;
+
+	if (!address_parse(&arena, text, &address))
+		return AUTH_ADMIN_BAD_NAME;
+	d = directory_user(a->dir, &arena, address.text, &now);
+	if (d != DIR_OK)
+		return auth_admin_of(d);
+	result = prepare(a, &arena, set, &keys);
+	if (result != AUTH_ADMIN_OK)
+		return result;
+	d = directory_user_change(a->dir, address.text, change_user, &change);
+	if (d != DIR_OK)
+		return auth_admin_of(d);
+	if (set->hash != NULL || set->password != NULL ||
+	    (set->disabled != NULL && *set->disabled)) {
+		remembered_drop(&a->remembered, address.text);
+		auth_revoke_account(a, change.account);
+	}
+	return AUTH_ADMIN_OK;
+}
+
+enum auth_admin_result auth_user_remove(struct auth *a, struct slice text)
+{
+	AUTO_ARENA struct arena arena = ARENA_INIT(ADMIN_ARENA_BYTES);
+	struct address address;
+	struct user_record now;
+	enum dir_result d;
+
+	if (!address_parse(&arena, text, &address))
+		return AUTH_ADMIN_BAD_NAME;
+	d = directory_user(a->dir, &arena, address.text, &now);
+	if (d != DIR_OK)
+		return auth_admin_of(d);
+	d = directory_user_remove(a->dir, address.text);
+	if (d != DIR_OK)
+		return auth_admin_of(d);
+	remembered_drop(&a->remembered, address.text);
+	auth_revoke_account(a, now.account);
+	return AUTH_ADMIN_OK;
+}

@@ -1,0 +1,61 @@
+/*
+ * What the files of struct auth share: auth.c (messages, logins), auth_rcpt.c (recipients and
+ * grants), auth_admin.c (changes). For nobody else.
+ */
+#pragma once
+#include "base/event.h"
+#include "mail/auth/auth.h"
+#include "mail/auth/grant_table.h"
+#include "mail/auth/guard.h"
+#include "mail/auth/sasl.h"
+
+struct auth {
+	struct world *world;
+	struct event *ev;
+	struct directory *dir;
+	struct auth_settings set;	/* default_domain points to `domain` */
+	char domain[ADDRESS_DOMAIN_BYTES_MAX + 1];
+	struct auth_store store;
+	struct list clients;
+	struct grant_table grants;
+	struct turns turns;
+	struct failures failures;
+	struct remembered remembered;
+	struct map exchanges;
+	struct list exchange_order;	/* oldest first */
+	uint32_t next_exchange;
+	struct map rooms;		/* struct room by account: what we know of usage */
+	struct list room_order;		/* least recently used last */
+	char dummy_hash[PASSWORD_HASH_BYTES_MAX];
+	bool secret_known;
+	uint8_t secret[32];		/* of fake salts; the same for the life of the directory */
+};
+
+struct auth_client {
+	struct list link;
+	struct auth *auth;
+	uint8_t role;
+	uint16_t instance;
+	bool attached;
+	struct list grants;		/* struct live_grant.of_client */
+};
+
+int64_t auth_now_s(struct auth *a);
+
+/*
+ * Make a grant, tell the store, wait for its answer. The entry stays the table's; NULL when that
+ * failed or when it was revoked meanwhile. rights 0 needs no store.
+ */
+struct live_grant *auth_give(struct auth_client *c, const char *account, uint32_t rights,
+			     uint32_t lifetime_s, uint64_t append_bytes);
+/* All grants of an account, or only those that sessions hold. Waits for the store. */
+void auth_revoke_account(struct auth *a, const char *account);
+
+void auth_serve_rcpt(struct auth_client *c, struct slice address, uint64_t size, struct buf *reply);
+void auth_delivered(struct auth *a, const char *account, uint64_t bytes);
+enum auth_result auth_sender(struct auth *a, struct slice user, struct slice address);
+void auth_rooms_done(struct auth *a);
+
+/* Fill in hash and SCRAM keys of a new password, on a helper thread. Slices are in the arena. */
+enum auth_admin_result auth_make_keys(struct auth *a, struct arena *arena, struct slice password,
+				      struct user_record *r);

@@ -1,0 +1,71 @@
+/*
+ * What mx, front and queue say to auth over their channel, field by field.
+ *
+ * Written and read by session/authc.c and auth.c only; both are the same program, so there is no
+ * version, but each side reads the other's bytes as a stranger's.
+ *
+ *	peer		u8 service, u8 secure, blob source, blob exporter, blob end-point
+ *	login		grant 16, account 16, blob address, blob name, be64 quota bytes, be64 messages
+ *	AUTH_LOGIN	peer, blob user, blob password -> u8 result [login]
+ *	AUTH_START	peer, blob mechanism, u8 has initial, blob initial -> u8 result,
+ *			MORE: be32 exchange, blob challenge; OK: login
+ *	AUTH_STEP	be32 exchange, blob response -> as AUTH_START
+ *	AUTH_CANCEL	be32 exchange (one-way)
+ *	AUTH_LOGOUT	grant 16 (one-way)
+ *	AUTH_RCPT	blob address, varint size -> u8 rcpt result,
+ *			OK: varint count, each: account 16, grant 16, blob address, blob detail,
+ *			be64 room, u8 over quota
+ *	AUTH_DELIVERED	account 16, varint bytes (one-way)
+ *	AUTH_SENDER	blob user, blob address -> u8 result
+ *	AUTH_SIGN	key id 8, be16 scheme, blob to be signed -> u8 0 or 1, blob signature
+ * and from auth, one-way:
+ *	AUTH_HELLO	u8 flags (AUTH_HELLO_SCRAM)
+ *	AUTH_CERT	blob PEM chain
+ */
+#pragma once
+
+enum auth_message {
+	AUTH_LOGIN = 1,
+	AUTH_START,
+	AUTH_STEP,
+	AUTH_CANCEL,
+	AUTH_LOGOUT,
+	AUTH_RCPT,
+	AUTH_DELIVERED,
+	AUTH_SENDER,
+	AUTH_SIGN,
+	AUTH_HELLO,
+	AUTH_CERT,
+};
+
+#define AUTH_HELLO_SCRAM 1u
+
+/* The numbers of enum authc_result and enum authc_rcpt_result (session/authc.h, which asserts it). */
+enum auth_result {
+	AUTH_OK,
+	AUTH_MORE,
+	AUTH_REJECTED,
+	AUTH_DISABLED,
+	AUTH_SLOW_DOWN,
+	AUTH_MALFORMED,
+	AUTH_NO_MECHANISM,
+	AUTH_NEEDS_TLS,
+	AUTH_TEMPORARY,
+};
+
+enum auth_rcpt_result {
+	AUTH_RCPT_OK,
+	AUTH_RCPT_NOT_LOCAL,
+	AUTH_RCPT_NO_USER,
+	AUTH_RCPT_BAD_ADDRESS,
+	AUTH_RCPT_DISABLED,
+	AUTH_RCPT_OVER_QUOTA,
+	AUTH_RCPT_ALIAS_LOOP,
+	AUTH_RCPT_TEMPORARY,
+};
+
+enum auth_service {
+	AUTH_IMAP = 1,
+	AUTH_POP3,
+	AUTH_SUBMISSION,
+};
