@@ -1,0 +1,586 @@
+/*
+ * The control role: the admin socket (roles/admin.h), metrics and health over HTTP.
+ *
+ * It has no secrets and no files. Who may speak on the admin socket is known from the kernel:
+ * root, or the user that the node runs under. Objects that belong to other roles are handed on.
+ */
+#include <errno.h>
+#include <jansson.h>
+#include <stdlib.h>
+#include <sys/epoll.h>
+#include <sys/random.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/event.h"
+#include "base/metrics.h"
+#include "base/reader.h"
+#include "conf/config.h"
+#include "roles/admin.h"
+#include "roles/http_request.h"
+#include "roles/supervise.h"
+#include "roles/table.h"
+#include "sys/fiber.h"
+#include "sys/ipc.h"
+#include "sys/stream.h"
+
+#define CONNECTIONS_MAX	   64u		/* admin and HTTP together; more wait in the kernel's queue */
+#define ACCEPTS_A_ROUND	   16
+#define ADMIN_CALL_US	   60000000	/* the other role's time for one request */
+#define SUPERVISOR_CALL_US 5000000
+#define HTTP_TIMEOUT_US	   10000000
+#define ADMIN_IDLE_US	   300000000
+#define METRICS_BYTES_MAX  (8u << 20)
+#define NODE_ROLES_MAX	   128u
+#define RECENT_US	   (600ull * 1000000)	/* a restart this long ago is still a problem to tell */
+
+struct control {
+	struct role_context *ctx;
+	struct ipc *peers[ROLE_COUNT];
+	struct acceptor {
+		struct control *control;
+		struct io_watch watch;
+		bool http, paused;
+	} acceptors[ROLE_LISTENERS_MAX];
+	unsigned acceptor_count;
+	unsigned connections;
+};
+
+struct connection {
+	struct control *control;
+	struct stream stream;
+	bool http;
+};
+
+/* One role as the supervisor sees it, and what it says of itself. */
+struct node_role {
+	struct supervise_role seen;
+	struct buf status;		/* its reply to SUPERVISE_STATUS: owns json and metrics below */
+	struct slice json, metrics;
+};
+
+struct node {
+	struct node_role *roles;
+	unsigned count;
+};
+
+static const char *const http_answers[] = { "200", "4xx", "503" };
+METRIC_COUNTER_BY(http_requests, "prickle_control_http_requests", "Requests for metrics and health",
+		  "status", http_answers);
+static const char *const admin_answers[] = { "ok", "failed", "refused" };
+METRIC_COUNTER_BY(admin_requests, "prickle_control_admin_requests", "Requests on the admin socket",
+		  "result", admin_answers);
+
+/* --- the node as a whole ------------------------------------------------------------------------------ */
+
+static void node_done(struct node *node)
+{
+	for (unsigned i = 0; i < node->count; i++)
+		buf_done(&node->roles[i].status);
+	free(node->roles);
+}
+
+static void ask_role(struct control *c, struct node_role *r)
+{
+	uint8_t which[3] = { r->seen.role, (uint8_t)(r->seen.instance >> 8), (uint8_t)r->seen.instance };
+	struct reader in;
+
+	buf_init(&r->status, IPC_MESSAGE_BYTES);
+	if (!r->seen.ready || ipc_call(role_supervisor(c->ctx), SUPERVISE_ROLE_STATUS,
+				       slice_of(which, sizeof(which)), SUPERVISOR_CALL_US, &r->status) != 0)
+		return;
+	in = reader_of(buf_slice(&r->status));
+	r->json = rd_blob(&in);
+	r->metrics = rd_blob(&in);
+	if (in.bad)
+		r->json = r->metrics = (struct slice){ 0 };
+}
+
+/* False when the supervisor does not answer. */
+static bool node_read(struct control *c, bool ask_roles, struct node *node)
+{
+	AUTO_BUF struct buf reply = BUF_INIT(IPC_MESSAGE_BYTES);
+	struct reader in;
+	unsigned count;
+
+	if (ipc_call(role_supervisor(c->ctx), SUPERVISE_ROLES, (struct slice){ 0 }, SUPERVISOR_CALL_US,
+		     &reply) != 0)
+		return false;
+	in = reader_of(buf_slice(&reply));
+	count = rd_be16(&in);
+	if (count > NODE_ROLES_MAX)
+		return false;
+	*node = (struct node){ .roles = calloc(count + 1, sizeof(*node->roles)), .count = count };
+	if (node->roles == NULL)
+		return false;
+	for (unsigned i = 0; i < count; i++)
+		if (!supervise_role_decode(&in, &node->roles[i].seen)) {
+			node_done(node);
+			return false;
+		}
+	for (unsigned i = 0; ask_roles && i < count; i++)
+		ask_role(c, &node->roles[i]);
+	return true;
+}
+
+static void add_problem(json_t *problems, const char *what, const char *run)
+{
+	json_array_append_new(problems, json_pack("{s:s, s:s}", "what", what, "run", run));
+}
+
+static void judge_role(json_t *problems, const struct supervise_role *r)
+{
+	const char *name = role_table[r->role].name;
+	int status = (int)r->last_status;
+	char what[200], how[80] = "";
+
+	if (r->restarts > 0)
+		snprintf(how, sizeof(how), WIFSIGNALED(status) ? "; it ended by signal %d" : "; it ended with status %d",
+			 WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status));
+	if (!r->ready) {
+		snprintf(what, sizeof(what), "role %s %u does not serve%s", name, (unsigned)r->instance, how);
+		add_problem(problems, what, "journalctl -u prickle -n 50");
+	} else if (r->restarts > 0 && r->up_us < RECENT_US) {
+		snprintf(what, sizeof(what), "role %s %u was started again %llu s ago, %u times in all%s", name,
+			 (unsigned)r->instance, (unsigned long long)(r->up_us / 1000000), (unsigned)r->restarts, how);
+		add_problem(problems, what, "journalctl -u prickle -n 50");
+	}
+}
+
+/* A role's own JSON may have "problems": [{"what", "run"}]; they move to the front page. */
+static json_t *role_json(json_t *problems, const struct node_role *r)
+{
+	const struct supervise_role *s = &r->seen;
+	json_t *own = json_loadb((const char *)r->json.ptr, r->json.len, JSON_REJECT_DUPLICATES, NULL), *item;
+	size_t i;
+
+	if (!json_is_object(own)) {
+		json_decref(own);
+		own = json_object();
+	}
+	json_array_foreach(json_object_get(own, "problems"), i, item) {
+		const char *what = json_string_value(json_object_get(item, "what"));
+		const char *run = json_string_value(json_object_get(item, "run"));
+		if (what != NULL)
+			add_problem(problems, what, run != NULL ? run : "");
+	}
+	json_object_del(own, "problems");
+	return json_pack("{s:s, s:i, s:I, s:b, s:I, s:I, s:o}", "name", role_table[s->role].name, "instance",
+			 (int)s->instance, "pid", (json_int_t)s->pid, "ready", (int)s->ready, "uptime_s",
+			 (json_int_t)(s->up_us / 1000000), "restarts", (json_int_t)s->restarts, "status", own);
+}
+
+static void status_reply(struct control *c, struct buf *out)
+{
+	json_t *problems = json_array(), *roles = json_array(), *all;
+	struct node node;
+	uint8_t code = ADMIN_OK;
+	char *text;
+
+	if (!node_read(c, true, &node)) {
+		json_decref(problems);
+		json_decref(roles);
+		admin_error_encode(ADMIN_TEMPORARY, "the supervisor does not answer", out);
+		return;
+	}
+	for (unsigned i = 0; i < node.count; i++) {
+		judge_role(problems, &node.roles[i].seen);
+		json_array_append_new(roles, role_json(problems, &node.roles[i]));
+	}
+	if (json_array_size(problems) > 0)
+		code = ADMIN_DEGRADED;
+	all = json_pack("{s:s, s:s, s:s, s:o, s:o}", "version", PRICKLE_VERSION, "hostname",
+			c->ctx->config->hostname, "state", code == ADMIN_OK ? "ok" : "degraded", "problems",
+			problems, "roles", roles);
+	text = all == NULL ? NULL : json_dumps(all, JSON_COMPACT);
+	if (text != NULL)
+		admin_reply_encode(code, slice_str(text), out);
+	else
+		admin_error_encode(ADMIN_FAILED, "out of memory", out);
+	free(text);
+	json_decref(all);
+	node_done(&node);
+}
+
+static void reload_reply(struct control *c, struct buf *out)
+{
+	AUTO_BUF struct buf reply = BUF_INIT(IPC_MESSAGE_BYTES), json = BUF_INIT(ADMIN_JSON_BYTES);
+	struct reader in;
+	struct slice problems;
+	bool ok;
+
+	if (ipc_call(role_supervisor(c->ctx), SUPERVISE_RELOAD, (struct slice){ 0 }, SUPERVISOR_CALL_US,
+		     &reply) != 0) {
+		admin_error_encode(ADMIN_TEMPORARY, "the supervisor does not answer", out);
+		return;
+	}
+	in = reader_of(buf_slice(&reply));
+	ok = rd_u8(&in) == 1;
+	problems = rd_blob(&in);
+	if (ok) {
+		admin_reply_encode(ADMIN_OK, SLICE("{\"reloaded\":true}"), out);
+		return;
+	}
+	buf_adds(&json, "{\"error\":");
+	admin_json_string(&json, slice_head(problems, ADMIN_JSON_BYTES / 8));
+	buf_adds(&json, "}");
+	admin_reply_encode(ADMIN_CONFIG, buf_slice(&json), out);
+}
+
+/* --- admin requests ------------------------------------------------------------------------------------- */
+
+static const struct { const char *object; enum role_id role; } routes[] = {
+	{ "user", ROLE_AUTH }, { "domain", ROLE_AUTH }, { "alias", ROLE_AUTH },
+	{ "mail", ROLE_STORE }, { "store", ROLE_STORE },
+};
+
+static void hand_on(struct control *c, enum role_id role, struct slice bytes, struct buf *out)
+{
+	AUTO_BUF struct buf reply = BUF_INIT(IPC_MESSAGE_BYTES);
+	struct admin_reply check;
+	char text[100];
+
+	if (c->peers[role] == NULL ||
+	    ipc_call(c->peers[role], ADMIN_IPC_REQUEST, bytes, ADMIN_CALL_US, &reply) != 0) {
+		snprintf(text, sizeof(text), "the role %s does not answer; see 'prickle status'",
+			 role_table[role].name);
+		admin_error_encode(ADMIN_TEMPORARY, text, out);
+		return;
+	}
+	if (!admin_reply_decode(buf_slice(&reply), &check))
+		admin_error_encode(ADMIN_FAILED, "the role's answer is malformed", out);
+	else
+		buf_add(out, buf_slice(&reply));
+}
+
+static void answer(struct control *c, struct slice bytes, struct buf *out)
+{
+	struct admin_request req;
+
+	if (!admin_request_decode(bytes, &req)) {
+		admin_error_encode(ADMIN_USAGE, "malformed request", out);
+		return;
+	}
+	for (size_t i = 0; i < ARRAY_LEN(routes); i++)
+		if (slice_eq(req.object, slice_str(routes[i].object))) {
+			hand_on(c, routes[i].role, bytes, out);
+			return;
+		}
+	if (slice_eq(req.object, SLICE("node")) && slice_eq(req.verb, SLICE("status")))
+		status_reply(c, out);
+	else if (slice_eq(req.object, SLICE("node")) && slice_eq(req.verb, SLICE("reload")))
+		reload_reply(c, out);
+	else
+		admin_error_encode(ADMIN_USAGE, "unknown object or verb", out);
+}
+
+static void count_answer(const struct buf *reply)
+{
+	struct admin_reply r;
+
+	metric_add(&admin_requests,
+		   admin_reply_decode(buf_slice(reply), &r) && r.exit_code == ADMIN_OK ? 0 : 1, 1);
+}
+
+static void serve_admin(struct connection *conn)
+{
+	struct stream *s = &conn->stream;
+	struct slice in;
+
+	for (;;) {
+		AUTO_BUF struct buf reply = BUF_INIT(ADMIN_JSON_BYTES + 64);
+		uint8_t head[4];
+		size_t len;
+
+		if (stream_more(s, 3, 4, &in) != 1 || in.len < 4)
+			return;
+		len = (size_t)in.ptr[0] << 24 | (size_t)in.ptr[1] << 16 | (size_t)in.ptr[2] << 8 | in.ptr[3];
+		if (len == 0 || len > ADMIN_REQUEST_BYTES)
+			return;
+		while (in.len < len + 4)
+			if (stream_more(s, in.len, ADMIN_REQUEST_BYTES + 4, &in) != 1)
+				return;
+		answer(conn->control, slice_sub(in, 4, len + 4), &reply);
+		if (reply.err != 0) {
+			buf_reset(&reply);
+			admin_error_encode(ADMIN_FAILED, "the answer is too large", &reply);
+		}
+		count_answer(&reply);
+		stream_consume(s, len + 4);
+		head[0] = (uint8_t)(reply.len >> 24);
+		head[1] = (uint8_t)(reply.len >> 16);
+		head[2] = (uint8_t)(reply.len >> 8);
+		head[3] = (uint8_t)reply.len;
+		stream_write(s, slice_of(head, sizeof(head)));
+		stream_write(s, buf_slice(&reply));
+		if (stream_flush(s) != 0)
+			return;
+	}
+}
+
+/* The supervisor asks as root would (roles/supervise.h). */
+static void on_supervisor(struct role_context *ctx, struct ipc_request *req)
+{
+	AUTO_BUF struct buf reply = BUF_INIT(ADMIN_JSON_BYTES + 64);
+
+	if (req->type == ADMIN_IPC_REQUEST)
+		answer(ctx->state, req->payload, &reply);
+	(void)!ipc_reply(req, buf_slice(&reply));
+}
+
+/* --- HTTP ------------------------------------------------------------------------------------------------ */
+
+static void http_answer(struct stream *s, bool head, const char *status, const char *type, struct slice body)
+{
+	metric_add(&http_requests, *status == '2' ? 0 : *status == '4' ? 1 : 2, 1);
+	stream_printf(s, "HTTP/1.1 %s\r\nContent-Type: %s\r\nContent-Length: %zu\r\n"
+			 "Cache-Control: no-store\r\nConnection: close\r\n\r\n", status, type, body.len);
+	if (!head)
+		stream_write(s, body);
+	(void)!stream_flush(s);
+}
+
+static void http_metrics(struct connection *conn, bool head)
+{
+	AUTO_BUF struct buf text = BUF_INIT(METRICS_BYTES_MAX);
+	struct metrics_source sources[NODE_ROLES_MAX];
+	char labels[NODE_ROLES_MAX][48];
+	struct node node;
+
+	if (!node_read(conn->control, true, &node)) {
+		http_answer(&conn->stream, head, "503 Service Unavailable", "text/plain",
+			    SLICE("the supervisor does not answer\n"));
+		return;
+	}
+	for (unsigned i = 0; i < node.count; i++) {
+		snprintf(labels[i], sizeof(labels[i]), "role=\"%s\",instance=\"%u\"",
+			 role_table[node.roles[i].seen.role].name, (unsigned)node.roles[i].seen.instance);
+		sources[i] = (struct metrics_source){ slice_str(labels[i]), node.roles[i].metrics };
+	}
+	metrics_text(&text, sources, node.count);
+	node_done(&node);
+	if (text.err != 0)
+		http_answer(&conn->stream, head, "503 Service Unavailable", "text/plain", SLICE("too much\n"));
+	else
+		http_answer(&conn->stream, head, "200 OK",
+			    "application/openmetrics-text; version=1.0.0; charset=utf-8", buf_slice(&text));
+}
+
+static void http_ready(struct connection *conn, bool head)
+{
+	AUTO_BUF struct buf text = BUF_INIT(16384);
+	struct node node;
+
+	if (node_read(conn->control, false, &node)) {
+		for (unsigned i = 0; i < node.count; i++)
+			if (!node.roles[i].seen.ready)
+				buf_printf(&text, "role %s %u does not serve\n",
+					   role_table[node.roles[i].seen.role].name,
+					   (unsigned)node.roles[i].seen.instance);
+		node_done(&node);
+	} else {
+		buf_adds(&text, "the supervisor does not answer\n");
+	}
+	if (text.len == 0)
+		http_answer(&conn->stream, head, "200 OK", "text/plain", SLICE("ready\n"));
+	else
+		http_answer(&conn->stream, head, "503 Service Unavailable", "text/plain", buf_slice(&text));
+}
+
+static void serve_http(struct connection *conn)
+{
+	static const char *const refusals[] = {
+		[HTTP_BAD] = "400 Bad Request", [HTTP_NOT_GET] = "405 Method Not Allowed",
+		[HTTP_TOO_LARGE] = "431 Request Header Fields Too Large", [HTTP_HAS_BODY] = "413 Content Too Large",
+	};
+	struct stream *s = &conn->stream;
+	struct http_request req = { 0 };
+	enum http_result result = HTTP_MORE;
+	struct slice in = { 0 };
+
+	while (result == HTTP_MORE) {
+		if (stream_more(s, in.len, HTTP_HEAD_BYTES_MAX, &in) != 1)
+			return;
+		result = http_request_parse(in, &req);
+	}
+	if (result != HTTP_OK)
+		http_answer(s, false, refusals[result], "text/plain", SLICE("refused\n"));
+	else if (slice_eq(req.path, SLICE("/metrics")))
+		http_metrics(conn, req.head);
+	else if (slice_eq(req.path, SLICE("/livez")))
+		http_answer(s, req.head, "200 OK", "text/plain", SLICE("alive\n"));
+	else if (slice_eq(req.path, SLICE("/readyz")))
+		http_ready(conn, req.head);
+	else
+		http_answer(s, req.head, "404 Not Found", "text/plain", SLICE("/metrics /livez /readyz\n"));
+}
+
+/* --- connections ------------------------------------------------------------------------------------------ */
+
+static void resume_accepting(struct control *c)
+{
+	for (unsigned i = 0; i < c->acceptor_count; i++)
+		if (c->acceptors[i].paused && loop_add(c->ctx->loop, &c->acceptors[i].watch) == 0)
+			c->acceptors[i].paused = false;
+}
+
+static void serve_connection(void *arg)
+{
+	struct connection *conn = arg;
+	struct control *c = conn->control;
+
+	if (conn->http)
+		serve_http(conn);
+	else
+		serve_admin(conn);
+	stream_done(&conn->stream);
+	free(conn);
+	c->connections--;
+	resume_accepting(c);
+}
+
+/* Root, and the user that this process runs under (without root: the one who started the node). */
+static bool may_administer(int fd)
+{
+	struct ucred peer;
+	socklen_t len = sizeof(peer);
+
+	return getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) == 0 &&
+	       (peer.uid == 0 || peer.uid == geteuid());
+}
+
+static void take_connection(struct acceptor *a, int fd)
+{
+	struct stream_limits limits = {
+		.read_timeout_us = a->http ? HTTP_TIMEOUT_US : ADMIN_IDLE_US,
+		.write_timeout_us = HTTP_TIMEOUT_US, .out_bytes_max = 65536,
+	};
+	struct control *c = a->control;
+	struct connection *conn;
+
+	if (!a->http && !may_administer(fd)) {
+		metric_add(&admin_requests, 2, 1);
+		event_warn(c->ctx->ev, "a user who is neither root nor ours asked on the admin socket, closing");
+		close(fd);
+		return;
+	}
+	conn = calloc(1, sizeof(*conn));
+	if (conn == NULL) {
+		close(fd);
+		return;
+	}
+	conn->control = c;
+	conn->http = a->http;
+	stream_init(&conn->stream, c->ctx->loop, fd, &limits);
+	c->connections++;
+	if (fiber_start(c->ctx->loop, serve_connection, conn) != 0) {
+		c->connections--;
+		stream_done(&conn->stream);
+		free(conn);
+	}
+}
+
+static void on_accept(struct io_watch *w, uint32_t events)
+{
+	struct acceptor *a = container_of(w, struct acceptor, watch);
+
+	for (int i = 0; i < ACCEPTS_A_ROUND; i++) {
+		int fd;
+
+		if (a->control->connections >= CONNECTIONS_MAX) {
+			loop_del(a->control->ctx->loop, w);
+			a->paused = true;
+			return;
+		}
+		fd = accept4(w->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+		if (fd < 0)
+			return;
+		take_connection(a, fd);
+	}
+}
+
+/* --- the role --------------------------------------------------------------------------------------------- */
+
+static int control_start(struct role_context *ctx, struct errmsg *why)
+{
+	struct control *c = calloc(1, sizeof(*c));
+	size_t seed;
+
+	if (c == NULL)
+		return errmsg_set(why, -ENOMEM, "control");
+	/* Left alone, jansson would open /dev/urandom at its first object. */
+	if (getrandom(&seed, sizeof(seed), 0) != (ssize_t)sizeof(seed))
+		return errmsg_set(why, -EIO, "read random bytes");
+	json_object_seed(seed | 1);
+	c->ctx = ctx;
+	ctx->state = c;
+	role_serve_supervisor(ctx, on_supervisor);
+	return 0;
+}
+
+static int control_run(struct role_context *ctx, struct errmsg *why)
+{
+	struct control *c = ctx->state;
+
+	for (unsigned i = 0; i < ctx->listener_count; i++) {
+		struct acceptor *a = &c->acceptors[c->acceptor_count++];
+		int err;
+
+		*a = (struct acceptor){ .control = c, .http = ctx->listeners[i].kind == LISTEN_METRICS,
+					.watch = { .fd = ctx->listeners[i].fd, .events = EPOLLIN,
+						   .fn = on_accept } };
+		err = loop_add(ctx->loop, &a->watch);
+		if (err != 0)
+			return errmsg_set(why, err, "watch a listening socket");
+	}
+	role_ready(ctx);
+	return 0;
+}
+
+static void on_peer_request(void *arg, struct ipc_request *req)
+{
+	if (!req->one_way)
+		(void)!ipc_reply(req, (struct slice){ 0 });
+}
+
+static void on_peer_closed(void *arg, struct ipc *ipc)
+{
+	struct control *c = arg;
+
+	for (size_t i = 0; i < ROLE_COUNT; i++)
+		if (c->peers[i] == ipc)
+			c->peers[i] = NULL;
+	ipc_free(ipc);
+}
+
+static void control_channel(struct role_context *ctx, enum role_id peer, unsigned instance, int fd)
+{
+	static const struct ipc_callbacks callbacks = { .serve = on_peer_request, .closed = on_peer_closed };
+	struct control *c = ctx->state;
+	struct ipc *ipc;
+
+	if (ipc_new(ctx->loop, fd, &callbacks, c, &ipc) != 0) {
+		close(fd);
+		return;
+	}
+	ipc_free(c->peers[peer]);
+	c->peers[peer] = ipc;
+}
+
+static void control_stop(struct role_context *ctx)
+{
+	role_exit(ctx);
+}
+
+static void control_status(struct role_context *ctx, struct buf *json_object)
+{
+	const struct control *c = ctx->state;
+
+	buf_printf(json_object, "{\"connections\":%u}", c->connections);
+}
+
+const struct role_ops role_control = {
+	.start = control_start, .run = control_run, .channel = control_channel, .stop = control_stop,
+	.status = control_status,
+};

@@ -1,0 +1,112 @@
+#include <errno.h>
+
+#include "base/test.h"
+#include "roles/admin.h"
+#include "roles/http_request.h"
+#include "roles/table.h"
+
+static const struct {
+	const char *name, *text;
+	enum http_result want;
+	const char *path;
+} requests[] = {
+	{ "a scraper's request", "GET /metrics HTTP/1.1\r\nHost: a\r\nAccept: */*\r\n\r\n", HTTP_OK, "/metrics" },
+	{ "the query is cut off", "GET /livez?verbose HTTP/1.0\r\n\r\n", HTTP_OK, "/livez" },
+	{ "not whole yet", "GET /livez HTTP/1.0\r\n", HTTP_MORE, NULL },
+	{ "nothing yet", "", HTTP_MORE, NULL },
+	{ "no version", "GET /livez\r\n\r\n", HTTP_BAD, NULL },
+	{ "HTTP/2 is not spoken", "GET / HTTP/2.0\r\n\r\n", HTTP_BAD, NULL },
+	{ "a blank too many", "GET  / HTTP/1.1\r\n\r\n", HTTP_BAD, NULL },
+	{ "a control byte in the target", "GET /\x01 HTTP/1.1\r\n\r\n", HTTP_BAD, NULL },
+	{ "an absolute target", "GET http://a/ HTTP/1.1\r\n\r\n", HTTP_BAD, NULL },
+	{ "a blank before the colon", "GET / HTTP/1.1\r\nHost : a\r\n\r\n", HTTP_BAD, NULL },
+	{ "a folded field", "GET / HTTP/1.1\r\nHost: a\r\n b\r\n\r\n", HTTP_BAD, NULL },
+	{ "posting", "POST / HTTP/1.1\r\n\r\n", HTTP_NOT_GET, NULL },
+	{ "a body", "GET / HTTP/1.1\r\nContent-Length: 5\r\n\r\nhello", HTTP_HAS_BODY, NULL },
+	{ "an empty body", "GET / HTTP/1.1\r\ncontent-length: 0\r\n\r\n", HTTP_OK, "/" },
+	{ "chunks", "GET / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n", HTTP_HAS_BODY, NULL },
+};
+
+START_TEST(http_requests_are_judged_by_their_head)
+{
+	for (size_t i = 0; i < ARRAY_LEN(requests); i++) {
+		struct http_request req = { 0 };
+		enum http_result got = http_request_parse(slice_str(requests[i].text), &req);
+
+		ck_assert_msg(got == requests[i].want, "%s: %d", requests[i].name, (int)got);
+		if (got == HTTP_OK)
+			ck_assert_slice_eq(req.path, slice_str(requests[i].path));
+	}
+}
+END_TEST
+
+START_TEST(a_head_of_the_maximum_passes_and_one_byte_more_does_not)
+{
+	AUTO_BUF struct buf b = BUF_INIT(HTTP_HEAD_BYTES_MAX + 1);
+	struct http_request req;
+
+	buf_adds(&b, "GET /");
+	buf_fill(&b, 'a', HTTP_HEAD_BYTES_MAX - 5 - 9 - 4);
+	buf_adds(&b, " HTTP/1.1\r\n\r\n");
+	ck_assert_uint_eq(b.len, HTTP_HEAD_BYTES_MAX);
+	ck_assert_int_eq(http_request_parse(buf_slice(&b), &req), HTTP_OK);
+	b.len = 4;
+	buf_adds(&b, "/");
+	buf_fill(&b, 'a', HTTP_HEAD_BYTES_MAX - 5 - 9 - 4 + 1);
+	buf_adds(&b, " HTTP/1.1\r\n\r\n");
+	ck_assert_int_eq(http_request_parse(buf_slice(&b), &req), HTTP_TOO_LARGE);
+}
+END_TEST
+
+START_TEST(an_admin_request_survives_its_encoding_and_no_cut_of_it_does)
+{
+	AUTO_BUF struct buf b = BUF_INIT(1000);
+	struct admin_request req = { .object = SLICE("user"), .verb = SLICE("add"),
+				     .args = { SLICE("ann@example.org"), SLICE("password=a=b") },
+				     .arg_count = 2 },
+			     got;
+
+	admin_request_encode(&req, &b);
+	ck_assert(admin_request_decode(buf_slice(&b), &got));
+	ck_assert_slice_eq(got.verb, SLICE("add"));
+	ck_assert_slice_eq(admin_positional(&got, 0), SLICE("ann@example.org"));
+	ck_assert_slice_eq(admin_arg(&got, "password"), SLICE("a=b"));
+	ck_assert_ptr_null(admin_arg(&got, "pass").ptr);
+	ck_assert_ptr_null(admin_positional(&got, 1).ptr);
+	for (size_t n = 0; n < b.len; n++)
+		ck_assert(!admin_request_decode(slice_of(b.ptr, n), &got));
+}
+END_TEST
+
+START_TEST(json_strings_escape_what_json_forbids)
+{
+	AUTO_BUF struct buf b = BUF_INIT(1000);
+
+	admin_json_string(&b, SLICE("a\"\\\n\xc3\xa4\xff"));
+	ck_assert_slice_eq(buf_slice(&b), SLICE("\"a\\\"\\\\\\u000a\xc3\xa4\\ufffd\""));
+}
+END_TEST
+
+START_TEST(channels_are_mutual_and_only_the_supervisor_keeps_capabilities)
+{
+	for (size_t i = 0; i < ROLE_COUNT; i++) {
+		const struct role_row *r = &role_table[i];
+
+		ck_assert_int_eq(r->id, (int)i);
+		ck_assert((i == ROLE_SUPERVISOR) == (r->capabilities != 0));
+		ck_assert((i == ROLE_SUPERVISOR) == (r->uid_offset == 0));
+		ck_assert((i == ROLE_SUPERVISOR) == ((r->sandbox_flags & SANDBOX_SUPERVISOR) != 0));
+		for (size_t p = 0; p < ROLE_COUNT; p++) {
+			ck_assert_int_eq((r->peers >> p) & 1, (role_table[p].peers >> i) & 1);
+			ck_assert(p == i || role_table[p].uid_offset != r->uid_offset);
+			ck_assert(p == i || (role_table[p].listens & r->listens) == 0);
+		}
+	}
+}
+END_TEST
+
+TEST_MAIN("roles/unit", http_requests_are_judged_by_their_head,
+	  a_head_of_the_maximum_passes_and_one_byte_more_does_not,
+	  an_admin_request_survives_its_encoding_and_no_cut_of_it_does,
+	  json_strings_escape_what_json_forbids,
+	  channels_are_mutual_and_only_the_supervisor_keeps_capabilities)

@@ -1,0 +1,681 @@
+/*
+ * The supervisor: starts the roles, keeps them going, owns the listening sockets. It
+ * computes nothing from bytes of strangers: what it reads is its configuration file and the
+ * few fixed messages of roles/supervise.h, and what roles report passes through unread.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/epoll.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/event.h"
+#include "base/map.h"
+#include "base/must.h"
+#include "base/reader.h"
+#include "conf/config.h"
+#include "roles/supervise.h"
+#include "roles/table.h"
+#include "sys/fiber.h"
+#include "sys/ipc.h"
+#include "sys/listen.h"
+#include "sys/process.h"
+
+#define CHILDREN_MAX	  128u
+#define BACKOFF_FIRST_US  100000	/* the second death in a row; the first costs no wait */
+#define BACKOFF_MAX_US	  5000000
+#define LIVED_WELL_US	  5000000	/* a role that ran this long starts again at once */
+#define STOP_US		  5000000	/* from SIGTERM to SIGKILL */
+#define STATUS_CALL_US	  2000000
+#define CONFIG_BYTES_MAX  (IPC_MESSAGE_BYTES - 64)
+
+struct supervisor;
+
+struct child {
+	struct supervisor *s;
+	const struct role_row *row;
+	uint16_t instance;
+	pid_t pid;			/* 0: not running */
+	struct ipc *ipc;		/* NULL: not running, or its channel broke and its death will be heard */
+	bool ready;
+	int64_t started_us;
+	unsigned failures;		/* deaths in a row, each soon after the start */
+	uint32_t restarts;
+	int last_status;		/* of waitpid */
+	struct timer again;
+};
+
+struct supervisor {
+	struct loop *loop;
+	struct config *config;
+	const char *config_path;
+	struct buf config_bytes;	/* config_encode's */
+	struct event_log *log;
+	struct event *ev;
+	struct listener listeners[ROLE_LISTENERS_MAX];
+	unsigned listener_count;
+	struct child children[CHILDREN_MAX];
+	unsigned child_count;
+	struct io_watch signals;
+	struct timer deadline;
+	bool stopping, all_ready;
+	int status;
+	const struct supervise_options *options;
+};
+
+/* --- messages ------------------------------------------------------------------------------------ */
+
+void supervise_role_encode(struct buf *out, const struct supervise_role *r)
+{
+	buf_addc(out, r->role);
+	buf_be16(out, r->instance);
+	buf_be32(out, r->pid);
+	buf_addc(out, r->ready);
+	buf_be32(out, r->restarts);
+	buf_be64(out, r->up_us);
+	buf_be32(out, r->last_status);
+}
+
+bool supervise_role_decode(struct reader *in, struct supervise_role *r)
+{
+	r->role = rd_u8(in);
+	r->instance = rd_be16(in);
+	r->pid = rd_be32(in);
+	r->ready = rd_u8(in);
+	r->restarts = rd_be32(in);
+	r->up_us = rd_be64(in);
+	r->last_status = rd_be32(in);
+	return !in->bad && r->role < ROLE_COUNT;
+}
+
+static void reply_roles(struct supervisor *s, struct ipc_request *req)
+{
+	AUTO_BUF struct buf out = BUF_INIT(IPC_MESSAGE_BYTES);
+
+	buf_be16(&out, (uint16_t)s->child_count);
+	for (unsigned i = 0; i < s->child_count; i++) {
+		const struct child *c = &s->children[i];
+		struct supervise_role r = {
+			.role = (uint8_t)c->row->id, .instance = c->instance, .pid = (uint32_t)c->pid,
+			.ready = c->ready, .restarts = c->restarts,
+			.up_us = c->pid == 0 ? 0 : (uint64_t)(loop_now_us(s->loop) - c->started_us),
+			.last_status = (uint32_t)c->last_status,
+		};
+		supervise_role_encode(&out, &r);
+	}
+	(void)!ipc_reply(req, buf_slice(&out));
+}
+
+static void reply_role_status(struct supervisor *s, struct ipc_request *req)
+{
+	AUTO_BUF struct buf out = BUF_INIT(IPC_MESSAGE_BYTES);
+	struct reader r = reader_of(req->payload);
+	uint8_t role = rd_u8(&r);
+	uint16_t instance = rd_be16(&r);
+
+	for (unsigned i = 0; i < s->child_count && rd_end(&r); i++) {
+		struct child *c = &s->children[i];
+		if (c->row->id != role || c->instance != instance || !c->ready || c->ipc == NULL)
+			continue;
+		if (ipc_call(c->ipc, SUPERVISE_STATUS, (struct slice){ 0 }, STATUS_CALL_US, &out) != 0)
+			buf_reset(&out);
+		break;
+	}
+	(void)!ipc_reply(req, buf_slice(&out));
+}
+
+static bool reload(struct supervisor *s, struct buf *problems);
+
+static void reply_reload(struct supervisor *s, struct ipc_request *req)
+{
+	AUTO_BUF struct buf problems = BUF_INIT(65536), out = BUF_INIT(IPC_MESSAGE_BYTES);
+
+	buf_addc(&out, reload(s, &problems));
+	buf_blob(&out, buf_slice(&problems));
+	(void)!ipc_reply(req, buf_slice(&out));
+}
+
+static void check_all_ready(struct supervisor *s);
+
+/* A role asks or tells. Only control may ask. */
+static void on_message(void *arg, struct ipc_request *req)
+{
+	struct child *c = arg;
+	struct supervisor *s = c->s;
+
+	if (req->type == SUPERVISE_READY && req->one_way) {
+		c->ready = true;
+		check_all_ready(s);
+		return;
+	}
+	if (c->row->id != ROLE_CONTROL) {
+		event_warn(s->ev, "a role sent what it may not send");
+		if (!req->one_way)
+			(void)!ipc_reply(req, (struct slice){ 0 });
+		return;
+	}
+	switch (req->type) {
+	case SUPERVISE_ROLES:
+		reply_roles(s, req);
+		break;
+	case SUPERVISE_ROLE_STATUS:
+		reply_role_status(s, req);
+		break;
+	case SUPERVISE_RELOAD:
+		reply_reload(s, req);
+		break;
+	default:
+		if (!req->one_way)
+			(void)!ipc_reply(req, (struct slice){ 0 });
+		break;
+	}
+}
+
+/* Its death follows, and SIGCHLD tells; a role that closed its socket and lives on is ended. */
+static void on_closed(void *arg, struct ipc *ipc)
+{
+	struct child *c = arg;
+
+	ipc_free(c->ipc);
+	c->ipc = NULL;
+	c->ready = false;
+	if (c->pid > 0)
+		kill(c->pid, SIGKILL);
+}
+
+static const struct ipc_callbacks child_callbacks = { .serve = on_message, .closed = on_closed };
+
+/* --- starting roles ---------------------------------------------------------------------------------- */
+
+static int send_listeners(struct supervisor *s, struct child *c)
+{
+	int err = 0;
+
+	for (unsigned i = 0; i < s->listener_count && err == 0; i++) {
+		uint8_t kind = (uint8_t)s->listeners[i].kind;
+		if ((c->row->listens & LISTEN_BIT(kind)) != 0)
+			err = ipc_send(c->ipc, SUPERVISE_LISTENER, slice_of(&kind, 1), s->listeners[i].fd);
+	}
+	return err;
+}
+
+static void send_channel(struct child *to, const struct child *peer, int fd)
+{
+	uint8_t payload[3] = { (uint8_t)peer->row->id, (uint8_t)(peer->instance >> 8), (uint8_t)peer->instance };
+
+	/* If it cannot be sent, the other end sees the closed socket as a dead peer. */
+	(void)!ipc_send(to->ipc, SUPERVISE_CHANNEL, slice_of(payload, sizeof(payload)), fd);
+}
+
+static int connect_peers(struct supervisor *s, struct child *c)
+{
+	for (unsigned i = 0; i < s->child_count; i++) {
+		struct child *peer = &s->children[i];
+		int pair[2];
+
+		if (peer == c || peer->ipc == NULL || (c->row->peers & ROLE_BIT(peer->row->id)) == 0)
+			continue;
+		if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair) != 0)
+			return -errno;
+		send_channel(c, peer, pair[0]);
+		send_channel(peer, c, pair[1]);
+		close(pair[0]);
+		close(pair[1]);
+	}
+	return 0;
+}
+
+static int start_child(struct supervisor *s, struct child *c, struct errmsg *why)
+{
+	char instance[8];
+	const char *argv[] = { "prickle", "role", c->row->name, "--instance", instance, NULL };
+	int pair[2], err;
+
+	snprintf(instance, sizeof(instance), "%u", (unsigned)c->instance);
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair) != 0)
+		return errmsg_set(why, -errno, "a socket for %s", c->row->name);
+	err = ipc_new(s->loop, pair[0], &child_callbacks, c, &c->ipc);
+	if (err != 0) {
+		close(pair[0]);
+		close(pair[1]);
+		return errmsg_set(why, err, "a channel for %s", c->row->name);
+	}
+	err = process_spawn(argv, pair[1], &c->pid, why);
+	close(pair[1]);
+	if (err == 0) {
+		c->started_us = loop_now_us(s->loop);
+		err = ipc_send(c->ipc, SUPERVISE_CONFIG, buf_slice(&s->config_bytes), -1);
+		if (err == 0)
+			err = send_listeners(s, c);
+		if (err == 0)
+			err = connect_peers(s, c);
+		if (err == 0)
+			err = ipc_send(c->ipc, SUPERVISE_GO, (struct slice){ 0 }, -1);
+		if (err == 0)
+			return 0;
+		errmsg_set(why, err, "tell %s its work", c->row->name);
+		kill(c->pid, SIGKILL);		/* SIGCHLD then plans the next try */
+		return 0;
+	}
+	ipc_free(c->ipc);
+	c->ipc = NULL;
+	c->pid = 0;
+	return err;
+}
+
+static void start_again(struct timer *t)
+{
+	struct child *c = container_of(t, struct child, again);
+	struct supervisor *s = c->s;
+	struct errmsg why = { 0 };
+
+	if (s->stopping || c->pid != 0)
+		return;
+	if (start_child(s, c, &why) == 0)
+		return;
+	event_why(s->ev, &why);
+	event_error(s->ev, "a role cannot be started, trying again");
+	loop_timer_set(s->loop, &c->again, BACKOFF_MAX_US);
+}
+
+static void plan_restart(struct supervisor *s, struct child *c)
+{
+	int64_t wait_us = 0;
+
+	if (loop_now_us(s->loop) - c->started_us >= LIVED_WELL_US)
+		c->failures = 0;
+	if (c->failures > 0)
+		wait_us = c->failures > 6 ? BACKOFF_MAX_US : (int64_t)BACKOFF_FIRST_US << (c->failures - 1);
+	c->failures++;
+	c->restarts++;
+	if (wait_us > BACKOFF_MAX_US)
+		wait_us = BACKOFF_MAX_US;
+	if (wait_us == 0)
+		start_again(&c->again);
+	else
+		loop_timer_set(s->loop, &c->again, wait_us);
+}
+
+static void check_all_gone(struct supervisor *s)
+{
+	for (unsigned i = 0; i < s->child_count; i++)
+		if (s->children[i].pid != 0)
+			return;
+	loop_stop(s->loop);
+}
+
+static void child_died(struct supervisor *s, struct child *c, int status)
+{
+	AUTO_EVENT struct event *ev = event_child(s->ev, "supervisor.role_ended");
+
+	c->pid = 0;
+	c->ready = false;
+	c->last_status = status;
+	ipc_free(c->ipc);
+	c->ipc = NULL;
+	event_str(ev, "role", c->row->name);
+	event_u64(ev, "instance", c->instance);
+	if (WIFSIGNALED(status))
+		event_u64(ev, "signal", (uint64_t)WTERMSIG(status));
+	else
+		event_u64(ev, "exit_status", (uint64_t)WEXITSTATUS(status));
+	if (s->stopping) {
+		event_debug(ev, "role ended");
+		check_all_gone(s);
+		return;
+	}
+	event_error(ev, "role ended unexpectedly, starting it again");
+	plan_restart(s, c);
+}
+
+static void reap(struct supervisor *s)
+{
+	for (;;) {
+		int status;
+		pid_t pid = waitpid(-1, &status, WNOHANG);
+
+		if (pid <= 0)
+			return;
+		for (unsigned i = 0; i < s->child_count; i++)
+			if (s->children[i].pid == pid) {
+				child_died(s, &s->children[i], status);
+				break;
+			}
+	}
+}
+
+/* --- ready, reload, stop ------------------------------------------------------------------------------ */
+
+static void stop(struct supervisor *s);
+
+static struct child *find_child(struct supervisor *s, enum role_id id)
+{
+	for (unsigned i = 0; i < s->child_count; i++)
+		if (s->children[i].row->id == id)
+			return &s->children[i];
+	return NULL;
+}
+
+static void say_ready(void *arg)
+{
+	struct supervisor *s = arg;
+	struct child *control = find_child(s, ROLE_CONTROL);
+
+	if (s->options->ready != NULL) {
+		int status = s->options->ready(s->options->arg, control == NULL ? NULL : control->ipc);
+		if (status != 0) {
+			s->status = status;
+			stop(s);
+			return;
+		}
+	}
+	process_notify("READY=1");
+	event_info(s->ev, "all roles serve");
+}
+
+static void check_all_ready(struct supervisor *s)
+{
+	if (s->all_ready || s->stopping)
+		return;
+	for (unsigned i = 0; i < s->child_count; i++)
+		if (!s->children[i].ready)
+			return;
+	s->all_ready = true;
+	if (fiber_start(s->loop, say_ready, s) != 0) {
+		s->status = EXIT_FAILURE;
+		stop(s);
+	}
+}
+
+/* All or nothing: a file with an error changes nothing, and *problems tells what is wrong. */
+static bool reload(struct supervisor *s, struct buf *problems)
+{
+	AUTO_BUF struct buf bytes = BUF_INIT(CONFIG_BYTES_MAX);
+	struct config *config = NULL;
+	struct errmsg why = { 0 };
+
+	if (s->config_path == NULL) {
+		buf_adds(problems, "this node runs without a configuration file");
+		return false;
+	}
+	if (config_load(s->config_path, &config, problems) != 0)
+		return false;
+	if (config_check(config, &why) != 0) {
+		buf_adds(problems, why.text);
+		config_free(config);
+		return false;
+	}
+	config_encode(config, &bytes);
+	if (bytes.err != 0) {
+		buf_adds(problems, "the configuration is too large");
+		config_free(config);
+		return false;
+	}
+	for (unsigned i = 0; i < s->child_count; i++)
+		if (s->children[i].ipc != NULL)
+			(void)!ipc_send(s->children[i].ipc, SUPERVISE_CONFIG, buf_slice(&bytes), -1);
+	config_free(s->config);
+	s->config = config;
+	buf_done(&s->config_bytes);
+	s->config_bytes = bytes;
+	buf_init(&bytes, 0);
+	event_log_level(s->log, (enum event_level)config->log_level);
+	event_info(s->ev, "configuration reloaded");
+	return true;
+}
+
+static void on_sighup(struct supervisor *s)
+{
+	AUTO_BUF struct buf problems = BUF_INIT(65536);
+	AUTO_EVENT struct event *ev = event_child(s->ev, "supervisor.reload");
+
+	process_notify("RELOADING=1");
+	if (!reload(s, &problems)) {
+		event_slice(ev, "problems", buf_slice(&problems));
+		event_error(ev, "the configuration was not reloaded, the old one stays in force; see 'prickle config check'");
+	}
+	process_notify("READY=1");
+}
+
+static void kill_all(struct timer *t)
+{
+	struct supervisor *s = container_of(t, struct supervisor, deadline);
+
+	event_warn(s->ev, "some roles did not end in time, killing them");
+	for (unsigned i = 0; i < s->child_count; i++)
+		if (s->children[i].pid > 0)
+			kill(s->children[i].pid, SIGKILL);
+}
+
+static void stop(struct supervisor *s)
+{
+	if (s->stopping)
+		return;
+	s->stopping = true;
+	process_notify("STOPPING=1");
+	for (unsigned i = 0; i < s->child_count; i++) {
+		struct child *c = &s->children[i];
+		loop_timer_cancel(s->loop, &c->again);
+		if (c->ipc != NULL)
+			(void)!ipc_send(c->ipc, SUPERVISE_STOP, (struct slice){ 0 }, -1);
+	}
+	s->deadline.fn = kill_all;
+	loop_timer_set(s->loop, &s->deadline, STOP_US);
+	check_all_gone(s);
+}
+
+static void on_signal(struct io_watch *w, uint32_t events)
+{
+	struct supervisor *s = container_of(w, struct supervisor, signals);
+	struct signalfd_siginfo info;
+
+	while (read(w->fd, &info, sizeof(info)) == (ssize_t)sizeof(info)) {
+		if (info.ssi_signo == SIGCHLD)
+			reap(s);
+		else if (info.ssi_signo == SIGHUP)
+			on_sighup(s);
+		else
+			stop(s);
+	}
+}
+
+/* --- set-up ----------------------------------------------------------------------------------------- */
+
+static int make_directory(const char *path, mode_t mode, uid_t owner, struct errmsg *why)
+{
+	if (mkdir(path, mode) != 0 && errno != EEXIST)
+		return errmsg_set(why, -errno, "make the directory '%s'", path);
+	if (owner != (uid_t)-1 && (chown(path, owner, (gid_t)owner) != 0 || chmod(path, mode) != 0))
+		return errmsg_set(why, -errno, "give the directory '%s' to its role", path);
+	return 0;
+}
+
+/*
+ * The state directory is the store's; auth may pass through it (0711) to tls/, which is its own.
+ * Without root all belongs to the caller.
+ */
+static int make_state(struct supervisor *s, struct errmsg *why)
+{
+	bool root = geteuid() == 0;
+	uid_t base = (uid_t)s->config->roles_uid_base;
+	char tls[1100];
+	int err;
+
+	err = make_directory(s->config->state, root ? 0711 : 0700,
+			     root ? base + role_table[ROLE_STORE].uid_offset : (uid_t)-1, why);
+	if (err != 0)
+		return err;
+	if (snprintf(tls, sizeof(tls), "%s/tls", s->config->state) >= (int)sizeof(tls))
+		return errmsg_set(why, -ENAMETOOLONG, "state directory");
+	return make_directory(tls, 0700, root ? base + role_table[ROLE_AUTH].uid_offset : (uid_t)-1, why);
+}
+
+/* The directory of a unix socket; systemd makes /run/prickle itself. */
+static int make_parent(const char *path, struct errmsg *why)
+{
+	const char *slash = strrchr(path, '/');
+	char dir[200];
+
+	if (slash == NULL || slash == path || (size_t)(slash - path) >= sizeof(dir))
+		return 0;
+	memcpy(dir, path, (size_t)(slash - path));
+	dir[slash - path] = '\0';
+	return access(dir, X_OK) == 0 ? 0 : make_directory(dir, 0755, (uid_t)-1, why);
+}
+
+static int add_listener(struct supervisor *s, enum listener_kind kind, const char *address, int fds_end,
+			struct errmsg *why)
+{
+	int fd = listen_inherited(address, fds_end), err;
+
+	if (s->listener_count == ROLE_LISTENERS_MAX) {
+		if (fd >= 0)
+			close(fd);
+		return errmsg_say(why, -EINVAL, "more than %u addresses to listen on", ROLE_LISTENERS_MAX);
+	}
+	if (fd < 0 && *address == '/') {
+		err = make_parent(address, why);
+		if (err != 0)
+			return err;
+	}
+	if (fd < 0) {
+		/* Whoever may open the LMTP socket may deliver; the admin socket looks at the peer's uid as well. */
+		err = listen_open(address, kind == LISTEN_LMTP ? 0660 : 0600, (uid_t)-1, &fd, why);
+		if (err != 0)
+			return err;
+	}
+	s->listeners[s->listener_count++] = (struct listener){ .kind = kind, .fd = fd };
+	return 0;
+}
+
+static int open_listeners(struct supervisor *s, struct errmsg *why)
+{
+	const struct config *c = s->config;
+	const struct { enum listener_kind kind; const struct config_listen *list; } all[] = {
+		{ LISTEN_SMTP, &c->mail_listen_smtp },		  { LISTEN_LMTP, &c->mail_listen_lmtp },
+		{ LISTEN_SUBMISSION, &c->mail_listen_submission }, { LISTEN_SUBMISSIONS, &c->mail_listen_submissions },
+		{ LISTEN_IMAP, &c->mail_listen_imap },		  { LISTEN_IMAPS, &c->mail_listen_imaps },
+		{ LISTEN_POP3, &c->mail_listen_pop3 },		  { LISTEN_POP3S, &c->mail_listen_pop3s },
+		{ LISTEN_METRICS, &c->control_metrics },
+	};
+	int fds_end = process_listen_fds();
+	int err = add_listener(s, LISTEN_CONTROL, c->control_socket, fds_end, why);
+
+	for (size_t i = 0; i < ARRAY_LEN(all); i++)
+		for (size_t k = 0; k < all[i].list->count && err == 0; k++)
+			err = add_listener(s, all[i].kind, all[i].list->items[k].text, fds_end, why);
+	return err;
+}
+
+static void add_children(struct supervisor *s)
+{
+	long cores = sysconf(_SC_NPROCESSORS_ONLN);
+	uint64_t front = s->config->front_processes;
+
+	if (front == 0)
+		front = cores > 0 ? (uint64_t)cores : 1;
+	if (front > ROLE_INSTANCES_MAX)
+		front = ROLE_INSTANCES_MAX;
+	for (size_t i = 0; i < ROLE_COUNT; i++) {
+		const struct role_row *row = &role_table[i];
+		uint64_t count = row->ops == NULL ? 0 : row->per_core ? front : 1;
+
+		for (uint16_t k = 0; k < count && s->child_count < CHILDREN_MAX; k++) {
+			struct child *c = &s->children[s->child_count++];
+			*c = (struct child){ .s = s, .row = row, .instance = k };
+			c->again.fn = start_again;
+		}
+	}
+}
+
+static int open_signals(struct supervisor *s, struct errmsg *why)
+{
+	sigset_t set;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGCHLD);
+	sigaddset(&set, SIGHUP);
+	sigaddset(&set, SIGINT);
+	sigaddset(&set, SIGTERM);
+	signal(SIGPIPE, SIG_IGN);
+	if (sigprocmask(SIG_BLOCK, &set, NULL) != 0)
+		return errmsg_set(why, -errno, "block signals");
+	s->signals = (struct io_watch){ .fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK),
+					.events = EPOLLIN, .fn = on_signal };
+	if (s->signals.fd < 0)
+		return errmsg_set(why, -errno, "signalfd");
+	return loop_add(s->loop, &s->signals);
+}
+
+static int open_log(struct supervisor *s, struct errmsg *why)
+{
+	enum event_format format = (enum event_format)s->config->log_format;
+	int fd = STDERR_FILENO;
+
+	if (format == EVENT_JOURNALD) {
+		fd = event_journald_open(NULL, why);
+		if (fd < 0)
+			return fd;
+	}
+	if (event_log_new(fd, format, (enum event_level)s->config->log_level, NULL, NULL, &s->log) != 0)
+		return errmsg_set(why, -ENOMEM, "event log");
+	s->ev = event_root(s->log, "supervisor");
+	return 0;
+}
+
+static int set_up(struct supervisor *s, struct errmsg *why)
+{
+	struct sandbox_report report;
+	struct role_paths paths;
+	struct sandbox box;
+	int err = loop_new(&s->loop);
+
+	if (err != 0)
+		return errmsg_set(why, err, "event loop");
+	config_encode(s->config, &s->config_bytes);
+	if (s->config_bytes.err != 0)
+		return errmsg_set(why, s->config_bytes.err, "the configuration");
+	err = open_log(s, why);
+	if (err == 0)
+		err = make_state(s, why);
+	if (err == 0)
+		err = open_listeners(s, why);
+	if (err == 0)
+		err = open_signals(s, why);
+	if (err != 0)
+		return err;
+	add_children(s);
+	box = role_sandbox(&role_table[ROLE_SUPERVISOR], s->config, false, &paths);
+	return sandbox_apply(&box, &report, why);
+}
+
+int supervise(struct supervise_options *options)
+{
+	struct supervisor *s = calloc(1, sizeof(*s));
+	struct errmsg why = { 0 };
+
+	if (s == NULL)
+		return EXIT_FAILURE;
+	s->options = options;
+	s->config = options->config;
+	s->config_path = options->config_path;
+	buf_init(&s->config_bytes, CONFIG_BYTES_MAX);
+	if (set_up(s, &why) != 0) {
+		fprintf(stderr, "prickle: %s\n", why.text);
+		return EXIT_FAILURE;
+	}
+	for (unsigned i = 0; i < s->child_count; i++)
+		start_again(&s->children[i].again);
+	loop_run(s->loop);
+	event_log_flush(s->log);
+	unlink(s->config->control_socket);
+	/* The process ends here: the kernel takes back what it holds. */
+	return s->status;
+}
