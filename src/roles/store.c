@@ -1,0 +1,353 @@
+/*
+ * The store role: the only one with the disk.
+ *
+ * It carries out engine calls that come over the channels of the other roles, each judged by
+ * roles/access.h first, and looks after what is stored: fragments whose messages are
+ * gone are rewritten here, while everything serves. It never looks into a message.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "base/event.h"
+#include "base/must.h"
+#include "base/reader.h"
+#include "conf/config.h"
+#include "engine/embedded/embedded.h"
+#include "engine/remote.h"
+#include "mail/mailbox/mailbox.h"
+#include "roles/access.h"
+#include "roles/grants.h"
+#include "roles/role.h"
+#include "sys/fiber.h"
+#include "sys/world.h"
+
+#define UPKEEP_PAUSE_US	 (50 * 1000)		/* between two steps: serving comes first */
+#define UPKEEP_ROUND_US	 (5 * 60 * 1000000ll)	/* between two rounds over all accounts */
+#define ACCOUNTS_CACHE_BYTES (16u << 20)
+
+struct store {
+	struct role_context *ctx;
+	struct engine *engine;
+	struct accounts *accounts;	/* for upkeep */
+	struct grants *grants;
+	struct list channels;
+	bool stopping;
+	bool upkeep_runs;
+	struct fiber_event wake_upkeep;
+	uint64_t denied;
+};
+
+struct channel {
+	struct list link;
+	struct store *store;
+	enum role_id role;
+	unsigned instance;
+	struct remote_server *server;
+};
+
+static enum remote_verdict on_allow(void *arg, const struct remote_access *access)
+{
+	struct channel *c = arg;
+	struct store *st = c->store;
+	enum remote_verdict v = access_check(st->grants, c->role, c->instance, access,
+					     world_mono_us(st->ctx->world));
+
+	if (v == REMOTE_DENY) {
+		st->denied++;
+		struct event *ev = event_child(st->ctx->ev, "store.denied");
+		event_str(ev, "peer", role_name(c->role));
+		event_u64(ev, "instance", c->instance);
+		event_u64(ev, "call", access->call);
+		event_slice(ev, "object", access->object);
+		event_warn(ev, "refused: the grant does not allow it, or has ended");
+		event_free(ev);
+	}
+	return v;
+}
+
+static void channel_free(struct channel *c)
+{
+	list_del(&c->link);
+	remote_server_free(c->server);
+	free(c);
+}
+
+static void on_closed(void *arg)
+{
+	struct channel *c = arg;
+
+	if (c->role != ROLE_AUTH)
+		grants_drop_process(c->store->grants, c->role, c->instance);
+	channel_free(c);
+}
+
+/* ---- auth's messages, roles/grants.h ---- */
+
+static enum grants_status add_grants(struct store *st, struct slice payload)
+{
+	int64_t now = world_mono_us(st->ctx->world);
+	struct reader check = reader_of(payload), rd = reader_of(payload);
+	enum grants_decode d;
+	struct grant g;
+	size_t count = 0;
+
+	/* All of a message or nothing. */
+	while ((d = grants_decode(&check, &g)) == GRANTS_DECODED)
+		count++;
+	if (d == GRANTS_BAD || count == 0)
+		return GRANTS_MALFORMED;
+	if (grants_count(st->grants) + count > GRANTS_MAX)
+		return GRANTS_FULL;
+	while (grants_decode(&rd, &g) == GRANTS_DECODED)
+		if (grants_add(st->grants, &g, now) != 0)
+			return GRANTS_FULL;
+	return GRANTS_OK;
+}
+
+static enum grants_status revoke_grants(struct store *st, struct slice payload)
+{
+	if (payload.len == 0 || payload.len % GRANT_ID_BYTES != 0)
+		return GRANTS_MALFORMED;
+	for (size_t at = 0; at < payload.len; at += GRANT_ID_BYTES)
+		grants_revoke(st->grants, payload.ptr + at);
+	return GRANTS_OK;
+}
+
+static void list_grants(struct store *st, struct ipc_request *req)
+{
+	struct reader rd = reader_of(req->payload);
+	AUTO_BUF struct buf b = BUF_INIT(IPC_MESSAGE_BYTES);
+	struct grant *list = calloc(GRANTS_PER_MESSAGE, sizeof(*list));
+	uint64_t cursor = rd_be64(&rd);
+	size_t n = 0;
+
+	if (list != NULL && rd_end(&rd))
+		n = grants_list(st->grants, &cursor, world_mono_us(st->ctx->world), list,
+				GRANTS_PER_MESSAGE);
+	buf_be64(&b, n == 0 ? 0 : cursor);
+	for (size_t i = 0; i < n; i++)
+		grants_encode(&b, &list[i]);
+	free(list);
+	if (ipc_reply(req, buf_slice(&b)) != 0)
+		return;
+}
+
+static void on_other(void *arg, struct ipc_request *req)
+{
+	struct channel *c = arg;
+	struct store *st = c->store;
+	uint8_t status = GRANTS_MALFORMED;
+
+	if (c->role == ROLE_AUTH) {
+		switch (req->type) {
+		case GRANTS_MSG_ADD:
+			status = add_grants(st, req->payload);
+			break;
+		case GRANTS_MSG_REVOKE:
+			status = revoke_grants(st, req->payload);
+			break;
+		case GRANTS_MSG_LIST:
+			list_grants(st, req);
+			return;
+		case GRANTS_MSG_SYNCED:
+			grants_synced(st->grants);
+			status = GRANTS_OK;
+			break;
+		default:
+			break;
+		}
+	}
+	if (ipc_reply(req, slice_of(&status, 1)) != 0)
+		return;
+}
+
+static const struct remote_server_callbacks callbacks = {
+	.allow = on_allow,
+	.other = on_other,
+	.closed = on_closed,
+};
+
+static void store_channel(struct role_context *ctx, enum role_id peer, unsigned instance, int fd)
+{
+	struct store *st = ctx->state;
+	struct channel *c = calloc(1, sizeof(*c));
+
+	if (c == NULL) {
+		close(fd);		/* the peer sees the end and the supervisor hears of it */
+		return;
+	}
+	/* A process that comes back has a new channel; what the old one held is void. */
+	list_for_each(it, &st->channels) {
+		struct channel *old = list_entry(it, struct channel, link);
+		if (old->role == peer && old->instance == instance)
+			on_closed(old);
+	}
+	*c = (struct channel){ .store = st, .role = peer, .instance = instance };
+	list_init(&c->link);
+	int rc = remote_server_new(ctx->loop, st->engine, fd, &callbacks, c, &c->server);
+	if (rc != 0) {
+		free(c);
+		return;
+	}
+	list_push_back(&st->channels, &c->link);
+}
+
+/* ---- upkeep ---- */
+
+static bool pause_upkeep(struct store *st, int64_t us)
+{
+	if (!st->stopping && fiber_event_wait(&st->wake_upkeep, us))
+		st->wake_upkeep.set = false;
+	return !st->stopping;
+}
+
+static void upkeep_fiber(void *arg)
+{
+	struct store *st = arg;
+	struct maintain_cursor cursor = { .started = false };
+
+	while (!st->stopping) {
+		bool more = false;
+		enum mailbox_result r =
+			accounts_maintain_step(st->accounts, st->engine, &cursor, &more);
+		if (r != MAILBOX_OK) {
+			struct event *ev = event_child(st->ctx->ev, "store.upkeep");
+			event_str(ev, "result", mailbox_result_name(r));
+			event_warn(ev, "upkeep of an account did not finish, it is tried again in the next round");
+			event_free(ev);
+			more = false;
+		}
+		if (!more)
+			cursor = (struct maintain_cursor){ .started = false };
+		if (!pause_upkeep(st, more ? UPKEEP_PAUSE_US : UPKEEP_ROUND_US))
+			break;
+	}
+	st->upkeep_runs = false;
+	if (st->stopping)
+		role_exit(st->ctx);
+}
+
+/* ---- the role ---- */
+
+static void on_damage(void *arg, const struct embedded_damage *d)
+{
+	struct event *ev = event_child(((struct store *)arg)->ctx->ev, "store.damage");
+
+	event_u64(ev, "segment", d->segment);
+	event_u64(ev, "offset", d->offset);
+	event_str(ev, "object", d->object);
+	event_str(ev, "what", d->what);
+	event_error(ev, "a stored record is damaged; run 'prickle mail fsck' for the whole list");
+	event_free(ev);
+}
+
+static void on_engine_event(void *arg, bool warning, const char *text)
+{
+	struct event *ev = event_child(((struct store *)arg)->ctx->ev, "store.engine");
+
+	if (warning)
+		event_warn(ev, text);
+	else
+		event_info(ev, text);
+	event_free(ev);
+}
+
+static int store_start(struct role_context *ctx, struct errmsg *why)
+{
+	struct store *st = calloc(1, sizeof(*st));
+
+	if (st == NULL)
+		return errmsg_set(why, -ENOMEM, "store");
+	st->ctx = ctx;
+	list_init(&st->channels);
+	ctx->state = st;
+	int rc = grants_new(&st->grants);
+	return rc == 0 ? 0 : errmsg_set(why, rc, "store");
+}
+
+static int store_run(struct role_context *ctx, struct errmsg *why)
+{
+	struct store *st = ctx->state;
+	char index_dir[1200];
+	struct embedded_options o = {
+		.loop = ctx->loop,
+		.reader_threads = (unsigned)ctx->config->store_reader_threads,
+		.segment_bytes = (uint32_t)ctx->config->store_segment_bytes,
+		.index = EMBEDDED_ROCKSDB,
+		.index_dir = index_dir,
+		.on_damage = on_damage,
+		.on_event = on_engine_event,
+		.arg = st,
+	};
+
+	snprintf(index_dir, sizeof(index_dir), "%s/index", ctx->config->state);
+	int rc = embedded_open(ctx->world, &o, &st->engine, why);
+	if (rc != 0)
+		return rc;
+	struct accounts_options ao = { .buckets = 1, .cache_bytes = ACCOUNTS_CACHE_BYTES };
+	rc = accounts_new(ctx->world, &ao, &st->accounts);
+	if (rc != 0)
+		return errmsg_set(why, rc, "store");
+	st->upkeep_runs = true;
+	rc = fiber_start(ctx->loop, upkeep_fiber, st);
+	if (rc != 0) {
+		st->upkeep_runs = false;
+		return errmsg_set(why, rc, "store upkeep");
+	}
+	role_ready(ctx);
+	return 0;
+}
+
+static void store_stop(struct role_context *ctx)
+{
+	struct store *st = ctx->state;
+
+	/* Calls under way finish by themselves; the log needs no goodbye, the index likes a flush. */
+	st->stopping = true;
+	fiber_event_set(&st->wake_upkeep);
+	if (!st->upkeep_runs)
+		role_exit(ctx);
+}
+
+static void add_number(struct buf *json, const char *name, uint64_t n)
+{
+	buf_printf(json, "%s\"%s\":%llu", json->len > 0 && json->ptr[json->len - 1] != '{' ? "," : "", name,
+		   (unsigned long long)n);
+}
+
+static void store_status(struct role_context *ctx, struct buf *json)
+{
+	struct store *st = ctx->state;
+	struct embedded_stats s;
+
+	if (st->engine == NULL)
+		return;
+	embedded_stats(st->engine, &s);
+	add_number(json, "operations", s.ops);
+	add_number(json, "batches", s.batches);
+	add_number(json, "syncs", s.syncs);
+	add_number(json, "log_bytes", s.log_bytes);
+	add_number(json, "payload_bytes", s.payload_bytes);
+	add_number(json, "moved_bytes", s.moved_bytes);
+	add_number(json, "reads", s.reads);
+	add_number(json, "segments", s.segments);
+	add_number(json, "segments_free", s.segments_free);
+	add_number(json, "live_bytes", s.live_bytes);
+	add_number(json, "stored_bytes", s.stored_bytes);
+	add_number(json, "damage", s.damage);
+	add_number(json, "sync_failures", s.sync_failures);
+	add_number(json, "full", s.full);
+	add_number(json, "denied", st->denied);
+	add_number(json, "grants", grants_count(st->grants));
+	add_number(json, "stopped", s.stopped ? 1 : 0);
+}
+
+const struct role_ops role_store = {
+	.start = store_start,
+	.run = store_run,
+	.channel = store_channel,
+	.stop = store_stop,
+	.status = store_status,
+};
