@@ -16,7 +16,7 @@
  *	#include "base/limits.h"
  *
  * and every NAME is an enum constant (of type int where the value fits). The build joins all
- * files into one table: `prickle limits`, base/limit_table.h.
+ * files into one table: `prickle limits`, cli/limit_table.h.
  *
  * No `#pragma once`: one translation unit may include the limits of several modules.
  */

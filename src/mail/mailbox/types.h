@@ -17,7 +17,7 @@
 #define FOLDER_INBOX		1u	/* number of the folder that every account has */
 #define FOLDER_NONE		0u
 #define KEYWORDS_MAX		64u	/* an account's keywords are bits of one uint64_t */
-#define SUMMARY_BYTES_MAX	(60u << 10)
+#define STORED_SUMMARY_BYTES_MAX (60u << 10)
 #define FOLDER_NAME_BYTES_MAX	1000u
 #define FOLDER_DEPTH_MAX	64u
 #define FOLDERS_MAX		5000u
