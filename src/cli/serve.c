@@ -1,0 +1,77 @@
+/*
+ * `prickle serve`: the node, for real use; and `prickle reload`.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "cli/cli.h"
+#include "cli/node.h"
+#include "conf/config.h"
+#include "roles/admin.h"
+#include "roles/supervise.h"
+
+static int serve(struct cli *cli)
+{
+	struct supervise_options options = { 0 };
+	struct errmsg why = { 0 };
+	int code = cli_load_config(cli, &options.config, &options.config_path);
+
+	if (code != CLI_OK)
+		return code;
+	if (config_check(options.config, &why) != 0)
+		return cli_fail(cli, CLI_CONFIG, "%s", why.text);
+	if (options.config_path == NULL)
+		fprintf(stderr,
+			"prickle: there is no %s: the defaults serve, with host name %s and mail in %s.\n"
+			"Next:\n"
+			"  prickle domain add example.org          take mail for a domain\n"
+			"  prickle user add ann@example.org        make its first user\n"
+			"  prickle config show > %s    a file to change\n"
+			"  prickle status                          how it goes\n"
+			"To try without installing anything: prickle demo\n",
+			CLI_DEFAULT_CONFIG, options.config->hostname, options.config->state, CLI_DEFAULT_CONFIG);
+	if (geteuid() != 0)
+		fprintf(stderr, "prickle: not started by root: all roles share this user, and ports below 1024 may be refused.\n");
+	return supervise(&options);
+}
+
+const struct cli_command cmd_serve = {
+	.words = "serve",
+	.summary = "run the node",
+	.description = "Runs all services in the foreground until SIGINT or SIGTERM. SIGHUP or 'prickle reload' "
+		       "reads the configuration again: a file with a mistake changes nothing. Without a "
+		       "configuration file the defaults serve.\n\n"
+		       "Started by root, each role runs under a user id of its own; by anybody else, all run "
+		       "under that user. Takes listening sockets from systemd, and tells it when all is ready.",
+	.options = (const struct cli_option[]){ CLI_OPTION_CONFIG, { 0 } },
+	.examples = (const char *const[]){ "prickle serve", "prickle serve --config ./prickle.yaml", NULL },
+	.run = serve,
+};
+
+static int reload(struct cli *cli)
+{
+	AUTO_BUF struct buf storage = BUF_INIT(ADMIN_JSON_BYTES + 64);
+	struct admin_request req = { .object = SLICE("node"), .verb = SLICE("reload") };
+	struct admin_reply reply;
+	int code = node_ask(cli, &req, &storage, &reply);
+
+	if (code != CLI_OK)
+		return code;
+	if (reply.exit_code != ADMIN_OK)
+		return node_fail(cli, &reply);
+	AUTO_BUF struct buf out = BUF_INIT(1000);
+	buf_adds(&out, cli_json(cli) ? "{\"reloaded\":true}\n" : "the node has the new configuration\n");
+	return cli_print(cli, &out);
+}
+
+const struct cli_command cmd_reload = {
+	.words = "reload",
+	.summary = "make the node read its configuration again",
+	.description = "All or nothing: a file with a mistake changes nothing. No connection is dropped. Options "
+		       "that need a new start keep their old value ('prickle config explain' tells which).",
+	.options = (const struct cli_option[]){ CLI_OPTION_CONFIG, CLI_OPTION_SOCKET, { 0 } },
+	.json = true,
+	.examples = (const char *const[]){ "prickle config check && prickle reload", NULL },
+	.run = reload,
+};
