@@ -15,6 +15,7 @@
 #include "mail/session/queue_runner.h"
 #include "roles/admin.h"
 #include "roles/role.h"
+#include "roles/table.h"
 #include "sys/fiber.h"
 
 struct queue_role {
@@ -166,7 +167,7 @@ static void queue_channel(struct role_context *ctx, enum role_id peer, unsigned 
 	}
 	if (rc != 0) {
 		struct event *ev = event_child(ctx->ev, "queue.channel");
-		event_str(ev, "peer", role_name(peer));
+		event_str(ev, "peer", role_table[peer].name);
 		event_err(ev, rc);
 		event_error(ev, "no channel to a peer: the queue waits for the next one");
 		event_free(ev);

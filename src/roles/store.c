@@ -20,6 +20,7 @@
 #include "roles/access.h"
 #include "roles/grants.h"
 #include "roles/role.h"
+#include "roles/table.h"
 #include "sys/fiber.h"
 #include "sys/world.h"
 
@@ -57,7 +58,7 @@ static enum remote_verdict on_allow(void *arg, const struct remote_access *acces
 	if (v == REMOTE_DENY) {
 		st->denied++;
 		struct event *ev = event_child(st->ctx->ev, "store.denied");
-		event_str(ev, "peer", role_name(c->role));
+		event_str(ev, "peer", role_table[c->role].name);
 		event_u64(ev, "instance", c->instance);
 		event_u64(ev, "call", access->call);
 		event_slice(ev, "object", access->object);
