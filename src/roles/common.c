@@ -128,9 +128,11 @@ static void on_status(struct role_process *p, struct ipc_request *req)
 	AUTO_BUF struct buf metrics = BUF_INIT(STATUS_METRIC_BYTES);
 	AUTO_BUF struct buf out = BUF_INIT(IPC_MESSAGE_BYTES);
 
+	buf_adds(&json, "{");
 	if (p->running && p->row->ops->status != NULL)
 		p->row->ops->status(&p->ctx, &json);
-	if (json.len == 0 || json.err != 0) {
+	buf_adds(&json, "}");
+	if (json.err != 0) {
 		buf_reset(&json);
 		buf_adds(&json, "{}");
 	}
@@ -225,7 +227,11 @@ static int open_world(struct role_process *p, struct errmsg *why)
 
 	if (p->row->files != ROLE_NO_FILES) {
 		dirfd = open(p->config->state, O_PATH | O_DIRECTORY | O_CLOEXEC);
-		if (dirfd < 0)
+		/*
+		 * Also the working directory: under a uid of our own we may not be able to come here
+		 * by its full name, when a directory above is somebody's private one.
+		 */
+		if (dirfd < 0 || fchdir(dirfd) != 0)
 			return errmsg_set(why, -errno, "open the state directory '%s'", p->config->state);
 	}
 	p->ctx.world = world_real_new(dirfd);

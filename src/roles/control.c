@@ -232,7 +232,7 @@ static void reload_reply(struct control *c, struct buf *out)
 
 static const struct { const char *object; enum role_id role; } routes[] = {
 	{ "user", ROLE_AUTH }, { "domain", ROLE_AUTH }, { "alias", ROLE_AUTH },
-	{ "mail", ROLE_STORE }, { "store", ROLE_STORE },
+	{ "mail", ROLE_STORE }, { "store", ROLE_STORE }, { "queue", ROLE_QUEUE },
 };
 
 static void hand_on(struct control *c, enum role_id role, struct slice bytes, struct buf *out)
@@ -577,7 +577,7 @@ static void control_status(struct role_context *ctx, struct buf *json_object)
 {
 	const struct control *c = ctx->state;
 
-	buf_printf(json_object, "{\"connections\":%u}", c->connections);
+	buf_printf(json_object, "\"connections\":%u", c->connections);
 }
 
 const struct role_ops role_control = {

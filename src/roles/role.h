@@ -76,7 +76,11 @@ struct role_ops {
 	void (*reload)(struct role_context *ctx);
 	/* End soon: finish commands, flush; call role_exit when done (a deadline ends it anyway). */
 	void (*stop)(struct role_context *ctx);
-	/* Append this role's metrics in OpenMetrics text; NULL when it has only the common ones. */
+	/*
+	 * Append members of a JSON object, without its braces, for `prickle status`: "sessions" is shown
+	 * in the table, and "problems", a list of {"what", "run"}, on top. NULL when there is nothing to
+	 * say. Not from a fiber that may wait. (Metrics are collected by themselves, base/metrics.h.)
+	 */
 	void (*status)(struct role_context *ctx, struct buf *json_object);
 };
 

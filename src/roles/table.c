@@ -71,14 +71,14 @@ const struct role_row role_table[ROLE_COUNT] = {
 		.id = ROLE_QUEUE, .name = "queue", .ops = &role_queue,
 		.what = "tries again what could not be delivered, tells senders",
 		.uid_offset = 5, .data_bytes_max = 2 * GIB, .files_max = 4096, .threads_max = 1,
-		.peers = ROLE_BIT(ROLE_AUTH) | ROLE_BIT(ROLE_STORE),
+		.peers = ROLE_BIT(ROLE_AUTH) | ROLE_BIT(ROLE_STORE) | ROLE_BIT(ROLE_CONTROL),
 	},
 	[ROLE_CONTROL] = {
 		.id = ROLE_CONTROL, .name = "control", .ops = &role_control,
 		.what = "the admin socket, metrics and health",
 		.uid_offset = 6, .data_bytes_max = GIB, .files_max = 1024, .threads_max = 1,
 		.listens = LISTEN_BIT(LISTEN_CONTROL) | LISTEN_BIT(LISTEN_METRICS),
-		.peers = ROLE_BIT(ROLE_AUTH) | ROLE_BIT(ROLE_STORE),
+		.peers = ROLE_BIT(ROLE_AUTH) | ROLE_BIT(ROLE_STORE) | ROLE_BIT(ROLE_QUEUE),
 	},
 	[ROLE_FILTER] = {
 		.id = ROLE_FILTER, .name = "filter", .what = "reserved: Sieve and content filters",

@@ -1,0 +1,294 @@
+#!/usr/bin/env python3
+"""The processes of a node, as the kernel sees them, against the role table.
+
+usage: roles.py PRICKLE
+
+Starts nodes on loopback, without root and (when run by root) with it, and checks for each role:
+no_new_privs, seccomp, capabilities, user, open descriptors; that what the sandbox must refuse is
+refused; and that a role which is killed serves again within a second while its listeners go on
+accepting. Prints TAP.
+"""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+
+PRICKLE = os.path.abspath(sys.argv[1])
+UID_BASE = 62000
+ORDINARY_UID = 65534
+
+count = 0
+failed = 0
+
+
+def check(ok, name, why=""):
+    global count, failed
+    count += 1
+    failed += not ok
+    print(f"{'ok' if ok else 'not ok'} {count} - {name}")
+    if not ok and why:
+        print("\n".join("# " + line for line in str(why).splitlines()))
+    sys.stdout.flush()
+
+
+def free_base():
+    """A base such that all ports of the node are free right now."""
+    for base in range(21000 + os.getpid() % 300 * 100, 60000, 1100):
+        try:
+            for port in (24, 25, 90, 110, 143, 465, 587, 993, 995):
+                with socket.socket() as s:
+                    s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                    s.bind(("127.0.0.1", base + port))
+            return base
+        except OSError:
+            continue
+    raise SystemExit("Bail out! no free ports")
+
+
+def configuration(directory, base):
+    listen = {"smtp": 25, "lmtp": 24, "submission": 587, "submissions": 465,
+              "imap": 143, "imaps": 993, "pop3": 110, "pop3s": 995}
+    path = os.path.join(directory, "prickle.yaml")
+    with open(path, "w", encoding="ascii") as f:
+        f.write(f"hostname: localhost\nstate: {directory}/private/state\n")
+        f.write(f"control:\n  socket: {directory}/control.sock\n  metrics: 127.0.0.1:{base + 90}\n")
+        f.write("front:\n  processes: 2\nmail:\n  lmtp_peers: [127.0.0.0/8]\n  listen:\n")
+        for name, port in listen.items():
+            f.write(f"    {name}: 127.0.0.1:{base + port}\n")
+    os.chmod(path, 0o644)
+    return path
+
+
+class Node:
+    def __init__(self, as_root):
+        self.uid = 0 if as_root else os.getuid() or ORDINARY_UID
+        self.base = free_base()
+        self.dir = tempfile.mkdtemp(prefix="prickle-roles.")
+        # A private directory above the state: roles must get there without its permission.
+        os.mkdir(os.path.join(self.dir, "private"), 0o700)
+        self.config = configuration(self.dir, self.base)
+        if os.getuid() == 0 and not as_root:
+            os.chown(self.dir, self.uid, self.uid)
+            os.chown(os.path.join(self.dir, "private"), self.uid, self.uid)
+        user = {} if as_root or os.getuid() != 0 else {"user": self.uid, "group": self.uid, "extra_groups": []}
+        self.log = open(os.path.join(self.dir, "log"), "wb")
+        self.process = subprocess.Popen([PRICKLE, "serve", "--config", self.config], stdin=subprocess.DEVNULL,
+                                        stderr=self.log, **user)
+
+    def ask(self, *words):
+        run = subprocess.run([PRICKLE, *words, "--json", "--socket", self.dir + "/control.sock"],
+                             capture_output=True, check=False, timeout=20)
+        try:
+            return json.loads(run.stdout)
+        except ValueError:
+            return {}
+
+    def roles(self):
+        return {(r["name"], r["instance"]): r for r in self.ask("status").get("roles", [])}
+
+    def wait_ready(self, seconds):
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            roles = self.roles()
+            if roles and all(r["ready"] for r in roles.values()):
+                return roles
+            time.sleep(0.02)
+        return None
+
+    def log_text(self):
+        with open(self.log.name, "r", encoding="utf-8", errors="replace") as f:
+            return f.read()[-2000:]
+
+    def end(self):
+        self.process.send_signal(signal.SIGTERM)
+        try:
+            return self.process.wait(timeout=8)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+            return "no end within 8 s"
+
+
+def status_fields(pid):
+    with open(f"/proc/{pid}/status", encoding="ascii") as f:
+        return dict(line.rstrip("\n").split(":\t", 1) for line in f if ":\t" in line)
+
+
+def descriptors(pid):
+    """Target of each descriptor, or None when we may not look."""
+    try:
+        return {int(fd): os.readlink(f"/proc/{pid}/fd/{fd}") for fd in os.listdir(f"/proc/{pid}/fd")}
+    except PermissionError:
+        return None
+
+
+def listening_inodes():
+    inodes = set()
+    for table in ("tcp", "tcp6"):
+        try:
+            with open(f"/proc/net/{table}", encoding="ascii") as f:
+                inodes |= {line.split()[9]: line.split()[1] for line in list(f)[1:] if line.split()[3] == "0A"}.items()
+        except FileNotFoundError:
+            pass
+    return {inode: int(address.rsplit(":", 1)[1], 16) for inode, address in inodes}
+
+
+LISTENS = {"mx": {25, 24}, "front": {587, 465, 143, 993, 110, 995}, "control": {90}}
+
+
+def check_descriptors(label, node, name, pid, row):
+    fds = descriptors(pid)
+    if fds is None:
+        return
+    listening = listening_inodes()
+    ports, foreign = set(), []
+    for fd, target in fds.items():
+        if target.startswith("socket:["):
+            port = listening.get(target[8:-1])
+            if port is not None:
+                ports.add(port - node.base)
+        elif os.path.isdir(target):
+            if not row["may_open_files"]:
+                foreign.append(target)
+        elif target.startswith("/") and not target.startswith(("/dev/null", "/memfd:")) \
+                and target != node.log.name and not row["may_open_files"]:
+            foreign.append(target)
+    check(not foreign, f"{label}: {name} has no file or directory open", foreign)
+    check(ports == LISTENS.get(name, set()), f"{label}: {name} has its own listening sockets and no others", ports)
+
+
+def check_process(label, node, role, row):
+    name, pid = role["name"], role["pid"]
+    s = status_fields(pid)
+    check(s["NoNewPrivs"] == "1", f"{label}: {name} has no_new_privs")
+    check(s["Seccomp"] == "2", f"{label}: {name} runs under a system call filter")
+    caps = [s[k].strip("0") for k in ("CapInh", "CapPrm", "CapEff", "CapAmb")]
+    check(caps == [""] * 4, f"{label}: {name} has no capabilities", caps)
+    if node.uid == 0:
+        check(s["CapBnd"].strip("0") == "", f"{label}: {name} can get no capability back", s["CapBnd"])
+    want = UID_BASE + row["uid_offset"] if node.uid == 0 else node.uid
+    check(set(s["Uid"].split()) == {str(want)} and set(s["Gid"].split()) == {str(want)},
+          f"{label}: {name} runs under uid and gid {want}", s["Uid"] + " / " + s["Gid"])
+    if node.uid == 0:
+        check(s["Groups"].strip() == "", f"{label}: {name} has no further groups", s["Groups"])
+    check(s["PPid"] == str(node.process.pid), f"{label}: {name} is a child of the supervisor")
+    threads = int(s["Threads"])
+    check(threads == 1 or row["may_start_threads"], f"{label}: {name} has one thread, unless it may have more", threads)
+    check_descriptors(label, node, name, pid, row)
+
+
+def check_kill(label, node, key):
+    """Kill the role; its ports must go on accepting, and it must serve again within a second."""
+    name, instance = key
+    before = node.roles()[key]
+    os.kill(before["pid"], signal.SIGKILL)
+    start = time.monotonic()
+    refused = 0
+    again = None
+    while time.monotonic() < start + 5:
+        for port in LISTENS.get(name, ()):
+            try:
+                socket.create_connection(("127.0.0.1", node.base + port), timeout=1).close()
+            except OSError:
+                refused += 1
+        now = node.roles().get(key)
+        if now and now["ready"] and now["pid"] != before["pid"]:
+            again = time.monotonic() - start
+            break
+    check(again is not None and again < 1, f"{label}: {name} {instance} serves again within 1 s after kill -9",
+          f"{again} s\n{node.log_text()}")
+    check(refused == 0, f"{label}: no connection to {name} was refused meanwhile", refused)
+
+
+def check_reload(label, node):
+    with open(node.config, "a", encoding="ascii") as f:
+        f.write("nonsense: true\n")
+    answer = node.ask("reload")
+    check("nonsense" in str(answer.get("error")), f"{label}: a reload of a wrong file names the mistake", answer)
+    with open(node.config, "r+", encoding="ascii") as f:
+        text = f.read()
+        f.seek(0)
+        f.truncate()
+        f.write(text.replace("nonsense: true\n", "log:\n  level: debug\n"))
+    check(node.ask("reload").get("reloaded") is True, f"{label}: a reload of the mended file is taken")
+    check(node.roles() != {}, f"{label}: the node goes on after both")
+
+
+def check_node(as_root, table):
+    label = "root" if as_root else "no root"
+    node = Node(as_root)
+    try:
+        roles = node.wait_ready(10)
+        check(roles is not None, f"{label}: all roles serve within 10 s", node.log_text())
+        if roles is None:
+            return
+        want = {r["name"] for r in table.values() if r["available"]} - {"supervisor"}
+        check({name for name, _ in roles} == want, f"{label}: every role of the table runs", sorted(roles))
+        check(sum(name == "front" for name, _ in roles) == (2 if "front" in want else 0),
+              f"{label}: as many front processes as configured")
+        for (name, instance), role in sorted(roles.items()):
+            check_process(label if instance == 0 else f"{label}, {instance}", node, role, table[name])
+        supervisor = status_fields(node.process.pid)
+        check(supervisor["NoNewPrivs"] == "1" and supervisor["Seccomp"] == "2",
+              f"{label}: the supervisor has a filter, too")
+        if as_root:
+            # chown, dac_override, fowner, kill, setgid, setuid, setpcap, net_bind_service
+            check(int(supervisor["CapEff"], 16) == 0x5eb, f"{label}: the supervisor keeps what its row says",
+                  supervisor["CapEff"])
+        if os.path.exists(node.dir + "/private/state"):
+            mode = os.stat(node.dir + "/private/state").st_mode & 0o777
+            check(mode == (0o711 if as_root else 0o700), f"{label}: nobody else can list the state directory", oct(mode))
+        check_reload(label, node)
+        for key in sorted(roles):
+            check_kill(label, node, key)
+    finally:
+        status = node.end()
+        check(status == 0, f"{label}: SIGTERM ends the node with status 0", f"{status}\n{node.log_text()}")
+        subprocess.run(["rm", "-rf", node.dir], check=False)
+
+
+def check_orphans():
+    """Roles die with their supervisor, even when it has no time to stop them."""
+    node = Node(False)
+    roles = node.wait_ready(10) or {}
+    node.process.kill()
+    node.process.wait()
+    end = time.monotonic() + 2
+    pids = [r["pid"] for r in roles.values()]
+    while time.monotonic() < end and any(os.path.exists(f"/proc/{p}") for p in pids):
+        time.sleep(0.02)
+    left = [p for p in pids if os.path.exists(f"/proc/{p}")]
+    check(pids and not left, "roles die with a supervisor that is killed", left)
+    subprocess.run(["rm", "-rf", node.dir], check=False)
+
+
+def check_self_tests(table):
+    for name, row in table.items():
+        if not row["available"]:
+            continue
+        run = subprocess.run([PRICKLE, "role", name, "--self-test"], capture_output=True, text=True, check=False,
+                             timeout=60)
+        lines = [line for line in run.stdout.splitlines() if line.startswith(("ok", "not ok"))]
+        for line in lines:
+            check(line.startswith("ok"), "self-test: " + line.split(" - ", 1)[1], run.stderr)
+        check(run.returncode == 0, f"self-test: {name} ends with status 0", run.stdout + run.stderr)
+
+
+def main():
+    table = {r["name"]: r for r in json.loads(
+        subprocess.run([PRICKLE, "roles", "--json"], capture_output=True, check=True).stdout)["roles"]}
+    check_self_tests(table)
+    check_node(False, table)
+    if os.getuid() == 0:
+        check_node(True, table)
+    check_orphans()
+    print(f"1..{count}")
+    return 1 if failed else 0
+
+
+sys.exit(main())
