@@ -13,6 +13,7 @@
 #include "base/errmsg.h"
 #include "sys/loop.h"
 
+struct buf;
 struct config;
 struct event;
 struct world;
