@@ -1,0 +1,136 @@
+/*
+ * The IMAP session: what its files share. Outside, only imap_session of session.h is known.
+ *
+ *	imap.c		reading commands, dispatch, the small commands, IDLE
+ *	imap_reply.c	answers and the updates that go before them
+ *	imap_login.c	LOGIN, AUTHENTICATE, capabilities
+ *	imap_folder.c	CREATE ... LIST, STATUS, quota
+ *	imap_select.c	SELECT, CLOSE, EXPUNGE, STORE, COPY, MOVE
+ *	imap_fetch.c	FETCH
+ *	imap_search.c	SEARCH, SORT, THREAD
+ *	imap_append.c	APPEND
+ */
+#pragma once
+#include "base/arena.h"
+#include "base/buf.h"
+#include "mail/imap/command.h"
+#include "mail/mailbox/mailbox.h"
+#include "mail/session/authc.h"
+#include "mail/session/session.h"
+
+struct imap_session {
+	struct session base;
+	unsigned state;			/* enum imap_state: one bit */
+	bool utf8;			/* names and quoted strings are UTF-8 both ways */
+	bool rev2;			/* ENABLE IMAP4rev2 */
+	bool condstore, qresync;	/* enabled: MODSEQ in FETCH answers, VANISHED */
+	bool has_login;
+	bool idling;
+	bool changed;			/* the engine told of changes since the last full sync */
+	bool watching;
+	uint64_t watch_id;
+	int64_t idle_since_us;
+	uint64_t keywords_told;		/* how many keyword names the client knows */
+	struct account *account;
+	struct mailbox *box;
+	char *mailbox_name;		/* of box, UTF-8 */
+	struct uid_range *saved;	/* "$" (RFC 5182); malloc'd */
+	size_t saved_count;
+	char *address;			/* of the login */
+	uint8_t grant[AUTHC_GRANT_BYTES];
+	char idle_tag[IMAP_TAG_BYTES_MAX + 1];
+};
+
+/* One command: lives on the fiber's stack. */
+struct imap_run {
+	struct imap_session *s;
+	struct arena arena;		/* everything that lives as long as the command */
+	struct buf text;		/* the command as assembled */
+	struct buf out;			/* answer lines on their way to the stream */
+	struct buf code;		/* the response code of the tagged answer, without brackets */
+	struct imap_command c;
+	const char *status;		/* "OK", "NO", "BAD"; NULL: answered already */
+	const char *message;
+	bool full_sync;			/* ask the engine, not only this process */
+	bool close;
+};
+
+/* Move what is in r->out to the stream (which may wait for the client). */
+void imap_send(struct imap_run *r);
+/* The tagged answer; code may be NULL (then r->code counts, when it holds something). */
+void imap_ok(struct imap_run *r, const char *message);
+void imap_no(struct imap_run *r, const char *code, const char *message);
+void imap_bad(struct imap_run *r, const char *message);
+/* NO or OK from a mailbox result. try_create: NONEXISTENT becomes TRYCREATE. */
+void imap_result(struct imap_run *r, enum mailbox_result result, bool try_create,
+		 const char *ok_message);
+/* Write the tagged line. */
+void imap_finish(struct imap_run *r);
+
+/*
+ * Updates of the selected mailbox, as untagged answers. expunges: they may be told now
+ * (RFC 9051 §7.5.1). full: with what other processes did. Returns false when the session must end.
+ */
+bool imap_sync(struct imap_run *r, bool expunges, bool full);
+
+/* "(\Seen $x)". */
+void imap_write_flags(struct imap_session *s, struct buf *out, const struct message_info *m);
+/* "* FLAGS (...)" and PERMANENTFLAGS. */
+void imap_write_flag_list(struct imap_run *r);
+/* Untagged "* n FETCH (UID u FLAGS (...) [MODSEQ (m)])\r\n" appended to r->out. */
+void imap_write_flags_update(struct imap_run *r, uint32_t seq, const struct message_info *m,
+			     bool flags, bool modseq);
+/* From the time a client asks for mod-sequences, it gets them (RFC 7162 §3.1). */
+void imap_enable_condstore(struct imap_run *r);
+
+/* Flags of a command to bits; answers itself and returns false when they cannot be. */
+bool imap_flags(struct imap_run *r, const struct flag_list *list, bool make, uint8_t *flags,
+		uint64_t *keywords);
+
+/* Walks the messages that a set names, in ascending order; those that the session has. */
+struct imap_walk {
+	struct imap_session *s;
+	struct seqset set;
+	bool uids;
+	size_t range;
+	uint32_t next;			/* next sequence number to look at, within the range */
+	uint32_t end;			/* last of the range; 0: begin the next range */
+};
+void imap_walk_start(struct imap_walk *w, struct imap_run *r, const struct seqset *set, bool uids);
+bool imap_walk_next(struct imap_walk *w, uint32_t *seq, uint32_t *uid);
+/* All of them as ranges of UIDs in the arena; false (answered NO) without memory. */
+bool imap_uid_ranges(struct imap_run *r, const struct seqset *set, bool uids,
+		     struct uid_ranges *out);
+/* "$" by what it stands for, in the arena of the command. */
+void imap_resolve_saved(struct imap_run *r, struct seqset *set, bool *uids);
+/* Write UIDs (ascending) as a set. */
+void imap_write_uids(struct buf *out, const uint32_t *uids, size_t count);
+void imap_write_uid_ranges(struct buf *out, const struct uid_ranges *ranges);
+
+/* The MIME tree of a message: from its summary, or else by reading it. NULL: r->... answered nothing. */
+const struct mime *imap_mime(struct imap_run *r, struct arena *arena, const struct message_info *m,
+			     struct slice summary, enum mailbox_result *why);
+
+void imap_deselect(struct imap_session *s);
+void imap_logout(struct imap_session *s);
+void imap_write_capabilities(struct imap_session *s, struct buf *out);
+enum session_next imap_append(struct imap_run *r, struct imap_literal *literal);
+
+/* The commands. Each sets the tagged answer. */
+void imap_do_login(struct imap_run *r);
+void imap_do_authenticate(struct imap_run *r);
+void imap_do_select(struct imap_run *r);
+void imap_do_close(struct imap_run *r);
+void imap_do_expunge(struct imap_run *r);
+void imap_do_store(struct imap_run *r);
+void imap_do_copy(struct imap_run *r);
+void imap_do_fetch(struct imap_run *r);
+void imap_do_search(struct imap_run *r);
+void imap_do_create(struct imap_run *r);
+void imap_do_delete(struct imap_run *r);
+void imap_do_rename(struct imap_run *r);
+void imap_do_subscribe(struct imap_run *r);
+void imap_do_list(struct imap_run *r);
+void imap_do_lsub(struct imap_run *r);
+void imap_do_status(struct imap_run *r);
+void imap_do_quota(struct imap_run *r);
