@@ -21,6 +21,7 @@
 
 #define EARLY_CHANNELS_MAX  256u	/* channels that came before the role could take them */
 #define LOG_FLUSH_US	    60000000
+#define FILE_CALL_US	    5000000
 #define STATUS_JSON_BYTES   16384u
 #define STATUS_METRIC_BYTES 65536u
 
@@ -65,6 +66,31 @@ void role_ready(struct role_context *ctx)
 {
 	/* A supervisor that cannot be told is gone, and we are about to go with it. */
 	(void)!ipc_send(process_of(ctx)->supervisor, SUPERVISE_READY, (struct slice){ 0 }, -1);
+}
+
+int role_open_file(struct role_context *ctx, enum role_file file, int *fd, struct errmsg *why)
+{
+	AUTO_BUF struct buf reply = BUF_INIT(16);
+	uint8_t which = (uint8_t)file;
+	int got = -1, err;
+
+	err = ipc_call_fd(process_of(ctx)->supervisor, SUPERVISE_FILE, slice_of(&which, 1), -1, FILE_CALL_US,
+			  &reply, &got);
+	if (err == 0) {
+		struct reader r = reader_of(buf_slice(&reply));
+		uint32_t code = rd_be32(&r);
+		err = !rd_end(&r) || code > 4095 ? -EPROTO : -(int)code;
+	}
+	if (err == 0 && got < 0)
+		err = -EPROTO;
+	if (err != 0) {
+		if (got >= 0)
+			close(got);
+		return errmsg_set(why, err, "open the file of %s",
+				  file == ROLE_FILE_KEY ? "tls.key" : "tls.certificate");
+	}
+	*fd = got;
+	return 0;
 }
 
 void role_exit(struct role_context *ctx)

@@ -87,6 +87,19 @@ struct role_ops {
 
 /* Tell the supervisor that this role serves now (all roles ready => "ready"). */
 void role_ready(struct role_context *ctx);
+
+/* Configured files that a role may have opened for it. */
+enum role_file {
+	ROLE_FILE_CERTIFICATE = 1,	/* tls.certificate: auth */
+	ROLE_FILE_KEY,			/* tls.key: auth */
+};
+/*
+ * Have the supervisor open a configured file for reading: in its sandbox a role can often not
+ * (a key that only root may read, a directory that only root may enter). Look at st_mtim of
+ * the descriptor to see whether it changed. Fiber only. 0 and *fd; -ENOENT also when nothing is
+ * configured; -EPERM for other roles; other negative errno.
+ */
+MUST_USE int role_open_file(struct role_context *ctx, enum role_file file, int *fd, struct errmsg *why);
 /* Leave the loop; the process ends with status 0. */
 void role_exit(struct role_context *ctx);
 

@@ -20,6 +20,8 @@ enum supervise_message {
 	SUPERVISE_STATUS,		/* reply: blob JSON object, blob metrics_snapshot */
 	/* role -> supervisor, one way */
 	SUPERVISE_READY,		/* it serves */
+	/* auth -> supervisor, request: u8 enum role_file; reply: be32 errno, and the descriptor when that is 0 */
+	SUPERVISE_FILE,
 	/* control -> supervisor, requests */
 	SUPERVISE_ROLES,		/* reply: be16 count, then a struct supervise_role each */
 	SUPERVISE_ROLE_STATUS,		/* u8 role, be16 instance; reply as SUPERVISE_STATUS, empty when it is down */

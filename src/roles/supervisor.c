@@ -131,6 +131,32 @@ static void reply_role_status(struct supervisor *s, struct ipc_request *req)
 	(void)!ipc_reply(req, buf_slice(&out));
 }
 
+/* Only the files that the configuration names, and only for auth: its uid may not be able to. */
+static void reply_file(struct child *c, struct ipc_request *req)
+{
+	const struct config *config = c->s->config;
+	struct reader r = reader_of(req->payload);
+	enum role_file which = (enum role_file)rd_u8(&r);
+	const char *path = which == ROLE_FILE_CERTIFICATE ? config->tls_certificate :
+			   which == ROLE_FILE_KEY	  ? config->tls_key : "";
+	AUTO_FD int fd = -1;
+	int code = 0;
+	uint8_t answer[4] = { 0 };
+
+	if (c->row->id != ROLE_AUTH || !rd_end(&r)) {
+		code = EPERM;
+	} else if (*path == '\0') {
+		code = ENOENT;
+	} else {
+		/* O_NONBLOCK: a FIFO in its place must not stop us. */
+		fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+		code = fd < 0 ? errno : 0;
+	}
+	answer[2] = (uint8_t)(code >> 8);
+	answer[3] = (uint8_t)code;
+	(void)!ipc_reply_fd(req, slice_of(answer, sizeof(answer)), fd);
+}
+
 static bool reload(struct supervisor *s, struct buf *problems);
 
 static void reply_reload(struct supervisor *s, struct ipc_request *req)
@@ -153,6 +179,10 @@ static void on_message(void *arg, struct ipc_request *req)
 	if (req->type == SUPERVISE_READY && req->one_way) {
 		c->ready = true;
 		check_all_ready(s);
+		return;
+	}
+	if (req->type == SUPERVISE_FILE && !req->one_way) {
+		reply_file(c, req);
 		return;
 	}
 	if (c->row->id != ROLE_CONTROL) {
