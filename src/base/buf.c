@@ -40,7 +40,8 @@ uint8_t *buf_room(struct buf *b, size_t n)
 		b->err = -EMSGSIZE;
 		return NULL;
 	}
-	if (n > b->cap - b->len && grow(b, b->len + n) != 0)
+	/* Also for n == 0 before the first byte: NULL means failure. */
+	if ((b->ptr == NULL || n > b->cap - b->len) && grow(b, b->len + n) != 0)
 		return NULL;
 	return b->ptr + b->len;
 }

@@ -6,6 +6,8 @@ struct slice rd_bytes(struct reader *r, size_t n)
 		r->bad = true;
 		return (struct slice){ 0 };
 	}
+	if (n == 0)				/* NULL + 0 is undefined until C2y */
+		return (struct slice){ r->at, 0 };
 	r->at += n;
 	return (struct slice){ r->at - n, n };
 }

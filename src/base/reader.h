@@ -18,7 +18,8 @@ static inline struct reader reader_of(struct slice s)
 	/* NULL + 0 is not defined in C; an empty slice may hold NULL. */
 	if (s.ptr == NULL)
 		s.ptr = (const uint8_t *)"";
-	return (struct reader){ s.ptr, s.ptr + s.len, false };
+	/* NULL + 0 is undefined until C2y. */
+	return (struct reader){ s.ptr, s.len == 0 ? s.ptr : s.ptr + s.len, false };
 }
 
 static inline size_t rd_left(const struct reader *r)

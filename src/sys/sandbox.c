@@ -250,7 +250,7 @@ static int apply_landlock(const struct sandbox *box, int abi, struct errmsg *why
 
 /* --- user, capabilities, limits ------------------------------------------------------------ */
 
-static int limit(int what, uint64_t value, const char *name, struct errmsg *why)
+static int limit(__rlimit_resource_t what, uint64_t value, const char *name, struct errmsg *why)
 {
 	struct rlimit now;
 

@@ -23,6 +23,7 @@ struct tls_context {
 	unsigned refs;			/* contexts belong to one thread */
 	OSSL_LIB_CTX *lib;		/* our own, so that nothing outside picks our provider by accident */
 	SSL_CTX *ssl;
+	OSSL_PROVIDER *providers[2];	/* freeing lib does not unload what we loaded */
 	struct tls_remote remote;
 	struct tls_key_id key_id;
 	int64_t not_after_s;
@@ -143,8 +144,8 @@ int tls_context_new(struct slice chain_pem, const struct tls_remote *remote, str
 	ctx->refs = 1;
 	ctx->remote = *remote;
 	ctx->lib = OSSL_LIB_CTX_new();
-	if (ctx->lib == NULL || OSSL_PROVIDER_load(ctx->lib, "default") == NULL ||
-	    remote_key_provider(ctx->lib) != 0) {
+	if (ctx->lib == NULL || (ctx->providers[0] = OSSL_PROVIDER_load(ctx->lib, "default")) == NULL ||
+	    (ctx->providers[1] = remote_key_provider(ctx->lib)) == NULL) {
 		err = fail(why, "OpenSSL's providers do not start");
 		goto out;
 	}
@@ -179,6 +180,10 @@ void tls_context_unref(struct tls_context *ctx)
 	if (ctx == NULL || --ctx->refs > 0)
 		return;
 	SSL_CTX_free(ctx->ssl);
+	for (size_t i = 0; i < ARRAY_LEN(ctx->providers); i++) {
+		if (ctx->providers[i] != NULL)
+			OSSL_PROVIDER_unload(ctx->providers[i]);
+	}
 	OSSL_LIB_CTX_free(ctx->lib);
 	free(ctx);
 }

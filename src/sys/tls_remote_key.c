@@ -350,12 +350,11 @@ static int provider_init(const OSSL_CORE_HANDLE *core, const OSSL_DISPATCH *in,
 	return 1;
 }
 
-int remote_key_provider(OSSL_LIB_CTX *lib)
+OSSL_PROVIDER *remote_key_provider(OSSL_LIB_CTX *lib)
 {
-	if (OSSL_PROVIDER_add_builtin(lib, REMOTE_PROVIDER, provider_init) != 1 ||
-	    OSSL_PROVIDER_load(lib, REMOTE_PROVIDER) == NULL)
-		return -EIO;
-	return 0;
+	if (OSSL_PROVIDER_add_builtin(lib, REMOTE_PROVIDER, provider_init) != 1)
+		return NULL;
+	return OSSL_PROVIDER_load(lib, REMOTE_PROVIDER);
 }
 
 EVP_PKEY *remote_key_new(OSSL_LIB_CTX *lib, EVP_PKEY *public, const struct tls_remote *remote,

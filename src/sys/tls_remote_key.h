@@ -12,8 +12,8 @@
 
 #define REMOTE_PROVIDER "prickle-remote"
 
-/* Add the provider to a library context that has the default provider. 0 or -EIO. */
-MUST_USE int remote_key_provider(OSSL_LIB_CTX *lib);
+/* Add the provider to a library context that has the default provider; unload it before the context is freed. NULL on failure. */
+MUST_USE OSSL_PROVIDER *remote_key_provider(OSSL_LIB_CTX *lib);
 
 /*
  * A key pair whose public half is `public` (EC or RSA) and whose signatures come from

@@ -28,8 +28,9 @@ int tls_signer_new(struct slice key_pem, struct tls_signer **out, struct errmsg 
 	if (key_pem.len > TLS_CHAIN_BYTES_MAX)
 		return errmsg_say(why, -EBADMSG, "TLS key: more than %u bytes", TLS_CHAIN_BYTES_MAX);
 	bio = BIO_new_mem_buf(key_pem.ptr, (int)key_pem.len);
+	char no_password[] = "";		/* else OpenSSL asks at the terminal */
 	if (bio != NULL)
-		key = PEM_read_bio_PrivateKey(bio, NULL, NULL, (void *)"");
+		key = PEM_read_bio_PrivateKey(bio, NULL, NULL, no_password);
 	BIO_free(bio);
 	ERR_clear_error();
 	if (key == NULL)
