@@ -1,0 +1,288 @@
+/*
+ * Reading a segment's records in order. A bad place is reported and passed: the next record is found
+ * by the generation and salt in its header, or by a block header's pointer, and proven by its checksum.
+ */
+#include <errno.h>
+#include <stdlib.h>
+
+#include "engine/embedded/store.h"
+
+#define WINDOW_BYTES (256u * 1024u)
+#define UNREADABLE_PIECE 4096u
+
+/* Sectors that the disk cannot give are zeros: no record there will prove itself. */
+static void window_read(struct scan *c, uint64_t at, size_t n)
+{
+	struct world *w = c->s->w;
+	int64_t got = w->ops->pread(w, c->file, c->window, n, at);
+
+	c->window_at = at;
+	c->window_len = got < 0 ? n : (size_t)got;
+	if (got >= 0)
+		return;
+	for (size_t i = 0; i < n; i += UNREADABLE_PIECE) {
+		size_t piece = MIN((size_t)UNREADABLE_PIECE, n - i);
+
+		got = w->ops->pread(w, c->file, c->window + i, piece, at + i);
+		if (got < (int64_t)piece)
+			memset(c->window + i + MAX(got, 0), 0, piece - (size_t)MAX(got, 0));
+	}
+}
+
+/* n bytes at a file offset, n <= a block; NULL past the end of the file or the limit. */
+static const uint8_t *window(struct scan *c, uint64_t at, size_t n)
+{
+	if (at < c->window_at || at + n > c->window_at + c->window_len) {
+		uint64_t from = at & ~(uint64_t)(c->s->opt.block_bytes - 1);
+
+		if (at + n > c->limit)
+			return NULL;
+		window_read(c, from, (size_t)MIN((uint64_t)WINDOW_BYTES, c->limit - from));
+		if (at + n > c->window_at + c->window_len)
+			return NULL;
+	}
+	return c->window + (at - c->window_at);
+}
+
+/* Is this block one of the segment's current use? */
+static bool block_ours(struct scan *c, uint64_t block_at, struct block_header *h)
+{
+	const uint8_t *p = window(c, block_at, BLOCK_HEADER_BYTES);
+
+	return p != NULL && block_header_read(p, h) && h->generation == c->generation &&
+	       h->salt == c->salt && h->segment == c->segment &&
+	       h->number == block_at / c->s->opt.block_bytes;
+}
+
+/* Append n stream bytes from *pos (normal) to c->record; *pos moves behind them (maybe onto a boundary). */
+static bool fetch(struct scan *c, uint64_t *pos, size_t n)
+{
+	uint32_t block = c->s->opt.block_bytes;
+	struct block_header h;
+
+	while (n > 0) {
+		if (*pos % block == 0) {
+			if (!block_ours(c, *pos, &h))
+				return false;
+			*pos += BLOCK_HEADER_BYTES;
+		}
+		size_t piece = MIN(n, (size_t)(block - *pos % block));
+		const uint8_t *p = window(c, *pos, piece);
+
+		if (p == NULL)
+			return false;
+		buf_add(&c->record, slice_of(p, piece));
+		*pos += piece;
+		n -= piece;
+	}
+	return c->record.err == 0;
+}
+
+enum parse { PARSE_RECORD, PARSE_ZERO, PARSE_BAD };
+
+/* A record at pos: into c->record, c->header, c->body; *end behind it. */
+static enum parse parse(struct scan *c, uint64_t pos, uint64_t *end)
+{
+	struct block_header h;
+	uint32_t block = c->s->opt.block_bytes;
+
+	if (pos % block == BLOCK_HEADER_BYTES && !block_ours(c, pos - BLOCK_HEADER_BYTES, &h)) {
+		const uint8_t *p = window(c, pos - BLOCK_HEADER_BYTES, BLOCK_HEADER_BYTES);
+		static const uint8_t zeros[BLOCK_HEADER_BYTES];
+
+		return p != NULL && memcmp(p, zeros, sizeof(zeros)) == 0 ? PARSE_ZERO : PARSE_BAD;
+	}
+	buf_reset(&c->record);
+	*end = pos;
+	const uint8_t *first = window(c, pos, MIN(8u, block - (uint32_t)(pos % block)));
+	if (first == NULL)
+		return PARSE_ZERO;	/* less than a header before the limit */
+	if (get_be32(first) == 0 && pos % block <= block - 8 && get_be32(first + 4) == 0)
+		return PARSE_ZERO;
+	if (!fetch(c, end, RECORD_HEADER_BYTES) ||
+	    !record_header_read(c->record.ptr, &c->header) ||
+	    c->header.generation != c->generation || c->header.salt != c->salt ||
+	    !fetch(c, end, c->header.body_bytes) || !record_intact(buf_slice(&c->record)))
+		return PARSE_BAD;
+	c->body = slice_from(buf_slice(&c->record), RECORD_HEADER_BYTES);
+	return PARSE_RECORD;
+}
+
+/* Find the next record that proves itself, from a file offset on. True: parsed, at *pos, ends at *end. */
+static bool resync(struct scan *c, uint64_t from, uint64_t *pos, uint64_t *end)
+{
+	uint32_t block = c->s->opt.block_bytes;
+	uint8_t mark[8];
+
+	put_be32(mark, c->generation);
+	put_be32(mark + 4, c->salt);
+	for (uint64_t at = from; at + RECORD_HEADER_BYTES <= c->limit;) {
+		uint64_t block_at = at & ~(uint64_t)(block - 1);
+		size_t n = (size_t)(MIN(block_at + block, c->limit) - at);
+		const uint8_t *p = window(c, at, n);
+		const uint8_t *hit = p == NULL ? NULL : memmem(p, n, mark, sizeof(mark));
+
+		if (hit == NULL) {
+			at = block_at + block;
+			continue;
+		}
+		uint64_t hit_at = at + (uint64_t)(hit - p);
+		struct block_header h;
+
+		at = hit_at + 1;
+		if (hit_at % block == 4) {
+			if (!block_ours(c, block_at, &h) || h.first_record < BLOCK_HEADER_BYTES ||
+			    h.first_record >= block)
+				continue;
+			*pos = block_at + h.first_record;
+		} else if (hit_at % block >= BLOCK_HEADER_BYTES + 12) {
+			*pos = hit_at - 12;
+		} else {
+			continue;
+		}
+		if (*pos >= from && parse(c, *pos, end) == PARSE_RECORD &&
+		    (c->expect == 0 || c->header.lsn >= c->expect))
+			return true;
+	}
+	return false;
+}
+
+static enum scan_result deliver(struct scan *c)
+{
+	c->good_end = c->pos;
+	c->expect = c->header.lsn + 1;
+	return SCAN_RECORD;
+}
+
+enum scan_result scan_next(struct scan *c)
+{
+	uint32_t block = c->s->opt.block_bytes;
+	uint64_t end;
+
+	if (c->resumed) {
+		c->resumed = false;
+		return deliver(c);
+	}
+	while (c->pos < c->limit) {
+		uint64_t pos = pos_normal(c->pos, block);
+		enum parse p = pos >= c->limit ? PARSE_ZERO : parse(c, pos, &end);
+
+		if (p == PARSE_ZERO) {
+			c->pos = (c->pos / LOG_SECTOR_BYTES + 1) * LOG_SECTOR_BYTES;
+			continue;
+		}
+		c->bad_pos = c->good_end;
+		c->bad_expect = c->expect;
+		if (p == PARSE_BAD || (c->expect != 0 && c->header.lsn < c->expect)) {
+			if (!resync(c, pos + 1, &pos, &end)) {
+				c->pos = c->limit;
+				return SCAN_BAD;
+			}
+			c->resumed = true;
+		}
+		c->resumed |= c->expect != 0 && c->header.lsn != c->expect;
+		c->record_pos = pos;
+		c->pos = end;
+		return c->resumed ? SCAN_BAD : deliver(c);
+	}
+	return SCAN_END;
+}
+
+struct scan *scan_new(struct store *s, uint32_t segment, uint64_t limit, uint64_t expect)
+{
+	struct scan *c = calloc(1, sizeof(*c));
+
+	if (c == NULL)
+		return NULL;
+	c->window = malloc(MIN((uint64_t)WINDOW_BYTES, MAX(limit, (uint64_t)s->opt.block_bytes)));
+	if (c->window == NULL || file_get(s, segment, &c->file) != 0) {
+		free(c->window);
+		free(c);
+		return NULL;
+	}
+	c->s = s;
+	c->segment = segment;
+	c->generation = s->segs[segment].generation;
+	c->salt = s->segs[segment].salt;
+	c->limit = MIN(limit, s->segs[segment].size);
+	c->expect = expect;
+	c->pos = c->good_end = BLOCK_HEADER_BYTES;
+	buf_init(&c->record, RECORD_HEADER_BYTES + RECORD_BODY_BYTES_MAX);
+	return c;
+}
+
+void scan_free(struct scan *c)
+{
+	if (c == NULL)
+		return;
+	file_put(c->s, c->segment);
+	buf_done(&c->record);
+	free(c->window);
+	free(c);
+}
+
+/* Bytes that begin and end in one block. */
+static int piece_read(struct store *s, struct file *file, uint64_t pos, size_t n, struct buf *out)
+{
+	uint8_t *to = buf_room(out, n);
+
+	if (to == NULL)
+		return out->err;
+	int64_t got = s->w->ops->pread(s->w, file, to, n, pos);
+	if (got != (int64_t)n)
+		return got < 0 ? (int)got : -EIO;
+	buf_commit(out, n);
+	return 0;
+}
+
+/* One read over the block headers, which are squeezed out afterwards. */
+static int squeeze_read(struct store *s, struct file *file, uint64_t pos, size_t raw, struct buf *out)
+{
+	uint32_t block = s->opt.block_bytes;
+	size_t start = out->len, done = 0, from = 0;
+	int err = piece_read(s, file, pos, raw, out);
+
+	if (err != 0)
+		return err;
+	while (from < raw) {
+		uint64_t at = pos + from;
+		size_t skip = at % block < BLOCK_HEADER_BYTES ? BLOCK_HEADER_BYTES - at % block : 0;
+		size_t piece = MIN(raw - from - skip, (size_t)(block - (at + skip) % block));
+
+		if (from + skip != done)
+			memmove(out->ptr + start + done, out->ptr + start + from + skip, piece);
+		done += piece;
+		from += skip + piece;
+	}
+	buf_truncate(out, start + done);
+	return 0;
+}
+
+int stream_read(struct store *s, uint32_t segment, uint64_t pos, size_t n, struct buf *out)
+{
+	uint32_t block = s->opt.block_bytes;
+	struct file *file;
+
+	if (n == 0)
+		return 0;
+	if (pos % block < BLOCK_HEADER_BYTES)
+		return -EUCLEAN;
+	int err = file_get(s, segment, &file);
+	if (err != 0)
+		return err;
+	size_t raw = (size_t)(pos_add(pos, n - 1, block) + 1 - pos);
+
+	if (raw <= out->max - out->len) {
+		err = squeeze_read(s, file, pos, raw, out);
+		n = 0;
+	}
+	while (n > 0 && err == 0) {
+		size_t piece = MIN(n, (size_t)(block - pos % block));
+
+		err = piece_read(s, file, pos, piece, out);
+		pos = pos_add(pos, piece, block);
+		n -= piece;
+	}
+	file_put(s, segment);
+	return err;
+}
