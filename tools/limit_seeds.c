@@ -57,7 +57,7 @@ static int write_seed(const char *dir, const struct shape *s, uint64_t n, const 
 	buf_adds(&seed, s->tail);
 	if (seed.err != 0)
 		return 0;		/* too large to be a useful seed */
-	snprintf(path, sizeof(path), "%s/%s%s", dir, s->limit, suffix);
+	snprintf(path, sizeof(path), "%s/%s-%zu%s", dir, s->limit, (size_t)(s - shapes), suffix);
 	AUTO_FD int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
 	if (fd < 0 || write(fd, seed.ptr, seed.len) != (ssize_t)seed.len) {
 		fprintf(stderr, "limit_seeds: cannot write %s: %s\n", path, strerrordesc_np(errno));
