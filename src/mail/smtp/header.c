@@ -121,6 +121,7 @@ void smtp_header_look(struct slice header, struct smtp_header_facts *out)
 		out->received += slice_eq_nocase(f.name, SLICE("Received"));
 		out->date |= slice_eq_nocase(f.name, SLICE("Date"));
 		out->message_id |= slice_eq_nocase(f.name, SLICE("Message-ID"));
+		out->delivered_to |= slice_eq_nocase(f.name, SLICE("Delivered-To"));
 		out->from |= slice_eq_nocase(f.name, SLICE("From"));
 	}
 }

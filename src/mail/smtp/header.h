@@ -41,7 +41,7 @@ bool smtp_field_next(struct slice *header, struct smtp_field *field);
 
 struct smtp_header_facts {
 	unsigned received;		/* Received fields */
-	bool date, message_id, from;	/* there is such a field */
+	bool date, message_id, from, delivered_to;	/* there is such a field */
 };
 void smtp_header_look(struct slice header, struct smtp_header_facts *out);
 /* A Delivered-To field names exactly this address (ASCII case folded): the message goes round. */
