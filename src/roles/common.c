@@ -17,6 +17,7 @@
 #include "roles/table.h"
 #include "sys/ipc.h"
 #include "sys/process.h"
+#include "sys/tls.h"
 #include "sys/world.h"
 
 #define EARLY_CHANNELS_MAX  256u	/* channels that came before the role could take them */
@@ -294,6 +295,8 @@ static int start(struct role_process *p, struct errmsg *why)
 	const struct role_ops *ops = p->row->ops;
 	int err = seed_hashes(why);
 
+	if (err == 0 && tls_process_init() != 0)
+		err = errmsg_set(why, -EIO, "OpenSSL does not start");
 	if (err == 0)
 		err = open_world(p, why);
 	if (err == 0 && ops->start != NULL)

@@ -57,7 +57,7 @@ struct role_context {
 	enum role_id id;
 	unsigned instance;		/* 0 .. instances-1 */
 	struct loop *loop;
-	struct world *world;		/* rooted at the state directory for store and auth, else no files */
+	struct world *world;		/* rooted at the state directory for store and auth (also their working directory), else no files */
 	const struct config *config;	/* replaced on reload before the reload callback runs */
 	struct event *ev;		/* root event: role, instance */
 	struct listener listeners[ROLE_LISTENERS_MAX];

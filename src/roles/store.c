@@ -271,19 +271,17 @@ static int store_start(struct role_context *ctx, struct errmsg *why)
 static int store_run(struct role_context *ctx, struct errmsg *why)
 {
 	struct store *st = ctx->state;
-	char index_dir[1200];
 	struct embedded_options o = {
 		.loop = ctx->loop,
 		.reader_threads = (unsigned)ctx->config->store_reader_threads,
 		.segment_bytes = (uint32_t)ctx->config->store_segment_bytes,
 		.index = EMBEDDED_ROCKSDB,
-		.index_dir = index_dir,
+		.index_dir = "index",	/* the working directory is the state directory (roles/common.c) */
 		.on_damage = on_damage,
 		.on_event = on_engine_event,
 		.arg = st,
 	};
 
-	snprintf(index_dir, sizeof(index_dir), "%s/index", ctx->config->state);
 	int rc = embedded_open(ctx->world, &o, &st->engine, why);
 	if (rc != 0)
 		return rc;

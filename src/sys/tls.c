@@ -4,6 +4,7 @@
 #include <openssl/err.h>
 #include <openssl/pem.h>
 #include <openssl/provider.h>
+#include <openssl/rand.h>
 #include <openssl/ssl.h>
 #include <openssl/x509v3.h>
 #include <stdlib.h>
@@ -57,6 +58,20 @@ static int fail(struct errmsg *why, const char *what)
 	take_error(reason, sizeof(reason));
 	return errmsg_say(why, -EBADMSG, "TLS certificate: %s%s%s", what, *reason != '\0' ? ": " : "",
 			  reason);
+}
+
+int tls_process_init(void)
+{
+	unsigned char byte;
+
+	/* The random generator sets itself up at its first use. */
+	if (OPENSSL_init_ssl(OPENSSL_INIT_NO_LOAD_CONFIG | OPENSSL_INIT_LOAD_SSL_STRINGS |
+			     OPENSSL_INIT_LOAD_CRYPTO_STRINGS, NULL) != 1 ||
+	    RAND_bytes(&byte, 1) != 1) {
+		ERR_clear_error();
+		return -EIO;
+	}
+	return 0;
 }
 
 /* The server's certificate, then the chain, into the context. */
@@ -114,6 +129,8 @@ static int load_key(struct tls_context *ctx, X509 *leaf, struct errmsg *why)
 
 static bool configure(SSL_CTX *ssl)
 {
+	char groups[] = GROUPS, sigalgs[] = SIGALGS;	/* OpenSSL's macros cast const away */
+
 	SSL_CTX_set_security_level(ssl, 2);
 	SSL_CTX_set_options(ssl, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION | SSL_OP_NO_TICKET |
 				 SSL_OP_CIPHER_SERVER_PREFERENCE | SSL_OP_PRIORITIZE_CHACHA);
@@ -123,8 +140,8 @@ static bool configure(SSL_CTX *ssl)
 	SSL_CTX_set_verify(ssl, SSL_VERIFY_NONE, NULL);
 	return SSL_CTX_set_min_proto_version(ssl, TLS1_2_VERSION) == 1 &&
 	       SSL_CTX_set_num_tickets(ssl, 0) == 1 && SSL_CTX_set_cipher_list(ssl, CIPHERS_12) == 1 &&
-	       SSL_CTX_set1_groups_list(ssl, GROUPS) == 1 &&
-	       SSL_CTX_set1_sigalgs_list(ssl, SIGALGS) == 1;
+	       SSL_CTX_set1_groups_list(ssl, groups) == 1 &&
+	       SSL_CTX_set1_sigalgs_list(ssl, sigalgs) == 1;
 }
 
 int tls_context_new(struct slice chain_pem, const struct tls_remote *remote, struct tls_context **out,

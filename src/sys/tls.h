@@ -70,6 +70,12 @@ struct tls_remote {
 };
 
 /*
+ * Before the sandbox: let OpenSSL do what it does once a process, without its configuration
+ * file (in the sandbox it could not open it and would refuse to work). 0 or -EIO.
+ */
+MUST_USE int tls_process_init(void);
+
+/*
  * A server context from a PEM chain, the server's certificate first. EC P-256, P-384 and RSA
  * keys of 2048 bits or more. 0; -EBADMSG the chain is not usable; -ENOMEM. `remote` is copied.
  * Costs some 100 us.

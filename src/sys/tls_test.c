@@ -7,8 +7,11 @@
 #include <pthread.h>
 #include <signal.h>
 #include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include "base/test.h"
+#include "sys/sandbox.h"
 #include "sys/tls.h"
 #include "sys/tls_signer.h"
 
@@ -234,6 +237,50 @@ START_TEST(tls_11_is_refused)
 }
 END_TEST
 
+/* In the child: the server, in the narrowest sandbox. Exit status 0 when a client was served. */
+NORETURN static void serve_in_sandbox(struct auth *a, struct slice chain, int fd)
+{
+	struct sandbox box = { 0 };
+	struct sandbox_report report;
+	struct tls_remote remote = { .sign = sign, .arg = a };
+	struct tls_context *ctx;
+	struct tls *t;
+	uint8_t line[5];
+
+	if (tls_process_init() != 0 || sandbox_apply(&box, &report, NULL) != 0)
+		_exit(1);
+	if (tls_context_new(chain, &remote, &ctx, NULL) != 0)
+		_exit(2);
+	if (tls_new(ctx, fd, &t) != 0 || tls_handshake(t) != 0)
+		_exit(3);
+	_exit(tls_read(t, line, 5) == 5 && tls_write(t, line, 5) == 5 ? 0 : 4);
+}
+
+START_TEST(contexts_and_handshakes_work_inside_the_sandbox)
+{
+	AUTO_BUF struct buf chain = BUF_INIT(10000);
+	struct auth a = self_signed(&chain);
+	struct client c;
+	int pair[2], status;
+	pid_t pid;
+
+	signal(SIGPIPE, SIG_IGN);
+	for (int version = TLS1_2_VERSION; version <= TLS1_3_VERSION; version++) {
+		ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM, 0, pair), 0);
+		pid = fork();
+		if (pid == 0)
+			serve_in_sandbox(&a, buf_slice(&chain), pair[0]);
+		close(pair[0]);
+		c = (struct client){ .fd = pair[1], .version = version };
+		client_thread(&c);
+		ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+		ck_assert_int_eq(status, 0);
+		ck_assert(c.ok);
+	}
+	tls_signer_free(a.signer);
+}
+END_TEST
+
 START_TEST(the_signer_signs_handshakes_only)
 {
 	AUTO_BUF struct buf chain = BUF_INIT(10000), sig = BUF_INIT(2000);
@@ -290,5 +337,5 @@ END_TEST
 TEST_MAIN("sys/tls", the_key_of_the_first_start_serves_tls_13_and_12, rsa_and_p384_keys_serve_too,
 	  a_wrong_signature_ends_the_handshake_and_nothing_else,
 	  a_signer_that_is_gone_is_told_from_a_bad_peer, tls_11_is_refused,
-	  the_signer_signs_handshakes_only, a_key_of_another_certificate_does_not_fit,
+	  contexts_and_handshakes_work_inside_the_sandbox, the_signer_signs_handshakes_only, a_key_of_another_certificate_does_not_fit,
 	  unusable_certificates_and_keys_are_explained)
