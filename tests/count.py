@@ -9,7 +9,7 @@ def main():
     passed = failed = skipped = 0
     for path in sys.argv[1:]:
         if not os.path.exists(path):
-            print(f"{path} is missing: its tests did not run")
+            print(f"failed: {path} is missing: it was not built or its tests did not run")
             failed += 1
             continue
         for case in tree.parse(path).getroot().iter("testcase"):
