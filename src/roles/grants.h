@@ -18,7 +18,7 @@
 #include "mail/auth/grant.h"
 
 #define GRANTS_MAX	    200000u	/* 100,000 sessions and as many open deliveries; about 20 MB */
-#define GRANTS_PER_MESSAGE  1000u	/* of a list or a batch: about 45 KB */
+#define GRANTS_PER_MESSAGE  1000u	/* of a list or a batch: about 51 KB */
 
 enum grants_message {
 	/*
@@ -47,7 +47,7 @@ enum grants_status {
 	GRANTS_MALFORMED,		/* none of this message was taken */
 };
 
-/* Append one grant: 43 bytes. Look at out->err. */
+/* Append one grant: 51 bytes. Look at out->err. */
 void grants_encode(struct buf *out, const struct grant *g);
 
 enum grants_decode {

@@ -61,6 +61,11 @@ int64_t auth_now_s(struct auth *a)
 	return world_mono_us(a->world) / 1000000;
 }
 
+uint64_t auth_quota(const struct auth *a, bool own, uint64_t bytes)
+{
+	return own || bytes > 0 ? bytes : a->set.quota_bytes;
+}
+
 static int set_domain(struct auth *a, const struct auth_settings *set)
 {
 	AUTO_ARENA struct arena arena = ARENA_INIT(4096);
@@ -151,6 +156,11 @@ void auth_free(struct auth *a)
 	directory_free(a->dir);
 	sodium_memzero(a->secret, sizeof(a->secret));
 	free(a);
+}
+
+uint64_t auth_clock_s(struct auth *a)
+{
+	return (uint64_t)(world_real_us(a->world) / 1000000);
 }
 
 struct directory *auth_directory(struct auth *a)
@@ -288,14 +298,18 @@ static enum auth_result failed(struct login *l, const char *mechanism)
 	return AUTH_REJECTED;
 }
 
-static void write_login(struct buf *reply, const struct live_grant *g, struct slice name,
-			const struct user_record *user, const struct domain_record *home)
+static void write_login(struct buf *reply, struct auth *a, const struct live_grant *g,
+			struct slice name, const struct user_record *user,
+			const struct domain_record *home)
 {
+	uint64_t quota_bytes = auth_quota(a, user->own_quota, user->own_quota ? user->quota_bytes :
+										home->quota_bytes);
+
 	buf_add(reply, slice_of(g->g.id, GRANT_ID_BYTES));
 	buf_add(reply, slice_of(g->g.account, GRANT_ACCOUNT_CHARS));
 	buf_blob(reply, name);
 	buf_blob(reply, user->name);
-	buf_be64(reply, user->own_quota ? user->quota_bytes : home->quota_bytes);
+	buf_be64(reply, quota_bytes);
 	buf_be64(reply, user->own_quota ? user->quota_messages : home->quota_messages);
 }
 
@@ -318,7 +332,7 @@ static enum auth_result succeed(struct login *l, struct buf *login)
 		      AUTH_LOGIN_GRANT_S, 0);
 	if (g == NULL)
 		return AUTH_TEMPORARY;
-	write_login(login, g, l->name, &l->user, &home);
+	write_login(login, l->auth, g, l->name, &l->user, &home);
 	return AUTH_OK;
 }
 

@@ -26,6 +26,7 @@ struct auth_settings {
 	struct password_cost cost;
 	unsigned hashes_at_once;
 	bool loopback_exempt;		/* no delays for 127/8, ::1: the demo */
+	uint64_t quota_bytes;		/* of users and domains without their own; 0: no limit */
 	uint64_t message_bytes_max;	/* charged to a grant when a recipient comes without SIZE */
 };
 
@@ -34,7 +35,10 @@ struct auth_store {
 	/* The store knows these grants when it returns 0. Negative errno: it may or may not. */
 	int (*add)(void *arg, const struct grant *grants, size_t count);
 	int (*revoke)(void *arg, const uint8_t (*ids)[GRANT_ID_BYTES], size_t count);
-	/* Mail in the account as its owner last merged it: 0, or a negative errno (unknown now). */
+	/*
+	 * Mail in the account as its owner last merged it: 0, or a negative errno (unknown now). NULL:
+	 * quota is not checked at RCPT.
+	 */
 	int (*usage)(void *arg, const char *account, uint64_t *bytes, uint64_t *messages);
 	void *arg;
 };
@@ -47,6 +51,8 @@ void auth_free(struct auth *a);
 /* New settings hold from the next call on. 0 or -ENOMEM (nothing changed). */
 MUST_USE int auth_configure(struct auth *a, const struct auth_settings *set);
 struct directory *auth_directory(struct auth *a);
+/* Seconds since 1970, for records. */
+uint64_t auth_clock_s(struct auth *a);
 
 /*
  * The process (role, instance) is there. The same struct is given again after a restart of

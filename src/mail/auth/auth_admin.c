@@ -120,7 +120,7 @@ enum auth_admin_result auth_user_add(struct auth *a, struct slice text,
 	result = prepare(a, &arena, set, &keys);
 	if (result != AUTH_ADMIN_OK)
 		return result;
-	r = (struct user_record){ .created_s = (uint64_t)(world_real_us(a->world) / 1000000) };
+	r = (struct user_record){ .created_s = auth_clock_s(a) };
 	change_user(&(struct change){ .set = set, .keys = &keys }, &r);
 	world_random(a->world, &id, sizeof(id));
 	hex_u64(&account, id);

@@ -41,6 +41,8 @@ struct auth_client {
 };
 
 int64_t auth_now_s(struct auth *a);
+/* A user's limit in bytes: the own one, else the domain's, else the configured one. */
+uint64_t auth_quota(const struct auth *a, bool own, uint64_t bytes);
 
 /*
  * Make a grant, tell the store, wait for its answer. The entry stays the table's; NULL when that

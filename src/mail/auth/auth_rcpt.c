@@ -112,13 +112,14 @@ static uint64_t left_of(uint64_t limit, uint64_t used, uint64_t since)
 /* What quota leaves for one message more, in bytes; 0 when it is full. Negative errno: unknown now. */
 static int room_left(struct auth *a, const struct dir_target *t, uint64_t *left)
 {
+	uint64_t quota_bytes = auth_quota(a, t->user.own_quota, t->quota_bytes);
 	uint64_t bytes = 0, messages = 0;
 	int64_t now_s = auth_now_s(a);
 	struct room *r;
 	int err;
 
 	*left = UINT64_MAX;
-	if (t->quota_bytes == 0 && t->quota_messages == 0)
+	if ((quota_bytes == 0 && t->quota_messages == 0) || a->store.usage == NULL)
 		return 0;
 	r = room_get(a, t->user.account);
 	if (r == NULL)
@@ -140,7 +141,7 @@ static int room_left(struct auth *a, const struct dir_target *t, uint64_t *left)
 	}
 	*left = left_of(t->quota_messages, r->messages, r->since_messages) == 0 ?
 			0 :
-			left_of(t->quota_bytes, r->bytes, r->since_bytes);
+			left_of(quota_bytes, r->bytes, r->since_bytes);
 	return 0;
 }
 
