@@ -154,7 +154,7 @@ static bool read_domain(struct call *c, struct slice *out)
 	struct slice text = admin_arg(c->req, "domain");
 
 	*out = (struct slice){ 0 };
-	if (text.len == 0 || address_domain(c->arena, text, out))
+	if (text.len == 0 || mail_address_domain(c->arena, text, out))
 		return true;
 	fail_name(c, ADMIN_USAGE, "'", text, "' is not a domain");
 	return false;
@@ -209,7 +209,7 @@ static bool domain_argument(struct call *c, struct slice *domain)
 
 	if (!name_argument(c, &name))
 		return false;
-	if (address_domain(c->arena, name, domain))
+	if (mail_address_domain(c->arena, name, domain))
 		return true;
 	fail_result(c, AUTH_ADMIN_BAD_NAME, name);
 	return false;
@@ -321,7 +321,7 @@ static void user_show(struct call *c)
 
 	if (!name_argument(c, &name))
 		return;
-	if (!address_parse(c->arena, name, &a)) {
+	if (!mail_address_parse(c->arena, name, &a)) {
 		fail_result(c, AUTH_ADMIN_BAD_NAME, name);
 		return;
 	}
@@ -424,7 +424,7 @@ static bool alias_argument(struct call *c, struct slice *address, struct slice *
 
 	if (!name_argument(c, &name))
 		return false;
-	if (name.ptr[0] == '@' && address_domain(c->arena, slice_from(name, 1), domain)) {
+	if (name.ptr[0] == '@' && mail_address_domain(c->arena, slice_from(name, 1), domain)) {
 		text = arena_alloc(c->arena, domain->len + 1);
 		if (text != NULL) {
 			text[0] = '@';
@@ -432,7 +432,7 @@ static bool alias_argument(struct call *c, struct slice *address, struct slice *
 			*address = slice_of(text, domain->len + 1);
 			return true;
 		}
-	} else if (address_parse(c->arena, name, &a)) {
+	} else if (mail_address_parse(c->arena, name, &a)) {
 		*address = a.text;
 		*domain = a.domain;
 		return true;
@@ -478,7 +478,7 @@ static bool targets_argument(struct call *c, const struct slice **out, size_t *c
 
 	*count = 0;
 	for (unsigned i = 1; list != NULL && (text = admin_positional(c->req, i)).ptr != NULL; i++) {
-		if (!address_parse(c->arena, text, &a)) {
+		if (!mail_address_parse(c->arena, text, &a)) {
 			fail_result(c, AUTH_ADMIN_BAD_NAME, text);
 			return false;
 		}

@@ -165,8 +165,9 @@ int main(int argc, char **argv)
 		perror("powercutfs");
 		return 1;
 	}
-	char *fuse_argv[] = { argv[0], "-f", "-s", "-o", "fsname=powercut", argv[3], NULL };
-	int rc = fuse_main(6, fuse_argv, &operations, NULL);
+	char words[3][20] = { "-f", "-s", "-ofsname=powercut" };
+	char *fuse_argv[] = { argv[0], words[0], words[1], words[2], argv[3], NULL };
+	int rc = fuse_main(5, fuse_argv, &operations, NULL);
 	if (fclose(disk.log) != 0)
 		rc = 1;
 	return rc;

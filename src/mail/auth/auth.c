@@ -75,7 +75,7 @@ static int set_domain(struct auth *a, const struct auth_settings *set)
 	a->set.default_domain = a->domain;
 	a->domain[0] = '\0';
 	/* A default domain that is none is as good as no default: the options are checked elsewhere. */
-	if (address_domain(&arena, slice_str(set->default_domain), &domain) &&
+	if (mail_address_domain(&arena, slice_str(set->default_domain), &domain) &&
 	    !slice_to_str(domain, a->domain, sizeof(a->domain)))
 		a->domain[0] = '\0';
 	a->turns.max = MAX(set->hashes_at_once, 1u);
@@ -249,7 +249,7 @@ static bool canonical_name(struct auth *a, struct arena *arena, struct slice wri
 		buf_addc(&text, '@');
 		buf_adds(&text, a->domain);
 	}
-	if (text.err != 0 || !address_parse(arena, buf_slice(&text), &address))
+	if (text.err != 0 || !mail_address_parse(arena, buf_slice(&text), &address))
 		return false;
 	*out = address.text;
 	return true;

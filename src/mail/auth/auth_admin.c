@@ -107,7 +107,7 @@ enum auth_admin_result auth_user_add(struct auth *a, struct slice text,
 	enum dir_result d;
 	uint64_t id;
 
-	if (!address_parse(&arena, text, &address) ||
+	if (!mail_address_parse(&arena, text, &address) ||
 	    address.text.len > DIRECTORY_KEY_NAME_BYTES_MAX)
 		return AUTH_ADMIN_BAD_NAME;
 	/* Before the hash, which takes its time. */
@@ -140,7 +140,7 @@ enum auth_admin_result auth_user_change(struct auth *a, struct slice text,
 	struct user_record now;
 	enum dir_result d;
 
-	if (!address_parse(&arena, text, &address))
+	if (!mail_address_parse(&arena, text, &address))
 		return AUTH_ADMIN_BAD_NAME;
 	d = directory_user(a->dir, &arena, address.text, &now);
 	if (d != DIR_OK)
@@ -166,7 +166,7 @@ enum auth_admin_result auth_user_remove(struct auth *a, struct slice text)
 	struct user_record now;
 	enum dir_result d;
 
-	if (!address_parse(&arena, text, &address))
+	if (!mail_address_parse(&arena, text, &address))
 		return AUTH_ADMIN_BAD_NAME;
 	d = directory_user(a->dir, &arena, address.text, &now);
 	if (d != DIR_OK)

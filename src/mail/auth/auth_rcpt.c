@@ -282,10 +282,10 @@ static bool parse_recipient(struct auth *a, struct arena *arena, struct slice te
 	AUTO_BUF struct buf whole = BUF_INIT(2 * ADDRESS_BYTES_MAX);
 
 	if (!slice_eq_nocase(text, SLICE("postmaster")))
-		return address_parse(arena, text, out);
+		return mail_address_parse(arena, text, out);
 	buf_adds(&whole, "postmaster@");
 	buf_adds(&whole, a->domain);
-	return whole.err == 0 && address_parse(arena, buf_slice(&whole), out);
+	return whole.err == 0 && mail_address_parse(arena, buf_slice(&whole), out);
 }
 
 static enum auth_rcpt_result find_targets(struct auth_client *c, struct slice text, uint64_t size,
@@ -351,7 +351,7 @@ enum auth_result auth_sender(struct auth *a, struct slice user, struct slice tex
 		return AUTH_REJECTED;
 	if (text.len == 0)
 		return AUTH_OK;
-	if (!address_parse(&arena, text, &address))
+	if (!mail_address_parse(&arena, text, &address))
 		return AUTH_REJECTED;
 	switch (directory_resolve(a->dir, &arena, &address, &targets, &count)) {
 	case DIR_OK:

@@ -97,7 +97,7 @@ static bool labels_good(struct slice domain)
 	return label > 0 && before != '-';
 }
 
-bool address_domain(struct arena *arena, struct slice text, struct slice *out)
+bool mail_address_domain(struct arena *arena, struct slice text, struct slice *out)
 {
 	char in[ADDRESS_DOMAIN_BYTES_MAX + 1];
 	uint8_t *ascii = NULL;
@@ -168,7 +168,7 @@ static bool parse_local(struct arena *arena, struct slice text, struct address *
 	return out->local.ptr != NULL;
 }
 
-bool address_parse(struct arena *arena, struct slice text, struct address *out)
+bool mail_address_parse(struct arena *arena, struct slice text, struct address *out)
 {
 	/* The last one: a quoted local part may hold others, a domain never does. */
 	size_t at = slice_rfind_byte(text, '@');
@@ -181,7 +181,7 @@ bool address_parse(struct arena *arena, struct slice text, struct address *out)
 	domain = slice_from(text, at + 1);
 	if (!parse_local(arena, slice_head(text, at), &a))
 		return false;
-	if (!literal(arena, domain, &a.domain) && !address_domain(arena, domain, &a.domain))
+	if (!literal(arena, domain, &a.domain) && !mail_address_domain(arena, domain, &a.domain))
 		return false;
 	whole = arena_alloc(arena, a.local.len + 1 + a.domain.len);
 	if (whole == NULL)
@@ -194,7 +194,7 @@ bool address_parse(struct arena *arena, struct slice text, struct address *out)
 	return true;
 }
 
-bool address_detail(const struct address *a, char separator, struct slice *user, struct slice *detail)
+bool mail_address_detail(const struct address *a, char separator, struct slice *user, struct slice *detail)
 {
 	size_t at;
 

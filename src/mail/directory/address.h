@@ -28,13 +28,13 @@ struct address {
  * text  borrowed; out's slices live in the arena. False when it is no address, is over a
  *       limit, is not UTF-8, or the arena is full. Time is linear in the text.
  */
-MUST_USE bool address_parse(struct arena *arena, struct slice text, struct address *out);
+MUST_USE bool mail_address_parse(struct arena *arena, struct slice text, struct address *out);
 
 /* The canonical form of a domain name alone; false as above. Literals are refused. */
-MUST_USE bool address_domain(struct arena *arena, struct slice text, struct slice *out);
+MUST_USE bool mail_address_domain(struct arena *arena, struct slice text, struct slice *out);
 
 /*
  * Split the local part at its first separator (RFC 5233): "ann+lists" is user "ann", detail
  * "lists" (case kept). False when there is no separator or no user before it; separator 0: none.
  */
-bool address_detail(const struct address *a, char separator, struct slice *user, struct slice *detail);
+bool mail_address_detail(const struct address *a, char separator, struct slice *user, struct slice *detail);

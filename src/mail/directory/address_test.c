@@ -22,7 +22,7 @@ START_TEST(good_addresses_have_one_form)
 		AUTO_ARENA struct arena arena = ARENA_INIT(65536);
 		struct address a;
 
-		ck_assert_msg(address_parse(&arena, slice_str(good[i].text), &a), "%s", good[i].name);
+		ck_assert_msg(mail_address_parse(&arena, slice_str(good[i].text), &a), "%s", good[i].name);
 		ck_assert_slice_eq(a.text, slice_str(good[i].want));
 		ck_assert_uint_eq(a.local.len, a.local_as_written.len);
 	}
@@ -61,7 +61,7 @@ START_TEST(what_is_no_address_is_refused)
 		AUTO_ARENA struct arena arena = ARENA_INIT(65536);
 		struct address a;
 
-		ck_assert_msg(!address_parse(&arena, bad[i].text, &a), "%s", bad[i].name);
+		ck_assert_msg(!mail_address_parse(&arena, bad[i].text, &a), "%s", bad[i].name);
 	}
 }
 END_TEST
@@ -74,10 +74,10 @@ START_TEST(the_local_part_may_have_64_bytes_and_not_65)
 
 	memset(text, 'a', sizeof(text));
 	memcpy(text + 64, "@b.example", 11);
-	ck_assert(address_parse(&arena, slice_str(text), &a));
+	ck_assert(mail_address_parse(&arena, slice_str(text), &a));
 	memset(text, 'a', sizeof(text));
 	memcpy(text + 65, "@b.example", 11);
-	ck_assert(!address_parse(&arena, slice_str(text), &a));
+	ck_assert(!mail_address_parse(&arena, slice_str(text), &a));
 }
 END_TEST
 
@@ -88,9 +88,9 @@ START_TEST(a_label_may_have_63_bytes_and_not_64)
 	struct address a;
 
 	memset(text + 2, 'b', 63);
-	ck_assert(address_parse(&arena, slice_str(text), &a));
+	ck_assert(mail_address_parse(&arena, slice_str(text), &a));
 	memset(text + 2, 'b', 64);
-	ck_assert(!address_parse(&arena, slice_str(text), &a));
+	ck_assert(!mail_address_parse(&arena, slice_str(text), &a));
 }
 END_TEST
 
@@ -100,14 +100,14 @@ START_TEST(a_detail_keeps_its_case)
 	struct slice user, detail;
 	struct address a;
 
-	ck_assert(address_parse(&arena, SLICE("Ann+Lists+x@example.org"), &a));
-	ck_assert(address_detail(&a, '+', &user, &detail));
+	ck_assert(mail_address_parse(&arena, SLICE("Ann+Lists+x@example.org"), &a));
+	ck_assert(mail_address_detail(&a, '+', &user, &detail));
 	ck_assert_slice_eq(user, SLICE("ann"));
 	ck_assert_slice_eq(detail, SLICE("Lists+x"));
-	ck_assert(!address_detail(&a, '-', &user, &detail));
-	ck_assert(!address_detail(&a, 0, &user, &detail));
-	ck_assert(address_parse(&arena, SLICE("+x@example.org"), &a));
-	ck_assert(!address_detail(&a, '+', &user, &detail));
+	ck_assert(!mail_address_detail(&a, '-', &user, &detail));
+	ck_assert(!mail_address_detail(&a, 0, &user, &detail));
+	ck_assert(mail_address_parse(&arena, SLICE("+x@example.org"), &a));
+	ck_assert(!mail_address_detail(&a, '+', &user, &detail));
 }
 END_TEST
 

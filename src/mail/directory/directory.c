@@ -705,7 +705,7 @@ static enum dir_result add_visits(struct resolving *g, const struct visit *from,
 		struct address a;
 		bool seen = false;
 
-		if (!address_parse(g->arena, alias->targets[i], &a)) {
+		if (!mail_address_parse(g->arena, alias->targets[i], &a)) {
 			if (g->arena->err != 0)
 				return DIR_TOO_BIG;
 			continue;
@@ -752,7 +752,7 @@ static enum dir_result visit(struct resolving *g, const struct visit *v)
 	r = try_name(g, v, a->text, v->detail);
 	if (r != DIR_ABSENT)
 		return r;
-	if (address_detail(a, g->d->separator, &user, &detail)) {
+	if (mail_address_detail(a, g->d->separator, &user, &detail)) {
 		name = join_address(g->arena, user, a->domain);
 		if (name.ptr == NULL)
 			return DIR_TOO_BIG;

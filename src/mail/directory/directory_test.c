@@ -33,7 +33,7 @@ static enum dir_result add_user(struct fixture *f, const char *text)
 	struct user_record r = { .account = "00112233445566ff", .name = SLICE("Ann") };
 	struct address a;
 
-	ck_assert(address_parse(&f->arena, slice_str(text), &a));
+	ck_assert(mail_address_parse(&f->arena, slice_str(text), &a));
 	return directory_user_add(f->d, &a, &r);
 }
 
@@ -51,7 +51,7 @@ static enum dir_result resolve(struct fixture *f, const char *text, struct dir_t
 {
 	struct address a;
 
-	ck_assert(address_parse(&f->arena, slice_str(text), &a));
+	ck_assert(mail_address_parse(&f->arena, slice_str(text), &a));
 	*n = 0;
 	return directory_resolve(f->d, &f->arena, &a, t, n);
 }
@@ -263,7 +263,7 @@ START_TEST(quota_comes_from_the_domain_unless_the_user_has_its_own)
 
 	open_directory(&f);
 	ck_assert_int_eq(add_user(&f, "ann@example.org"), DIR_OK);
-	ck_assert(address_parse(&f.arena, SLICE("bob@example.org"), &a));
+	ck_assert(mail_address_parse(&f.arena, SLICE("bob@example.org"), &a));
 	ck_assert_int_eq(directory_user_add(f.d, &a, &own), DIR_OK);
 	ck_assert_int_eq(resolve(&f, "ann@example.org", &t, &n), DIR_OK);
 	ck_assert_uint_eq(t[0].quota_bytes, 1000);
