@@ -178,7 +178,7 @@ static bool binding_good(const struct scram_check *check, struct slice text)
 
 enum scram_result scram_final(const struct scram_check *check, struct slice text, struct buf *out)
 {
-	AUTO_BUF struct buf proof = BUF_INIT(SCRAM_KEY_BYTES);
+	AUTO_BUF struct buf proof = BUF_INIT(2 * SCRAM_KEY_BYTES);
 	struct slice without_proof, binding, nonce, rest, p;
 	uint8_t signature[SCRAM_KEY_BYTES];
 	size_t at = SLICE_NPOS;
