@@ -35,10 +35,14 @@ enum auth_admin_result auth_admin_of(enum dir_result r)
 /* A display name goes into protocol answers: text without control characters. */
 static bool name_good(struct slice name)
 {
-	for (size_t i = 0; i < name.len; i++)
-		if (name.ptr[i] < ' ' || name.ptr[i] == 0x7f)
+	uint32_t c;
+
+	if (name.len > DIRECTORY_NAME_BYTES_MAX || !utf8_valid(name))
+		return false;
+	while (utf8_next(&name, &c))
+		if (c < ' ' || (c >= 0x7f && c <= 0x9f))
 			return false;
-	return name.len <= DIRECTORY_NAME_BYTES_MAX && utf8_valid(name);
+	return true;
 }
 
 /* The part of a change that needs no record: hashes a new password into *keys. */
