@@ -1,6 +1,7 @@
 #include <stdlib.h>
 
 #include "base/event.h"
+#include "base/must.h"
 #include "mail/imap/write.h"
 #include "mail/session/imap.h"
 
@@ -73,6 +74,7 @@ void imap_result(struct imap_run *r, enum mailbox_result result, bool try_create
 		event_str(ev, "result", mailbox_result_name(result));
 		event_warn(ev, "the mailbox layer refused a command, answering NO");
 	}
+	must(result < ARRAY_LEN(results) && results[result].code != NULL);
 	if (result == MAILBOX_NO_FOLDER && try_create)
 		imap_no(r, "TRYCREATE", "There is no such mailbox");
 	else

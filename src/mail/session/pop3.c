@@ -661,7 +661,10 @@ static void pop3_stopping(struct session *session)
 static int64_t pop3_idle_us(struct session *session)
 {
 	struct pop3 *p = of(session);
-	int64_t all = p->login == NULL ? session->sv->set.login_timeout_us : IDLE_US;
+	const struct session_settings *set = &session->sv->set;
+	int64_t all = p->login == NULL		 ? set->login_timeout_us
+		      : set->pop3_timeout_us > 0 ? set->pop3_timeout_us
+						 : IDLE_US;
 	int64_t left = p->last_us + all - loop_now_us(session->sv->loop);
 
 	return left > 0 ? left : 0;

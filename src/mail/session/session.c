@@ -7,11 +7,12 @@
 
 #include "base/event.h"
 #include "base/must.h"
+#include "conf/config.h"
 #include "mail/session/authc.h"
 #include "sys/fiber.h"
 
 #define RETRY_US	 100000		/* when no stack was to be had */
-#define TLS_TIMEOUT_US	 30000000
+#define TLS_TIMEOUT_US	 30000000	/* when the settings have none */
 #define WRITE_TIMEOUT_US 60000000
 #define OUT_BYTES	 (64u * 1024u)
 #define COMMANDS_IN_TURN 16u		/* pipelined commands before the others get their turn */
@@ -22,12 +23,18 @@ static void peer_text(struct session *s)
 {
 	const char *text = NULL;
 
-	if (s->peer.ss_family == AF_INET)
+	if (s->peer.ss_family == AF_INET) {
 		text = inet_ntop(AF_INET, &((struct sockaddr_in *)(void *)&s->peer)->sin_addr,
 				 s->peer_text, sizeof(s->peer_text));
-	else if (s->peer.ss_family == AF_INET6)
-		text = inet_ntop(AF_INET6, &((struct sockaddr_in6 *)(void *)&s->peer)->sin6_addr,
-				 s->peer_text, sizeof(s->peer_text));
+	} else if (s->peer.ss_family == AF_INET6) {
+		const struct in6_addr *in6 = &((struct sockaddr_in6 *)(void *)&s->peer)->sin6_addr;
+
+		/* An IPv4 client of a socket for both is shown, and counted, as what it is. */
+		if (IN6_IS_ADDR_V4MAPPED(in6))
+			text = inet_ntop(AF_INET, in6->s6_addr + 12, s->peer_text, sizeof(s->peer_text));
+		else
+			text = inet_ntop(AF_INET6, in6, s->peer_text, sizeof(s->peer_text));
+	}
 	if (text == NULL)
 		memcpy(s->peer_text, "local", sizeof("local"));
 }
@@ -68,12 +75,17 @@ static void session_park(struct session *s)
 		    session_ready);
 }
 
+static int64_t tls_timeout(const struct session *s)
+{
+	return s->sv->set.tls_timeout_us > 0 ? s->sv->set.tls_timeout_us : TLS_TIMEOUT_US;
+}
+
 static bool session_begin(struct session *s)
 {
 	if (s->implicit_tls) {
 		struct tls_context *tls = session_tls(s);
 
-		if (tls == NULL || stream_start_tls(&s->stream, tls, TLS_TIMEOUT_US) < 0)
+		if (tls == NULL || stream_start_tls(&s->stream, tls, tls_timeout(s)) < 0)
 			return false;
 	}
 	s->greeted = true;
@@ -196,7 +208,11 @@ void session_wake(struct session *s)
 
 bool session_plain_allowed(const struct session *s)
 {
-	return s->stream.tls != NULL || s->sv->set.plain_without_tls;
+	if (s->stream.tls != NULL)
+		return true;
+	/* The setting is for clients on this host alone. */
+	return s->sv->set.plain_without_tls &&
+	       config_is_loopback((const struct sockaddr *)&s->peer);
 }
 
 struct tls_context *session_tls(const struct session *s)
@@ -225,7 +241,7 @@ int session_start_tls(struct session *s)
 		return -EPROTO;
 	if (session_tls(s) == NULL)
 		return -EPROTO;
-	return stream_start_tls(&s->stream, session_tls(s), TLS_TIMEOUT_US);
+	return stream_start_tls(&s->stream, session_tls(s), tls_timeout(s));
 }
 
 void sessions_stop(struct session_services *sv)

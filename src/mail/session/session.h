@@ -36,13 +36,15 @@ struct session_settings {
 	const char *hostname;		/* what greetings call this node */
 	const char *domain;		/* added to logins without '@'; NULL: none */
 	int64_t idle_timeout_us;	/* silence between commands (IMAP: RFC 9051 §5.4, >= 30 min) */
+	int64_t pop3_timeout_us;	/* the same for POP3 (RFC 1939 §3, >= 10 min) */
 	int64_t login_timeout_us;	/* the same before login */
+	int64_t tls_timeout_us;		/* for a handshake */
 	int64_t command_timeout_us;	/* silence inside a command */
 	uint64_t min_rate_bytes_s;	/* inside a command; 0: none */
 	uint64_t message_bytes_max;	/* APPEND and DATA */
 	unsigned bad_commands_max;	/* malformed commands before the session is ended */
 	unsigned failed_logins_max;
-	bool plain_without_tls;		/* PLAIN/LOGIN on plain text: the demo's loopback only */
+	bool plain_without_tls;		/* PLAIN/LOGIN on plain text, for peers on loopback (demo) */
 };
 
 /* What sessions stand on; one a process, owned by the role. */

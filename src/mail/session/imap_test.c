@@ -1,0 +1,630 @@
+/*
+ * IMAP sessions over a socket pair, the mailbox layer and the engine in memory: transcripts as
+ * the RFCs show them. auth is replaced by the functions below: ann's password is "secret".
+ */
+#include "mail/session/imap.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/test.h"
+#include "engine/memory.h"
+#include "sys/fiber.h"
+#include "sys/loop.h"
+
+/* ---- a stand-in for auth ---- */
+
+enum authc_result authc_login_password(struct authc *a, const struct authc_peer *peer,
+				       struct slice user, struct slice password,
+				       struct authc_login *out)
+{
+	if (!slice_eq(user, SLICE("ann@example.org")) || !slice_eq(password, SLICE("secret")))
+		return AUTHC_REJECTED;
+	*out = (struct authc_login){ .account = "0123456789abcdef", .address = "ann@example.org",
+				     .quota_bytes = 1u << 20, .quota_messages = 1000 };
+	return AUTHC_OK;
+}
+
+void authc_mechanisms(const struct authc *a, const struct authc_peer *peer, struct buf *out)
+{
+	buf_adds(out, "PLAIN LOGIN");
+}
+
+enum authc_result authc_sasl_start(struct authc *a, const struct authc_peer *peer,
+				   struct slice mechanism, const struct slice *initial,
+				   struct buf *challenge, struct authc_login *out,
+				   struct authc_sasl **exchange)
+{
+	if (!slice_eq_nocase(mechanism, SLICE("PLAIN")))
+		return AUTHC_NO_MECHANISM;
+	if (initial == NULL) {
+		*exchange = (struct authc_sasl *)(void *)a;
+		return AUTHC_MORE;
+	}
+	if (!slice_eq(*initial, SLICE("\0ann@example.org\0secret")))
+		return AUTHC_REJECTED;
+	return authc_login_password(a, peer, SLICE("ann@example.org"), SLICE("secret"), out);
+}
+
+enum authc_result authc_sasl_step(struct authc_sasl **exchange, struct slice response,
+				  struct buf *challenge, struct authc_login *out)
+{
+	*exchange = NULL;
+	return authc_sasl_start(NULL, NULL, SLICE("PLAIN"), &response, challenge, out, exchange);
+}
+
+void authc_sasl_cancel(struct authc_sasl **exchange)
+{
+	*exchange = NULL;
+}
+
+void authc_logout(struct authc *a, const uint8_t grant[AUTHC_GRANT_BYTES])
+{
+}
+
+struct tls_context *authc_tls(struct authc *a)
+{
+	return NULL;
+}
+
+/* ---- a server and its clients ---- */
+
+struct server {
+	struct session_services sv;
+	struct loop *loop;
+	struct engine *engine;
+	struct world *world;
+};
+
+struct client {
+	struct server *server;
+	int fd;
+	struct buf got;
+	bool ended;
+};
+
+static void server_init(struct server *s)
+{
+	*s = (struct server){ 0 };
+	ck_assert_int_eq(loop_new(&s->loop), 0);
+	s->engine = engine_memory_new();
+	s->world = world_real_new(-1);
+	s->sv = (struct session_services){
+		.loop = s->loop,
+		.world = s->world,
+		.engine = s->engine,
+		.authc = (struct authc *)(void *)s,
+		.set = { .hostname = "test.example.org", .domain = "example.org",
+			 .idle_timeout_us = 1800000000, .login_timeout_us = 60000000,
+			 .command_timeout_us = 10000000, .message_bytes_max = 100000,
+			 .bad_commands_max = 5, .failed_logins_max = 3, .plain_without_tls = true },
+	};
+	list_init(&s->sv.sessions);
+	ck_assert_int_eq(accounts_new(s->world, &(struct accounts_options){ .buckets = 1, .cache_bytes = 1u << 20 },
+				      &s->sv.accounts), 0);
+}
+
+static void turn(struct server *s)
+{
+	for (int i = 0; i < 3; i++)
+		loop_run_once(s->loop, 0);
+}
+
+static void ended(void *arg, struct session *s)
+{
+	((struct client *)arg)->ended = true;
+}
+
+static void client_read(struct client *c)
+{
+	char chunk[65536];
+	ssize_t n;
+
+	while ((n = recv(c->fd, chunk, sizeof(chunk), MSG_DONTWAIT)) > 0)
+		buf_add(&c->got, slice_of(chunk, (size_t)n));
+}
+
+/* Everything that the server says until a line begins with `tag` and a blank. */
+static const char *until(struct client *c, const char *tag)
+{
+	for (int i = 0; i < 2000; i++) {
+		struct slice rest, line;
+
+		turn(c->server);
+		client_read(c);
+		rest = buf_slice(&c->got);
+		while (slice_cut(rest, '\n', &line, &rest)) {
+			if (slice_starts(line, slice_str(tag)) && line.len > strlen(tag) &&
+			    line.ptr[strlen(tag)] == ' ')
+				return buf_cstr(&c->got);
+		}
+		if (c->ended)
+			break;
+		loop_run_once(c->server->loop, 1);
+	}
+	return buf_cstr(&c->got);
+}
+
+static void client_send(struct client *c, const char *text)
+{
+	ck_assert_int_eq(send(c->fd, text, strlen(text), MSG_NOSIGNAL), (ssize_t)strlen(text));
+}
+
+static struct client *connect_client(struct server *s, struct client *c)
+{
+	int fds[2];
+	struct sockaddr_storage peer = { .ss_family = AF_UNIX };
+
+	*c = (struct client){ .server = s, .got = BUF_INIT(64u << 20) };
+	ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds), 0);
+	c->fd = fds[0];
+	ck_assert_int_eq(session_start(&s->sv, &imap_session, fds[1], &peer, false, ended, c), 0);
+	until(c, "*");
+	ck_assert(slice_starts(buf_slice(&c->got), SLICE("* OK [CAPABILITY ")));
+	return c;
+}
+
+/* Send a command "tag ...\r\n" and return its whole answer. */
+static const char *ask(struct client *c, const char *command)
+{
+	char tag[64];
+	size_t n = strcspn(command, " ");
+
+	ck_assert(n < sizeof(tag));
+	memcpy(tag, command, n);
+	tag[n] = '\0';
+	buf_reset(&c->got);
+	client_send(c, command);
+	client_send(c, "\r\n");
+	return until(c, tag);
+}
+
+static struct client *login(struct server *s, struct client *c)
+{
+	connect_client(s, c);
+	ck_assert_ptr_nonnull(strstr(ask(c, "l LOGIN ann secret"), "l OK [CAPABILITY"));
+	return c;
+}
+
+static void client_done(struct client *c)
+{
+	close(c->fd);
+	for (int i = 0; i < 1000 && !c->ended; i++)
+		loop_run_once(c->server->loop, 1);
+	ck_assert(c->ended);
+	buf_done(&c->got);
+}
+
+static void server_done(struct server *s)
+{
+	ck_assert_uint_eq(s->sv.session_count, 0);
+	accounts_free(s->sv.accounts);
+	engine_close(s->engine);
+	loop_free(s->loop);
+	world_free(s->world);
+}
+
+#define HAS(text, part) ck_assert_msg(strstr((text), (part)) != NULL, "no '%s' in:\n%s", (part), (text))
+#define HAS_NOT(text, part)                                                                        \
+	ck_assert_msg(strstr((text), (part)) == NULL, "'%s' in:\n%s", (part), (text))
+
+static unsigned long long number_after(const char *text, const char *before)
+{
+	const char *at = strstr(text, before);
+
+	ck_assert_ptr_nonnull(at);
+	return strtoull(at + strlen(before), NULL, 10);
+}
+
+/* The message of RFC 3501 §6.3.11 and a multipart one. */
+static const char message[] = "Date: Mon, 7 Feb 1994 21:52:25 -0800 (PST)\r\n"
+			      "From: Fred Foobar <foobar@Blurdybloop.example>\r\n"
+			      "Subject: afternoon meeting\r\n"
+			      "To: mooch@owatagu.siam.edu.example\r\n"
+			      "Message-Id: <B27397-0100000@Blurdybloop.example>\r\n"
+			      "MIME-Version: 1.0\r\n"
+			      "Content-Type: TEXT/PLAIN; CHARSET=US-ASCII\r\n"
+			      "\r\n"
+			      "Hello Joe, do you think we can meet at 3:30 tomorrow?\r\n";
+static const char multipart[] = "From: ann@example.org\r\n"
+				"Subject: Re: afternoon meeting\r\n"
+				"References: <B27397-0100000@Blurdybloop.example>\r\n"
+				"Message-Id: <2@example.org>\r\n"
+				"Content-Type: multipart/mixed; boundary=xx\r\n"
+				"\r\n"
+				"--xx\r\n"
+				"\r\n"
+				"text part\r\n"
+				"--xx\r\n"
+				"Content-Type: application/octet-stream\r\n"
+				"Content-Transfer-Encoding: base64\r\n"
+				"\r\n"
+				"AAECAw==\r\n"
+				"--xx--\r\n";
+
+static const char *append(struct client *c, const char *tag, const char *arguments, const char *text)
+{
+	char line[500];
+
+	snprintf(line, sizeof(line), "%s APPEND %s {%zu+}\r\n", tag, arguments, strlen(text));
+	buf_reset(&c->got);
+	client_send(c, line);
+	client_send(c, text);
+	client_send(c, "\r\n");
+	return until(c, tag);
+}
+
+START_TEST(login_needs_the_right_password_and_tells_capabilities)
+{
+	struct server s;
+	struct client c;
+
+	server_init(&s);
+	connect_client(&s, &c);
+	HAS(ask(&c, "a CAPABILITY"), "AUTH=PLAIN");
+	HAS(ask(&c, "b LOGIN ann wrong"), "b NO [AUTHENTICATIONFAILED]");
+	HAS(ask(&c, "c SELECT INBOX"), "c BAD ");
+	HAS(ask(&c, "d AUTHENTICATE PLAIN AGFubkBleGFtcGxlLm9yZwBzZWNyZXQ="), "d OK [CAPABILITY");
+	HAS(ask(&c, "e LOGIN ann secret"), "e BAD ");
+	HAS(ask(&c, "f LOGOUT"), "* BYE");
+	client_done(&c);
+	server_done(&s);
+}
+END_TEST
+
+START_TEST(an_appended_message_comes_back_as_it_went_in)
+{
+	struct server s;
+	struct client c;
+	const char *got;
+
+	server_init(&s);
+	login(&s, &c);
+	HAS(append(&c, "a", "INBOX (\\Flagged $Work) \"07-Feb-1994 22:43:04 -0800\"", message),
+	    "a OK [APPENDUID ");
+	got = ask(&c, "b SELECT INBOX");
+	HAS(got, "* 1 EXISTS\r\n");
+	HAS(got, "* 1 RECENT\r\n");
+	HAS(got, "[UIDNEXT 2]");
+	HAS(got, "b OK [READ-WRITE]");
+	got = ask(&c, "c FETCH 1 (UID FLAGS INTERNALDATE RFC822.SIZE ENVELOPE BODY BODY[])");
+	HAS(got, "* 1 FETCH (UID 1 ");
+	HAS(got, "INTERNALDATE \"07-Feb-1994 22:43:04 -0800\"");
+	HAS(got, "ENVELOPE (\"Mon, 7 Feb 1994 21:52:25 -0800 (PST)\" \"afternoon meeting\" ((\"Fred Foobar\" "
+		 "NIL \"foobar\" \"Blurdybloop.example\"))");
+	HAS(got, message);
+	HAS(got, "\\Flagged");
+	HAS(got, "$Work");
+	HAS(got, "\\Seen");
+	HAS(got, "c OK");
+	client_done(&c);
+	server_done(&s);
+}
+END_TEST
+
+START_TEST(sections_partials_and_binary_are_cut_right)
+{
+	struct server s;
+	struct client c;
+
+	server_init(&s);
+	login(&s, &c);
+	append(&c, "a", "INBOX", multipart);
+	ask(&c, "b SELECT INBOX");
+	HAS(ask(&c, "c FETCH 1 BODY.PEEK[1]"), "BODY[1] {9}\r\ntext part)");
+	HAS(ask(&c, "d FETCH 1 BODY.PEEK[1]<5.100>"), "BODY[1]<5> {4}\r\npart)");
+	HAS(ask(&c, "e FETCH 1 BODY.PEEK[1]<100.5>"), "BODY[1]<100> {0}\r\n)");
+	HAS(ask(&c, "f FETCH 1 BODY.PEEK[3]"), "BODY[3] NIL)");
+	HAS(ask(&c, "g FETCH 1 BODY.PEEK[HEADER.FIELDS (From \"SUBJECT\")]"),
+	    "BODY[HEADER.FIELDS (From SUBJECT)] {55}\r\nFrom: ann@example.org\r\nSubject: Re: afternoon");
+	HAS(ask(&c, "h FETCH 1 (BINARY.PEEK[1] BINARY.SIZE[2])"), "BINARY[1] {9}\r\ntext part BINARY.SIZE[2] 4)");
+	HAS(ask(&c, "i FETCH 1 BINARY.PEEK[2]"), "BINARY[2] ~{4}\r\n");
+	HAS(ask(&c, "j FETCH 1 BODYSTRUCTURE"), "\"MIXED\"");
+	HAS_NOT(ask(&c, "k FETCH 1 FLAGS"), "\\Seen");
+	HAS(ask(&c, "l FETCH 1 RFC822.HEADER"), "RFC822.HEADER {");
+	HAS(ask(&c, "m FETCH 2 FLAGS"), "m BAD ");
+	client_done(&c);
+	server_done(&s);
+}
+END_TEST
+
+START_TEST(flags_are_stored_told_and_searched)
+{
+	struct server s;
+	struct client c;
+	const char *got;
+
+	server_init(&s);
+	login(&s, &c);
+	append(&c, "a", "INBOX", message);
+	append(&c, "a2", "INBOX", multipart);
+	ask(&c, "b SELECT INBOX");
+	HAS(ask(&c, "c STORE 1 +FLAGS (\\Deleted $Junk)"), "* 1 FETCH (UID 1 FLAGS (\\Deleted");
+	HAS_NOT(ask(&c, "d STORE 2 +FLAGS.SILENT (\\Seen)"), "FETCH");
+	HAS(ask(&c, "e SEARCH DELETED"), "* SEARCH 1\r\n");
+	HAS(ask(&c, "f SEARCH NOT DELETED SEEN"), "* SEARCH 2\r\n");
+	HAS(ask(&c, "g SEARCH KEYWORD $junk"), "* SEARCH 1\r\n");
+	HAS(ask(&c, "h SEARCH SUBJECT \"AFTERNOON\" FROM foobar"), "* SEARCH 1\r\n");
+	HAS(ask(&c, "i SEARCH TEXT \"3:30\""), "* SEARCH 1\r\n");
+	HAS(ask(&c, "j SEARCH BODY \"text part\""), "* SEARCH 2\r\n");
+	HAS(ask(&c, "k SEARCH SENTON 7-Feb-1994"), "* SEARCH 1\r\n");
+	HAS(ask(&c, "l SEARCH HEADER References \"\""), "* SEARCH 2\r\n");
+	HAS(ask(&c, "m SEARCH OR (SEEN) (DELETED SENTSINCE 1-Jan-1995)"), "* SEARCH 2\r\n");
+	HAS(ask(&c, "n SEARCH CHARSET X-NONE ALL"), "n NO [BADCHARSET");
+	HAS(ask(&c, "o SEARCH RETURN (MIN MAX COUNT) ALL"), "* ESEARCH (TAG \"o\") MIN 1 MAX 2 COUNT 2\r\n");
+	HAS(ask(&c, "p UID SEARCH RETURN () ALL"), "* ESEARCH (TAG \"p\") UID ALL 1:2\r\n");
+	HAS(ask(&c, "q SEARCH RETURN (SAVE) DELETED"), "q OK");
+	HAS(ask(&c, "r FETCH $ UID"), "* 1 FETCH (UID 1)\r\n");
+	HAS(ask(&c, "s SORT (REVERSE DATE) UTF-8 ALL"), "* SORT 2 1\r\n");
+	HAS(ask(&c, "t THREAD REFERENCES UTF-8 ALL"), "* THREAD (1 2)\r\n");
+	got = ask(&c, "u EXPUNGE");
+	HAS(got, "* 1 EXPUNGE\r\n");
+	HAS(ask(&c, "v UID FETCH 1:* FLAGS"), "* 1 FETCH (UID 2 FLAGS (\\Seen");
+	client_done(&c);
+	server_done(&s);
+}
+END_TEST
+
+START_TEST(two_sessions_see_each_others_changes_in_order)
+{
+	struct server s;
+	struct client a, b;
+	const char *got;
+
+	server_init(&s);
+	login(&s, &a);
+	login(&s, &b);
+	ask(&a, "a SELECT INBOX");
+	ask(&b, "a SELECT INBOX");
+	append(&a, "b", "INBOX", message);
+	append(&a, "c", "INBOX", multipart);
+	HAS(ask(&b, "b NOOP"), "* 2 EXISTS\r\n");
+	ask(&a, "d STORE 1 +FLAGS (\\Deleted)");
+	HAS(ask(&b, "c NOOP"), "* 1 FETCH (UID 1 FLAGS (\\Deleted");
+	/* IDLE hears of it without asking. */
+	buf_reset(&b.got);
+	client_send(&b, "d IDLE\r\n");
+	HAS(until(&b, "+"), "+ idling\r\n");
+	ask(&a, "e EXPUNGE");
+	got = until(&b, "*");
+	HAS(got, "* 1 EXPUNGE\r\n");
+	buf_reset(&b.got);
+	client_send(&b, "DONE\r\n");
+	HAS(until(&b, "d"), "d OK");
+	client_done(&a);
+	client_done(&b);
+	server_done(&s);
+}
+END_TEST
+
+START_TEST(no_expunge_is_told_while_numbers_are_in_use)
+{
+	struct server s;
+	struct client a, b;
+
+	server_init(&s);
+	login(&s, &a);
+	append(&a, "x", "INBOX", message);
+	append(&a, "y", "INBOX", multipart);
+	login(&s, &b);
+	ask(&a, "a SELECT INBOX");
+	ask(&b, "a SELECT INBOX");
+	ask(&a, "b STORE 1 +FLAGS.SILENT (\\Deleted)");
+	ask(&a, "c EXPUNGE");
+	/* RFC 9051 §7.5.1: not during FETCH, STORE and SEARCH by number. */
+	HAS_NOT(ask(&b, "b FETCH 2 FLAGS"), "EXPUNGE\r\n");
+	HAS(ask(&b, "c FETCH 1 FLAGS"), "c NO [EXPUNGEISSUED]");
+	HAS(ask(&b, "d NOOP"), "* 1 EXPUNGE\r\n");
+	client_done(&a);
+	client_done(&b);
+	server_done(&s);
+}
+END_TEST
+
+START_TEST(folders_are_made_listed_renamed_and_deleted)
+{
+	struct server s;
+	struct client c;
+	const char *got;
+
+	server_init(&s);
+	login(&s, &c);
+	HAS(ask(&c, "a CREATE Entw&APw-rfe (USE (\\Drafts))"), "a OK [MAILBOXID (");
+	HAS(ask(&c, "b CREATE Lists/C"), "b OK");
+	HAS(ask(&c, "c CREATE Lists/C"), "c NO [ALREADYEXISTS]");
+	got = ask(&c, "d LIST \"\" *");
+	HAS(got, "* LIST (\\HasNoChildren) \"/\" INBOX\r\n");
+	HAS(got, "\\Drafts) \"/\" Entw&APw-rfe\r\n");
+	HAS(got, "* LIST (\\HasNoChildren) \"/\" Lists/C\r\n");
+	HAS_NOT(ask(&c, "e LIST \"\" %"), "Lists/C");
+	HAS(ask(&c, "f LIST \"\" \"\""), "* LIST (\\Noselect) \"/\" \"\"\r\n");
+	HAS(ask(&c, "g RENAME Lists/C Lists/D"), "g OK");
+	HAS(ask(&c, "h SUBSCRIBE Lists/D"), "h OK");
+	HAS(ask(&c, "i LSUB \"\" *"), "* LSUB () \"/\" Lists/D\r\n");
+	HAS(ask(&c, "j LIST (SUBSCRIBED) \"\" *"), "\\Subscribed");
+	HAS(ask(&c, "k STATUS Lists/D (MESSAGES UIDNEXT SIZE)"), "* STATUS Lists/D (MESSAGES 0 UIDNEXT 1 SIZE 0)");
+	HAS(ask(&c, "l LIST \"\" % RETURN (STATUS (MESSAGES))"), "* STATUS INBOX (MESSAGES 0)\r\n");
+	HAS(ask(&c, "m DELETE Lists/D"), "m OK");
+	HAS(ask(&c, "n SELECT Lists/D"), "n NO [NONEXISTENT]");
+	HAS(ask(&c, "o DELETE INBOX"), "o NO [CANNOT]");
+	HAS(append(&c, "p", "Nowhere", message), "p NO [TRYCREATE]");
+	HAS(ask(&c, "q GETQUOTAROOT INBOX"), "* QUOTA \"\" (STORAGE 0 1024 MESSAGE 0 1000)\r\n");
+	HAS(ask(&c, "r NAMESPACE"), "* NAMESPACE ((\"\" \"/\")) NIL NIL\r\n");
+	client_done(&c);
+	server_done(&s);
+}
+END_TEST
+
+START_TEST(copy_and_move_name_the_new_uids)
+{
+	struct server s;
+	struct client c;
+	const char *got;
+
+	server_init(&s);
+	login(&s, &c);
+	append(&c, "a", "INBOX", message);
+	append(&c, "b", "INBOX", multipart);
+	ask(&c, "c CREATE Work");
+	ask(&c, "d SELECT INBOX");
+	HAS(ask(&c, "e COPY 1:2 Work"), " 1:2 1:2] ");
+	got = ask(&c, "f MOVE 1 Work");
+	HAS(got, "* OK [COPYUID ");
+	HAS(got, " 1 3] ");
+	HAS(got, "* 1 EXPUNGE\r\nf OK");
+	HAS(ask(&c, "g COPY 1 Nowhere"), "g NO [TRYCREATE]");
+	HAS(ask(&c, "h STATUS Work (MESSAGES)"), "(MESSAGES 3)");
+	client_done(&c);
+	server_done(&s);
+}
+END_TEST
+
+START_TEST(qresync_brings_a_client_up_to_date)
+{
+	struct server s;
+	struct client a, b;
+	const char *got;
+	char line[200];
+	unsigned long long modseq, validity;
+
+	server_init(&s);
+	login(&s, &a);
+	for (int i = 0; i < 4; i++)
+		append(&a, "x", "INBOX", message);
+	HAS(ask(&a, "e ENABLE QRESYNC"), "* ENABLED QRESYNC\r\n");
+	got = ask(&a, "a SELECT INBOX");
+	modseq = number_after(got, "[HIGHESTMODSEQ ");
+	validity = number_after(got, "[UIDVALIDITY ");
+	ask(&a, "b STORE 2 +FLAGS (\\Deleted)");
+	HAS(ask(&a, "c EXPUNGE"), "* VANISHED 2\r\n");
+	HAS(ask(&a, "d STORE 1 +FLAGS.SILENT (\\Seen)"), "MODSEQ (");
+	login(&s, &b);
+	ask(&b, "a ENABLE QRESYNC");
+	snprintf(line, sizeof(line), "b SELECT INBOX (QRESYNC (%llu %llu 1:4))", validity, modseq);
+	got = ask(&b, line);
+	HAS(got, "* VANISHED (EARLIER) 2\r\n");
+	HAS(got, "* 1 FETCH (UID 1 FLAGS (\\Seen");
+	HAS_NOT(got, "* 2 FETCH");
+	snprintf(line, sizeof(line), "c UID FETCH 1:* (FLAGS) (CHANGEDSINCE %llu VANISHED)", modseq);
+	HAS(ask(&b, line), "* VANISHED (EARLIER) 2\r\n");
+	snprintf(line, sizeof(line), "d STORE 1 (UNCHANGEDSINCE %llu) +FLAGS (\\Flagged)", modseq);
+	HAS(ask(&b, line), "[MODIFIED 1]");
+	client_done(&a);
+	client_done(&b);
+	server_done(&s);
+}
+END_TEST
+
+START_TEST(rev2_changes_what_a_client_sees)
+{
+	struct server s;
+	struct client c;
+	const char *got;
+
+	server_init(&s);
+	login(&s, &c);
+	append(&c, "x", "INBOX", message);
+	ask(&c, "y CREATE Entw&APw-rfe");
+	HAS(ask(&c, "a ENABLE IMAP4rev2"), "* ENABLED IMAP4rev2\r\n");
+	got = ask(&c, "b SELECT INBOX");
+	HAS_NOT(got, "RECENT");
+	HAS_NOT(got, "UNSEEN");
+	HAS(got, "* LIST () \"/\" INBOX\r\n");
+	HAS(ask(&c, "c SEARCH ALL"), "* ESEARCH (TAG \"c\") ALL 1\r\n");
+	HAS(ask(&c, "d LIST \"\" *"), "\"Entw\xc3\xbcrfe\"");
+	HAS(ask(&c, "e SELECT \"Entw\xc3\xbcrfe\""), "* OK [CLOSED]");
+	client_done(&c);
+	server_done(&s);
+}
+END_TEST
+
+START_TEST(mistakes_are_answered_and_too_many_end_the_session)
+{
+	struct server s;
+	struct client c;
+
+	server_init(&s);
+	login(&s, &c);
+	HAS(ask(&c, "a XYZZY"), "a BAD ");
+	HAS(ask(&c, "b SELECT"), "b BAD ");
+	HAS(ask(&c, "c NOOP"), "c OK");
+	HAS(ask(&c, "d LOGIN {99999}"), "d BAD ");
+	HAS(ask(&c, "* y"), "* BAD ");
+	HAS(ask(&c, "f FETCH"), "f BAD ");
+	buf_reset(&c.got);
+	client_send(&c, "g (\r\n");
+	HAS(until(&c, "never"), "* BYE Too many mistakes\r\n");
+	client_done(&c);
+	server_done(&s);
+}
+END_TEST
+
+START_TEST(literals_wait_for_the_server_and_pipelined_commands_are_served_in_order)
+{
+	struct server s;
+	struct client c;
+	const char *got;
+
+	server_init(&s);
+	connect_client(&s, &c);
+	buf_reset(&c.got);
+	client_send(&c, "a LOGIN {3}\r\n");
+	HAS(until(&c, "+"), "+ Ready");
+	client_send(&c, "ann {6+}\r\nsecret\r\nb NOOP\r\nc CREATE X\r\nd SELECT X\r\ne UNSELECT\r\n");
+	got = until(&c, "e");
+	HAS(got, "a OK");
+	HAS(got, "c OK");
+	HAS(got, "d OK");
+	HAS(got, "e OK");
+	ck_assert(strstr(got, "b OK") < strstr(got, "c OK"));
+	client_done(&c);
+	server_done(&s);
+}
+END_TEST
+
+START_TEST(append_refuses_early_and_the_session_goes_on)
+{
+	struct server s;
+	struct client c;
+
+	server_init(&s);
+	login(&s, &c);
+	HAS(ask(&c, "a APPEND INBOX {100001}"), "a NO [TOOBIG]");
+	HAS(ask(&c, "b APPEND Nowhere {10}"), "b NO [TRYCREATE]");
+	buf_reset(&c.got);
+	client_send(&c, "c APPEND INBOX {3+}\r\nabc (\\Seen) {3+}\r\ndef\r\nd NOOP\r\n");
+	HAS(until(&c, "d"), " 1:2] Stored\r\nd OK");
+	buf_reset(&c.got);
+	client_send(&c, "e APPEND INBOX {3+}\r\nabcx\r\nf STATUS INBOX (MESSAGES)\r\n");
+	HAS(until(&c, "f"), "e BAD ");
+	HAS(buf_cstr(&c.got), "(MESSAGES 2)");
+	client_done(&c);
+	server_done(&s);
+}
+END_TEST
+
+START_TEST(a_stopping_server_says_bye)
+{
+	struct server s;
+	struct client c;
+
+	server_init(&s);
+	login(&s, &c);
+	buf_reset(&c.got);
+	sessions_stop(&s.sv);
+	HAS(until(&c, "never"), "* BYE ");
+	client_done(&c);
+	server_done(&s);
+}
+END_TEST
+
+TEST_MAIN("session/imap", login_needs_the_right_password_and_tells_capabilities,
+	  an_appended_message_comes_back_as_it_went_in, sections_partials_and_binary_are_cut_right,
+	  flags_are_stored_told_and_searched, two_sessions_see_each_others_changes_in_order,
+	  no_expunge_is_told_while_numbers_are_in_use, folders_are_made_listed_renamed_and_deleted,
+	  copy_and_move_name_the_new_uids, qresync_brings_a_client_up_to_date,
+	  rev2_changes_what_a_client_sees, mistakes_are_answered_and_too_many_end_the_session,
+	  literals_wait_for_the_server_and_pipelined_commands_are_served_in_order,
+	  append_refuses_early_and_the_session_goes_on, a_stopping_server_says_bye)
