@@ -123,7 +123,8 @@ static void close_maildrop(struct pop3 *p)
 {
 	if (p->login == NULL)
 		return;
-	mailbox_close(p->box);
+	if (p->box != NULL)
+		mailbox_close(p->box);
 	account_close(p->account);
 	p->box = NULL;
 	p->account = NULL;
