@@ -289,7 +289,8 @@ static bool only_adds(const struct engine_op *op, uint64_t *bytes)
 
 /*
  * A deliverer that may append must not overwrite: each key that it sets is guarded to be new, or
- * is a fragment's record key, "m" and the offset, at the very length that GUARD_LENGTH demands.
+ * is a fragment's record ("m" and the offset) or summary ("s") at the very length that GUARD_LENGTH
+ * demands. A stream's "t" tells its age, which only an unfinished delivery needs.
  */
 static bool is_new_key(const struct engine_op *op, size_t set)
 {
@@ -299,7 +300,8 @@ static bool is_new_key(const struct engine_op *op, size_t set)
 		const struct engine_step *guard = &op->steps[i];
 		if (guard->kind == GUARD_KEY_ABSENT && slice_eq(guard->key, key))
 			return true;
-		if (guard->kind == GUARD_LENGTH && key.len == 5 && key.ptr[0] == 'm') {
+		if (guard->kind == GUARD_LENGTH && key.len == 5 &&
+		    (key.ptr[0] == 'm' || key.ptr[0] == 's')) {
 			struct reader rd = reader_of(slice_from(key, 1));
 			if (rd_be32(&rd) == guard->at)
 				return true;
@@ -310,8 +312,11 @@ static bool is_new_key(const struct engine_op *op, size_t set)
 
 static bool sets_new_keys_only(const struct engine_op *op)
 {
+	bool stream = slice_starts(op->object, SLICE("b."));
+
 	for (size_t i = 0; i < op->count; i++)
-		if (op->steps[i].kind == STEP_SET && !is_new_key(op, i))
+		if (op->steps[i].kind == STEP_SET && !is_new_key(op, i) &&
+		    !(stream && slice_eq(op->steps[i].key, SLICE("t"))))
 			return false;
 	return true;
 }

@@ -4,7 +4,6 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <sys/mman.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/must.h"
@@ -45,17 +44,17 @@ int ring_create(struct ring *r, uint32_t size)
 
 int ring_map(struct ring *r, int fd)
 {
-	struct stat st;
 	int seals = fcntl(fd, F_GET_SEALS);
 
 	/* Without the seals the peer could shrink it under us: SIGBUS at its choice. */
 	if (seals < 0 || (seals & RING_SEALS) != RING_SEALS)
 		return -EPERM;
-	if (fstat(fd, &st) != 0)
+	off_t size = lseek(fd, 0, SEEK_END);	/* fstat is not for processes without files */
+	if (size < 0)
 		return -errno;
-	if (st.st_size <= 0 || st.st_size > RING_BYTES_MAX || st.st_size % RING_UNIT_BYTES != 0)
+	if (size == 0 || size > (off_t)RING_BYTES_MAX || size % RING_UNIT_BYTES != 0)
 		return -EINVAL;
-	return map_ring(r, fd, (uint32_t)st.st_size, false);
+	return map_ring(r, fd, (uint32_t)size, false);
 }
 
 void ring_done(struct ring *r)
