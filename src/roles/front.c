@@ -17,6 +17,7 @@
 #include "engine/remote.h"
 #include "mail/mailbox/mailbox.h"
 #include "mail/message/charset.h"
+#include "mail/queue/entry.h"
 #include "mail/session/authc.h"
 #include "mail/session/rates.h"
 #include "mail/session/session.h"
@@ -75,6 +76,8 @@ struct front {
 	struct role_context *ctx;
 	struct session_services services;
 	struct smtp_service smtp;	/* submission */
+	struct remote_handle queue_store;	/* the channel's own right: add to the queue */
+	struct queue_writer queue;
 	struct remote *remote;
 	struct rates *rates;
 	struct front_listener listeners[ROLE_LISTENERS_MAX];
@@ -265,6 +268,11 @@ static int front_start(struct role_context *ctx, struct errmsg *why)
 	f->services.remote = f->remote;
 	f->services.smtp = &f->smtp;
 	f->smtp.rates = f->rates;
+	if (rc == 0)
+		remote_handle_init(&f->queue_store, f->remote, NULL);
+	f->queue = (struct queue_writer){ .engine = &f->queue_store.engine, .world = ctx->world };
+	f->smtp.enqueue = queue_enqueue;
+	f->smtp.queue = &f->queue;
 	return rc == 0 ? 0 : errmsg_set(why, rc, "front");
 }
 

@@ -16,6 +16,7 @@
 #include "base/metrics.h"
 #include "conf/config.h"
 #include "engine/remote.h"
+#include "mail/queue/entry.h"
 #include "mail/session/authc.h"
 #include "mail/session/smtp.h"
 #include "roles/role.h"
@@ -47,6 +48,8 @@ struct mx {
 	struct session_services sv;
 	struct smtp_service smtp;
 	struct remote *remote;
+	struct remote_handle queue_store;	/* the channel's own right: add to the queue */
+	struct queue_writer queue;
 	struct acceptor acceptors[ROLE_LISTENERS_MAX];
 	unsigned acceptor_count;
 	bool stopping;
@@ -199,6 +202,10 @@ static int mx_start(struct role_context *ctx, struct errmsg *why)
 	if (rc != 0)
 		return errmsg_set(why, rc, "mx");
 	m->sv.remote = m->remote;
+	remote_handle_init(&m->queue_store, m->remote, NULL);
+	m->queue = (struct queue_writer){ .engine = &m->queue_store.engine, .world = ctx->world };
+	m->smtp.enqueue = queue_enqueue;
+	m->smtp.queue = &m->queue;
 	return 0;
 }
 

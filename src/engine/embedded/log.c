@@ -533,7 +533,7 @@ static void log_fail(struct store *s, int err)
 
 	count(&s->stats.sync_failures, 1);
 	store_event(s, true, "writing to log segment %u failed (%s): going on in a new segment",
-		    s->active, strerror(-err));
+		    s->active, strerrordesc_np(-err));
 	if (g->last_lsn < g->base_lsn) {	/* nothing durable in it, not even a manifest */
 		g->state = SEG_FREE;
 	} else {

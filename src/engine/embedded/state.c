@@ -227,7 +227,7 @@ int state_commit(struct store *s, uint64_t lsn)
 		/* The log is ahead of an index that does not take writes: only a restart can replay. */
 		s->dead = true;
 		store_event(s, true, "the index refuses writes (%s): restart needed",
-			    strerror(-err));
+			    strerrordesc_np(-err));
 	}
 	return err;
 }

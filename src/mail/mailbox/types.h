@@ -16,14 +16,9 @@
 #define EMAIL_ID_BYTES		16u
 #define FOLDER_INBOX		1u	/* number of the folder that every account has */
 #define FOLDER_NONE		0u
-#define KEYWORDS_MAX		64u	/* an account's keywords are bits of one uint64_t */
-#define STORED_SUMMARY_BYTES_MAX (60u << 10)
-#define FOLDER_NAME_BYTES_MAX	1000u
-#define FOLDER_DEPTH_MAX	64u
-#define FOLDERS_MAX		5000u
-#define SUBSCRIPTIONS_MAX	5000u
-#define KEYWORD_BYTES_MAX	128u
-#define COPY_MESSAGES_MAX	20000u	/* messages in one COPY, MOVE batch or MULTIAPPEND */
+
+#define LIMITS_FILE "mail/mailbox/limits.def"
+#include "base/limits.h"
 
 /* Flags that RFC 9051 §2.3.2 defines. \Recent is not stored: see mailbox_recent. */
 enum message_flag {
@@ -62,31 +57,32 @@ enum mailbox_result {
 	MAILBOX_DAMAGED,	/* stored bytes fail their checksum: NO [SERVERBUG], fsck names them */
 	MAILBOX_DENIED,		/* the grant does not allow it, or ended */
 	MAILBOX_MEMORY,		/* out of memory, or above the arena's limit: NO [LIMIT] */
+	MAILBOX_RACE,		/* inside the layer only: another commit was first */
 };
 
 /* "no-folder", ... for logs. */
 const char *mailbox_result_name(enum mailbox_result r);
 
-/* Where the bytes are; only this layer looks inside. Bodies above 1 MiB are streams. */
-struct message_place {
-	uint32_t fragment;
-	uint32_t offset;	/* the highest bit says: stream, the fragment holds a marker */
-	uint8_t bucket;
-};
-
-/* What a FETCH without the body needs. */
+/*
+ * What a FETCH without the body needs; also the row of a folder's table in memory, hence the
+ * order of the fields: 64 bytes. fragment, offset and bucket say where the bytes are; only
+ * this layer looks at them. Bodies above 1 MiB are streams.
+ */
 struct message_info {
 	uint32_t uid;
 	uint32_t size;			/* RFC822.SIZE, bytes */
 	uint64_t modseq;
 	uint64_t keywords;		/* bits: see account_keywords */
 	int64_t internaldate_s;		/* seconds since 1970, UTC */
-	int64_t savedate_s;		/* RFC 8514; whole seconds */
+	uint8_t email_id[EMAIL_ID_BYTES];
+	uint32_t fragment;
+	uint32_t offset;		/* the highest bit says stream: the fragment holds a marker */
+	uint32_t savedate_s;		/* RFC 8514; whole seconds since 1970 */
 	int16_t tz_minutes;		/* zone that INTERNALDATE is shown in, east positive */
 	uint8_t flags;			/* enum message_flag */
-	uint8_t email_id[EMAIL_ID_BYTES];
-	struct message_place place;
+	uint8_t bucket;
 };
+_Static_assert(sizeof(struct message_info) == 64, "ten thousand messages stay in a cache");
 
 /* Sorted, disjoint, non-adjacent ranges of UIDs, as in VANISHED answers and UID sets. */
 struct uid_range {
