@@ -412,7 +412,37 @@ static bool get_tree(struct decoder *d, struct mime *mime)
 	return false;		/* parts were promised that did not come */
 }
 
+/* Parts in the order of the message, without recursion: all but the root begin later. */
+static void move_behind(struct mime *mime, uint64_t bytes)
+{
+	struct mime_part *part = mime->root;
+
+	mime->size += bytes;
+	part->header_bytes += bytes;
+	part->body_at += bytes;
+	while (part != NULL) {
+		if (part->children != NULL) {
+			part = part->children;
+		} else {
+			while (part != NULL && part->next == NULL)
+				part = part->parent;
+			if (part != NULL)
+				part = part->next;
+		}
+		if (part != NULL) {
+			part->header_at += bytes;
+			part->body_at += bytes;
+		}
+	}
+}
+
 enum summary_result summary_decode(struct arena *arena, struct slice in, const struct mime **out)
+{
+	return summary_decode_behind(arena, in, 0, out);
+}
+
+enum summary_result summary_decode_behind(struct arena *arena, struct slice in,
+					  uint32_t prefix_bytes, const struct mime **out)
 {
 	struct decoder d = { .r = reader_of(in), .arena = arena };
 	uint8_t magic = rd_u8(&d.r), version = rd_u8(&d.r), flags = rd_u8(&d.r);
@@ -430,6 +460,8 @@ enum summary_result summary_decode(struct arena *arena, struct slice in, const s
 	bool good = !d.r.bad && flags <= SUMMARY_IS_TRUNCATED && get_tree(&d, mime) && rd_end(&d.r);
 	if (!good)
 		return d.full ? SUMMARY_PARSE_BODY : SUMMARY_DAMAGED;
+	if (prefix_bytes > 0)
+		move_behind(mime, prefix_bytes);
 	*out = mime;
 	return SUMMARY_OK;
 }

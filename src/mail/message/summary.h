@@ -24,3 +24,10 @@ enum summary_result {
 void summary_encode(struct buf *out, const struct mime *mime);
 /* The tree again; *out set on SUMMARY_OK only, in the arena. Slices point into `in`, which must live as long. */
 MUST_USE enum summary_result summary_decode(struct arena *arena, struct slice in, const struct mime **out);
+/*
+ * The same for a message that begins with prefix_bytes of header fields which the summary does not
+ * cover (trace fields, each recipient's own): the root's header includes them, all else moves
+ * behind them. The root's header_lines stay without them.
+ */
+MUST_USE enum summary_result summary_decode_behind(struct arena *arena, struct slice in,
+						   uint32_t prefix_bytes, const struct mime **out);

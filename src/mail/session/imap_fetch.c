@@ -12,6 +12,7 @@
 #include "mail/message/bodystructure.h"
 #include "mail/message/header.h"
 #include "mail/message/section.h"
+#include "mail/mailbox/delivery.h"
 #include "mail/message/summary.h"
 #include "mail/message/transfer.h"
 #include "mail/session/imap.h"
@@ -65,9 +66,12 @@ const struct mime *imap_mime(struct imap_run *r, struct arena *arena, const stru
 {
 	const struct mime *mime;
 
+	uint32_t prefix_bytes;
+
 	*why = MAILBOX_OK;
+	summary = summary_split(summary, &prefix_bytes);
 	if (summary.len > 0) {
-		switch (summary_decode(arena, summary, &mime)) {
+		switch (summary_decode_behind(arena, summary, prefix_bytes, &mime)) {
 		case SUMMARY_OK:
 			/* A summary that is not of this message must not name bytes outside of it. */
 			if (mime->size == m->size)
