@@ -318,10 +318,10 @@ START_TEST(sections_partials_and_binary_are_cut_right)
 	HAS(ask(&c, "e FETCH 1 BODY.PEEK[1]<100.5>"), "BODY[1]<100> {0}\r\n)");
 	HAS(ask(&c, "f FETCH 1 BODY.PEEK[3]"), "BODY[3] NIL)");
 	HAS(ask(&c, "g FETCH 1 BODY.PEEK[HEADER.FIELDS (From \"SUBJECT\")]"),
-	    "BODY[HEADER.FIELDS (From SUBJECT)] {55}\r\nFrom: ann@example.org\r\nSubject: Re: afternoon");
+	    "BODY[HEADER.FIELDS (From SUBJECT)] {57}\r\nFrom: ann@example.org\r\nSubject: Re: afternoon");
 	HAS(ask(&c, "h FETCH 1 (BINARY.PEEK[1] BINARY.SIZE[2])"), "BINARY[1] {9}\r\ntext part BINARY.SIZE[2] 4)");
 	HAS(ask(&c, "i FETCH 1 BINARY.PEEK[2]"), "BINARY[2] ~{4}\r\n");
-	HAS(ask(&c, "j FETCH 1 BODYSTRUCTURE"), "\"MIXED\"");
+	HAS(ask(&c, "j FETCH 1 BODYSTRUCTURE"), "\"mixed\" (\"boundary\" \"xx\")");
 	HAS_NOT(ask(&c, "k FETCH 1 FLAGS"), "\\Seen");
 	HAS(ask(&c, "l FETCH 1 RFC822.HEADER"), "RFC822.HEADER {");
 	HAS(ask(&c, "m FETCH 2 FLAGS"), "m BAD ");
