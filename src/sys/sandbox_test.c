@@ -67,7 +67,8 @@ static int no_files(void)
 	NEED(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) == 0);
 	NEED(enter(&box));
 	NEED(write(pair[0], "x", 1) == 1 && read(pair[1], &c, 1) == 1 && c == 'x');
-	NEED(open("/etc/passwd", O_RDONLY | O_CLOEXEC) == -1 && errno == EPERM);
+	/* A sanitizer needs the call for itself: then only Landlock stands in the way. */
+	NEED(open("/etc/passwd", O_RDONLY | O_CLOEXEC) == -1 && errno == (SANITIZED ? EACCES : EPERM));
 	NEED(socket(AF_INET, SOCK_STREAM, 0) == -1 && errno == EPERM);
 	NEED(mmap(NULL, 4096, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) != MAP_FAILED);
 	return 0;
@@ -138,6 +139,8 @@ static int no_threads(void)
 	struct sandbox box = { 0 };
 	pthread_t thread;
 
+	if (SANITIZED)				/* they start threads, so the sandbox lets them */
+		return 0;
 	NEED(enter(&box));
 	NEED(pthread_create(&thread, NULL, nothing, NULL) != 0);
 	return 0;

@@ -333,7 +333,8 @@ START_TEST(only_a_message_that_is_durable_for_all_is_acknowledged)
 {
 	for (size_t i = 0; i < ARRAY_LEN(fates); i++) {
 		rig_random_next = 0;
-		stored_count = 0;
+		while (stored_count > 0)
+			free(stored[--stored_count].text);
 		fate_ann = fates[i].ann;
 		fate_bob = fates[i].bob;
 		smtp_open();
