@@ -185,7 +185,10 @@ def check_process(label, node, role, row):
 def check_kill(label, node, key):
     """Kill the role; its ports must go on accepting, and it must serve again within a second."""
     name, instance = key
-    before = node.roles()[key]
+    before = (node.wait_ready(10) or {}).get(key)
+    check(before is not None, f"{label}: all roles serve before {name} {instance} is killed", node.log_text())
+    if before is None:
+        return
     os.kill(before["pid"], signal.SIGKILL)
     start = time.monotonic()
     refused = 0
