@@ -4,8 +4,7 @@
 #include "mail/message/token.h"
 
 /*
- * "<" is behind us. A plain id has no quotes, comments or domain literals before its ">": blanks are all that
- * may have to go. Returns 1 found, 0 none (rest moved), -1 needs the tokenizer.
+ * "<" is behind us. A plain id has no quotes or comments before its ">": blanks are all that may have to go. Returns 1 found, 0 none (rest moved), -1 needs the tokenizer.
  */
 static int plain(struct arena *arena, struct slice *rest, struct slice *out)
 {
@@ -18,7 +17,7 @@ static int plain(struct arena *arena, struct slice *rest, struct slice *out)
 			return 0;
 		}
 		uint8_t c = rest->ptr[i];
-		if (c == '>' || c == '"' || c == '(' || c == '[')
+		if (c == '>' || c == '"' || c == '(')
 			break;
 		at_sign |= c == '@';
 		blanks |= c == ' ' || c == '\t' || c == '\r' || c == '\n';
@@ -54,9 +53,7 @@ static bool tokens(struct arena *arena, struct slice *rest, struct slice *out)
 	if ((*t.at == '"' ? token_quoted(&t, &text) : token_dot_atom(&t, &text)) != TOKEN_MORE || *t.at != '@')
 		return false;
 	buf_addc(&text, '@');
-	t.at++;
-	(void)token_skip(&t);
-	if (token_dot_atom(&t, &text) != TOKEN_MORE || *t.at != '>')
+	if (token_domain(&t, &text) != TOKEN_MORE || *t.at != '>')
 		return false;
 	*rest = slice_from(*rest, (size_t)(t.at + 1 - rest->ptr));
 	*out = arena_dup(arena, buf_slice(&text));

@@ -262,7 +262,9 @@ static void field_text(struct arena *arena, struct buf *out, struct slice value,
 
 	switch (mode) {
 	case MODE_ADDRESS:
-		(void)address_parse(arena, value, &list);
+		unfold(&flat, value);
+		(void)address_parse(arena, buf_slice(&flat), &list);
+		buf_reset(&flat);
 		flat.max = value.len * 40 + 1024;
 		address_write(&flat, list);
 		words_decode(out, buf_slice(&flat));
