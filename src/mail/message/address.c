@@ -186,8 +186,6 @@ static enum token_result addr_spec(struct parser *p)
 		broken = true;
 		r = TOKEN_BAD;
 	}
-	if (r == TOKEN_BAD)
-		broken = true;
 	if (broken && p->now.name.ptr == NULL && p->now.mailbox.ptr != NULL && p->now.host.ptr == NULL) {
 		p->now.name = p->now.mailbox;
 		p->now.mailbox = (struct slice){ 0 };

@@ -53,7 +53,6 @@ bool header_next(struct header_iter *it, struct header_field *out)
 
 	if (rest.len == 0 || rest.ptr[0] == '\n' ||
 	    (rest.ptr[0] == '\r' && rest.len > 1 && rest.ptr[1] == '\n')) {
-		it->rest.len = 0;
 		return false;
 	}
 	size_t len = line_len(rest);
@@ -151,8 +150,7 @@ void header_select(struct buf *out, struct slice block, const struct slice *name
 		if (listed == not_these)
 			continue;
 		buf_add(out, field.raw);
-		if (field.raw.ptr[field.raw.len - 1] != '\n')
-			buf_add(out, SLICE("\r\n"));
 	}
-	buf_add(out, SLICE("\r\n"));
+	/* RFC 9051 §6.4.5: the blank line is part of every subset, unless the message has none. */
+	buf_add(out, it.rest);
 }

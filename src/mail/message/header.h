@@ -23,7 +23,7 @@ static inline struct header_iter header_iter(struct slice block)
 {
 	return (struct header_iter){ block };
 }
-/* The next field; false at the end. Borrows from the block. O(bytes of the field). */
+/* The next field; false at the end, where it->rest is the blank line if there is one. O(bytes of the field). */
 bool header_next(struct header_iter *it, struct header_field *out);
 /* First field of this name (ASCII case folded); false when absent. *value as header_field.value. */
 bool header_find(struct slice block, const char *name, struct slice *value);
@@ -45,7 +45,7 @@ struct slice header_unfold_packed(struct arena *arena, struct slice value);
 
 /*
  * HEADER.FIELDS and HEADER.FIELDS.NOT (RFC 9051 §6.4.5): append the fields whose name is (not) in
- * names, in their order in the block, byte for byte, then the blank line. out->err tells failures.
+ * names, in their order in the block, byte for byte, then the blank line if the block has one. out->err tells failures.
  * O(block bytes * names); names is what a client typed in one command.
  */
 void header_select(struct buf *out, struct slice block, const struct slice *names, size_t name_count,

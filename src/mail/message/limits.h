@@ -3,8 +3,5 @@
  */
 #pragma once
 
-enum message_limit {
-#define LIMIT(name, value, unit, setting, source, generator) name = (value),
-#include "mail/message/limits.def"
-#undef LIMIT
-};
+#define LIMITS_FILE "mail/message/limits.def"
+#include "base/limits.h"

@@ -158,7 +158,6 @@ static void header_start(struct mime_stream *s, uint64_t at, uint32_t lines)
 	s->state = IN_HEADER;
 	s->part->header_at = at;
 	s->part->header_lines = lines;	/* a start mark until the header ends */
-	s->eol_bytes = 0;
 	s->field_open = false;
 	s->seen_type = s->seen_mime = false;
 	s->header_used = 0;
@@ -524,6 +523,10 @@ static void header_end(struct mime_stream *s, bool blank_line, uint64_t end, uin
 	struct mime_part *p = s->part;
 
 	field_end(s);
+	if (end < p->header_at) {
+		p->header_at = end;
+		p->header_lines = lines;
+	}
 	/* RFC 2045 §4: without MIME-Version it is no MIME; a Content-Type is sign enough in practice. */
 	if (!s->seen_type && !s->seen_mime && (s->depth == 0 || p->parent->kind == MIME_MESSAGE))
 		forget_content(p);
@@ -552,7 +555,10 @@ static void header_end(struct mime_stream *s, bool blank_line, uint64_t end, uin
 static void boundary_hit(struct mime_stream *s, int index, bool closing)
 {
 	struct boundary *b = &s->boundaries[index];
-	/* The line end before belongs to the boundary (RFC 2046 §5.1.1), if it is inside the part at all. */
+	/*
+	 * The line end before belongs to the boundary (RFC 2046 §5.1.1), if it is inside the part at all. It may be the
+	 * blank line of a message/rfc822 whose content is then nothing, not even a header.
+	 */
 	uint64_t end = s->at - s->eol_bytes;
 	uint32_t lines = s->lines - (s->eol_bytes > 0);
 
@@ -575,10 +581,12 @@ static void boundary_line_end(struct mime_stream *s)
 		return;
 	if (more_parts_allowed(s))
 		child = ARENA_NEW(s->arena, struct mime_part);
-	if (child == NULL)
+	if (child == NULL) {
 		truncate(s, MIME_TRUNCATED);
-	else
-		child_start(s, child, s->at, s->lines);
+		return;
+	}
+	child_start(s, child, s->at, s->lines);
+	s->eol_bytes = 0;		/* the line end of our own boundary line is no part's */
 }
 
 /* ---- lines ---- */

@@ -25,7 +25,7 @@ struct section {
 enum section_result {
 	SECTION_OK,
 	SECTION_BAD_SYNTAX,		/* the session answers BAD */
-	SECTION_NO_SUCH_PART,		/* FETCH shows NIL (BODY), or "" */
+	SECTION_NO_SUCH_PART,		/* FETCH shows "" for BODY[..], NIL for BINARY[..] */
 	SECTION_UNKNOWN_ENCODING,	/* BINARY: NO [UNKNOWN-CTE] (RFC 9051 §7.1) */
 	SECTION_FULL,			/* the arena is full: NO */
 };

@@ -87,6 +87,8 @@ static enum token_result skip_comment(struct token *t)
 				break;
 		}
 	}
+	if (t->comment != NULL)
+		buf_reset(t->comment);		/* an unfinished comment names nobody */
 	return TOKEN_BAD;
 }
 
