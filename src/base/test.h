@@ -13,6 +13,18 @@
 
 #include "base/slice.h"
 
+/* Built with a sanitizer: its run-time needs more of the system than our sandboxes leave. */
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define TEST_SANITIZED 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+#define TEST_SANITIZED 1
+#endif
+#endif
+#ifndef TEST_SANITIZED
+#define TEST_SANITIZED 0
+#endif
+
 #define TEST_MAIN_SLOW(seconds, suite_name, ...)                                                   \
 	int main(void)                                                                             \
 	{                                                                                          \

@@ -762,6 +762,8 @@ enum imap_parsed imap_parse(struct arena *arena, struct slice text,
 			    const struct imap_parse_context *context, struct imap_command *out,
 			    const char **why)
 {
+	if (text.ptr == NULL)		/* NULL + 0 is not defined in C */
+		text = SLICE("");
 	struct parser p = {
 		.lex = { .at = text.ptr, .end = text.ptr + text.len, .arena = arena,
 			 .utf8 = context->utf8 },

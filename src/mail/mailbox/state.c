@@ -95,6 +95,8 @@ static void journal_drop_before(struct state *s, uint64_t modseq)
 		s->journal_bytes -= s->journal[n].len;
 		free(s->journal[n++].bytes);
 	}
+	if (n == 0)
+		return;
 	memmove(s->journal, s->journal + n, (s->journal_count - n) * sizeof(*s->journal));
 	s->journal_count -= n;
 }
