@@ -772,6 +772,14 @@ static void store_close(struct engine *e)
 	store_free(s);
 }
 
+void embedded_kill(struct engine *e)
+{
+	if (e == NULL)
+		return;
+	threads_stop(store_of(e));
+	store_free(store_of(e));
+}
+
 static const struct engine_vtable store_vtable = {
 	.apply = store_apply,
 	.stat = store_stat,

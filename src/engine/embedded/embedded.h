@@ -104,6 +104,9 @@ void embedded_stats(struct engine *e, struct embedded_stats *out);
  */
 enum engine_result embedded_compact(struct engine *e, bool all);
 
+/* For tests: end the engine as kill -9 would end its process, without a flush or a last write. */
+void embedded_kill(struct engine *e);
+
 struct embedded_report {
 	uint64_t segments, records, bytes, objects, keys, extents, damaged;
 };

@@ -1,0 +1,223 @@
+#include "engine/crashsim.h"
+
+#include <errno.h>
+#include <stdio.h>
+
+#include "base/must.h"
+#include "engine/embedded/index.h"
+
+#define STEPS_DEFAULT 60u
+#define CUTS_DEFAULT 3u
+#define DEPTH_DEFAULT 3u
+#define SEGMENT_DEFAULT (16u << 10)
+#define BLOCK_BYTES 2048u
+#define FLUSH_BYTES (24u << 10)
+#define NESTED_STEPS 6u
+
+struct crashsim {
+	const struct crashsim_model *m;
+	struct crashsim_options opt;
+	struct crashsim_stats *stats;
+	struct errmsg *why;
+	uint64_t random;
+	bool failed;
+};
+
+/* One machine: a disk, its surviving index, and what its store should hold. */
+struct machine {
+	struct crashsim *c;
+	struct sim *world;
+	struct index *ix;
+	void *model;
+	unsigned depth;
+	uint64_t damage;
+	bool faults;			/* calls may fail: what cannot be read back is no error then */
+};
+
+static uint64_t below(struct crashsim *c, uint64_t n)
+{
+	uint64_t z = c->random += 0x9e3779b97f4a7c15u;
+
+	z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9u;
+	z = (z ^ z >> 27) * 0x94d049bb133111ebu;
+	return (z ^ z >> 31) % n;
+}
+
+static void on_damage(void *arg, const struct embedded_damage *d)
+{
+	struct machine *m = arg;
+
+	m->damage++;
+	if (m->c->why != NULL && !m->c->failed)
+		errmsg_say(m->c->why, -EBADMSG, "segment %u at %llu: %s", d->segment,
+			   (unsigned long long)d->offset, d->what);
+}
+
+static int machine_open(struct machine *m, struct engine **out)
+{
+	const struct crashsim_options *o = &m->c->opt;
+	struct embedded_options opt = {
+		.segment_bytes = o->segment_bytes,
+		.block_bytes = BLOCK_BYTES,
+		.flush_bytes = FLUSH_BYTES,
+		.index = EMBEDDED_MEMORY,
+		.index_given = m->ix,
+		.on_damage = on_damage,
+		.arg = m,
+		.planted = o->planted,
+	};
+
+	return embedded_open(sim_world(m->world), &opt, out, m->c->why);
+}
+
+static void fail(struct crashsim *c, const struct machine *m, const char *what)
+{
+	char text[sizeof(c->why->text)];
+
+	if (c->failed)
+		return;
+	c->failed = true;
+	snprintf(text, sizeof(text), "%s", c->why->text);
+	errmsg_say(c->why, -EBADMSG, "seed %llu, state %llu, depth %u: %s: %.300s",
+		   (unsigned long long)c->opt.seed, (unsigned long long)c->stats->states, m->depth,
+		   what, text);
+}
+
+static void on_change(void *arg);
+
+/* Open what is left, look, and go on for a while, with further cuts on the way. */
+static void explore(struct machine *m)
+{
+	struct crashsim *c = m->c;
+	struct engine *e = NULL;
+
+	c->stats->states++;
+	c->stats->nested += m->depth > 1;
+	c->why->text[0] = '\0';
+	/* A copy for the cuts inside recovery: they must see the question still open. */
+	if (m->depth < c->opt.depth && below(c, 8) == 0)
+		sim_on_change(m->world, on_change, m);
+	int err = machine_open(m, &e);
+	if (err != 0) {
+		if (!c->failed)
+			fail(c, m, "the store does not open");
+		return;
+	}
+	if (m->damage > 0 && !c->failed)
+		fail(c, m, "damage where there was only a power cut");
+	if (!c->failed && !c->m->check(m->model, e, c->why))
+		fail(c, m, "after the power cut");
+	if (!c->failed && m->depth < c->opt.depth && below(c, 6) == 0 &&
+	    !c->m->work(m->model, e, m->world, NESTED_STEPS, c->why))
+		fail(c, m, "working on");
+	embedded_kill(e);
+}
+
+static void cut(struct machine *m)
+{
+	struct crashsim *c = m->c;
+	size_t states = index_memory_states(m->ix);
+	bool rebuild = below(c, 6) == 0;
+	uint64_t seed = below(c, UINT64_MAX);
+	struct machine next = {
+		.c = c,
+		.world = sim_power_cut(m->world, seed),
+		.ix = rebuild ? index_memory_new(true) :
+				index_memory_fork(m->ix, below(c, states)),
+		.model = c->m->copy(m->model),
+		.depth = m->depth + 1,
+	};
+
+	must(next.world != NULL && next.ix != NULL && next.model != NULL);
+	c->stats->rebuilds += rebuild;
+	explore(&next);
+	next.ix->vt->close(next.ix);
+	sim_free(next.world);
+	c->m->drop(next.model);
+}
+
+/* Something is about to change on the disk: here the power may go. */
+static void on_change(void *arg)
+{
+	struct machine *m = arg;
+	struct crashsim *c = m->c;
+	/* Outer runs look at every change; inner ones at some, else the tree never ends. */
+	unsigned cuts = m->depth == 0 ? c->opt.cuts_per_change : below(c, 4) == 0 ? 1 : 0;
+
+	for (unsigned i = 0; i < cuts; i++)
+		if (!c->failed && c->stats->states < c->opt.states_max)
+			cut(m);
+}
+
+/* From time to time a call fails; the work above must see nothing worse than an error. */
+static void faults_plan(struct crashsim *c, struct sim *world)
+{
+	static const enum sim_fault kinds[] = { SIM_EIO, SIM_ENOSPC, SIM_SYNC_LOST };
+
+	sim_fail(world, 1 + below(c, 60), kinds[below(c, ARRAY_LEN(kinds))]);
+}
+
+static int run_once(struct crashsim *c)
+{
+	struct machine m = {
+		.c = c,
+		.world = sim_new(below(c, UINT64_MAX)),
+		.ix = index_memory_new(true),
+		.model = c->m->make(),
+		.faults = c->opt.faults,
+	};
+	struct engine *e = NULL;
+
+	must(m.world != NULL && m.ix != NULL && m.model != NULL);
+	sim_on_change(m.world, on_change, &m);
+	int err = machine_open(&m, &e);
+	for (unsigned done = 0; err == 0 && done < c->opt.steps && !c->failed; done += 20) {
+		if (m.faults)
+			faults_plan(c, m.world);
+		if (!c->m->work(m.model, e, m.world, 20, c->why))
+			fail(c, &m, "working");
+		sim_fail(m.world, 0, SIM_OK);
+		sim_advance(m.world, 2000000);
+		if (below(c, 8) == 0 && !c->failed) {	/* a clean restart */
+			engine_close(e);
+			e = NULL;
+			err = machine_open(&m, &e);
+		}
+	}
+	if (err == 0 && !c->failed && m.damage > 0)
+		fail(c, &m, "damage without any");
+	if (e != NULL)
+		embedded_kill(e);
+	sim_on_change(m.world, NULL, NULL);
+	m.ix->vt->close(m.ix);
+	sim_free(m.world);
+	c->m->drop(m.model);
+	c->stats->runs++;
+	return err;
+}
+
+int crashsim_run(const struct crashsim_model *model, const struct crashsim_options *options,
+		 struct crashsim_stats *stats, struct errmsg *why)
+{
+	struct errmsg own;
+	struct crashsim c = { .m = model, .opt = *options, .stats = stats };
+
+	c.why = why == NULL ? &own : why;
+	c.random = options->seed * 0x9e3779b97f4a7c15u + 1;
+	if (c.opt.steps == 0)
+		c.opt.steps = STEPS_DEFAULT;
+	if (c.opt.cuts_per_change == 0)
+		c.opt.cuts_per_change = CUTS_DEFAULT;
+	if (c.opt.depth == 0)
+		c.opt.depth = DEPTH_DEFAULT;
+	if (c.opt.segment_bytes == 0)
+		c.opt.segment_bytes = SEGMENT_DEFAULT;
+	*stats = (struct crashsim_stats){ 0 };
+	while (!c.failed && stats->states < c.opt.states_max) {
+		int err = run_once(&c);
+
+		if (err != 0 && !c.failed)
+			return err;
+	}
+	return c.failed ? -EBADMSG : 0;
+}
