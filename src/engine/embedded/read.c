@@ -327,6 +327,8 @@ static enum engine_result check_segment(struct check *k, uint32_t segment)
 		int more = 1;
 
 		if (got == SCAN_BAD) {
+			if (c->bad_expect > g->last_lsn)
+				break;	/* behind the end of the log */
 			check_tell(k, segment, c->bad_pos, c->pos - c->bad_pos, slice_of(NULL, 0),
 				   "no valid record");
 			continue;

@@ -350,6 +350,8 @@ static int replay_segment(struct recovery *r, uint32_t segment)
 		return errmsg_set(r->why, -EIO, "log segment %u", segment);
 	while ((got = scan_next(c)) == SCAN_RECORD || got == SCAN_BAD) {
 		if (got == SCAN_BAD) {
+			if (c->bad_expect > g->last_lsn)
+				break;	/* the torn rest of the last batch, in its sector */
 			damage(s, segment, c->bad_pos, c->pos - c->bad_pos,
 			       "records cannot be read");
 			continue;

@@ -88,22 +88,30 @@ static enum parse parse(struct scan *c, uint64_t pos, uint64_t *end)
 
 	if (pos % block == BLOCK_HEADER_BYTES && !block_ours(c, pos - BLOCK_HEADER_BYTES, &h)) {
 		const uint8_t *p = window(c, pos - BLOCK_HEADER_BYTES, BLOCK_HEADER_BYTES);
-		static const uint8_t zeros[BLOCK_HEADER_BYTES];
+		static const uint8_t unwritten[BLOCK_HEADER_BYTES];
 
-		return p != NULL && memcmp(p, zeros, sizeof(zeros)) == 0 ? PARSE_ZERO : PARSE_BAD;
+		return p != NULL && memcmp(p, unwritten, sizeof(unwritten)) == 0 ? PARSE_ZERO :
+										   PARSE_BAD;
 	}
-	buf_reset(&c->record);
-	*end = pos;
-	const uint8_t *first = window(c, pos, MIN(8u, block - (uint32_t)(pos % block)));
+	/*
+	 * Zeros up to the next sector are the end of a batch. Eight of them are no record (checksum and
+	 * length zero); fewer, just before the sector's end, may be the checksum of one.
+	 */
+	size_t left = MIN(8u, LOG_SECTOR_BYTES - (size_t)(pos % LOG_SECTOR_BYTES));
+	const uint8_t *first = window(c, pos, left);
+	static const uint8_t none[8];
 	if (first == NULL)
 		return PARSE_ZERO;	/* less than a header before the limit */
-	if (get_be32(first) == 0 && pos % block <= block - 8 && get_be32(first + 4) == 0)
+	bool zeros = memcmp(first, none, left) == 0;
+	if (zeros && left == 8)
 		return PARSE_ZERO;
+	buf_reset(&c->record);
+	*end = pos;
 	if (!fetch(c, end, RECORD_HEADER_BYTES) ||
 	    !record_header_read(c->record.ptr, &c->header) ||
 	    c->header.generation != c->generation || c->header.salt != c->salt ||
 	    !fetch(c, end, c->header.body_bytes) || !record_intact(buf_slice(&c->record)))
-		return PARSE_BAD;
+		return zeros ? PARSE_ZERO : PARSE_BAD;
 	c->body = slice_from(buf_slice(&c->record), RECORD_HEADER_BYTES);
 	return PARSE_RECORD;
 }

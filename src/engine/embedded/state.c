@@ -472,7 +472,11 @@ static void apply_remove(struct apply *a, const struct effect *e)
 		row_drop(a->s, o);
 		return;
 	}
-	struct entry kept = { .segment = NO_SEGMENT, .oldest = a->generation, .length = p.length };
+	struct entry kept = {
+		.segment = NO_SEGMENT,
+		.oldest = MIN(o->entry.oldest, a->generation),
+		.length = p.length,
+	};
 	row_set(a->s, o, &kept);
 }
 
