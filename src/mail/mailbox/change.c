@@ -151,7 +151,7 @@ enum mailbox_result mailbox_store(struct mailbox *m, const struct store_request 
 
 /* ---- expunge ---- */
 
-#define EXPUNGE_BATCH 50000u	/* messages of one commit: 20 bytes each in the operation */
+#define EXPUNGE_BATCH SIZE_OF(50000u, 5u)	/* messages of one commit: 20 bytes each in the operation */
 
 static const struct uid_range all_uids = { 1, UINT32_MAX };
 

@@ -10,12 +10,12 @@
 #include "base/cleanup.h"
 #include "mail/mailbox/internal.h"
 
-#define FOLD_STEPS	 400u
+#define FOLD_STEPS	 SIZE_OF(400u, 5u)
 #define FOLD_OP_BYTES	 (1u << 20)
-#define TRIM_PARTS	 150u
+#define TRIM_PARTS	 SIZE_OF(150u, 3u)
 #define TRIM_FOLDERS	 150u
 #define HINTS_MAX	 64u
-#define TOMBSTONES_MAX	 10000u		/* of a range; then the older half is forgotten */
+#define TOMBSTONES_MAX	 SIZE_OF(10000u, 4u)		/* of a range; then the older half is forgotten */
 
 struct touched {
 	uint32_t uid;

@@ -103,6 +103,14 @@ struct stored_name fragment_name(const char account[ACCOUNT_ID_BYTES], uint8_t b
 	return n;
 }
 
+struct stored_name old_ids_name(const char account[ACCOUNT_ID_BYTES], uint8_t bucket, uint32_t fragment)
+{
+	struct stored_name n = fragment_name(account, bucket, fragment);
+
+	name_text(&n, ".old", 4);
+	return n;
+}
+
 struct stored_name stream_name(const char account[ACCOUNT_ID_BYTES], const uint8_t id[EMAIL_ID_BYTES],
 			       uint32_t chunk)
 {

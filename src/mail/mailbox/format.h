@@ -17,6 +17,7 @@
  * Keys of a range: g (how far it is folded), u <uid be32> (message), x <uid be32> (expunged).
  * Keys of a fragment: m <offset be32> (what stands there), s <offset be32> (its summary),
  * m 0xff (sealed: nothing is appended any more).
+ * "<fragment>.old" has keys i <delivery id> of a fragment that compaction removed, and t, when.
  *
  * Everything here is read back from a disk: decoders return false on any wrong byte.
  */
@@ -28,13 +29,23 @@
 #include "mail/mailbox/types.h"
 
 #define BUCKETS_MAX	      8u
-#define RANGE_UIDS	      50000u		/* UIDs of one range object */
-#define FRAGMENT_SEAL_BYTES   (4u << 20)	/* the append that passes it also seals */
-#define BODY_MEMORY_BYTES     (1u << 20)	/* longer messages are streams */
-#define STREAM_CHUNK_BYTES    (1u << 20)
 #define OFFSET_STREAM	      0x80000000u	/* in message_info.offset */
 #define JOURNAL_VALUE_BYTES   (48u << 10)	/* a part is closed once it is longer */
 #define UID_MAX		      4000000000u
+
+/*
+ * Sizes. The tests also build this directory with MAILBOX_SMALL, where every one is so low that
+ * a few dozen messages meet all boundaries; stored data of the two do not mix.
+ */
+#ifndef MAILBOX_SMALL
+#define SIZE_OF(usual, small) (usual)
+#else
+#define SIZE_OF(usual, small) (small)
+#endif
+#define RANGE_UIDS	      SIZE_OF(50000u, 6u)	/* UIDs of one range object */
+#define FRAGMENT_SEAL_BYTES   SIZE_OF(4u << 20, 2048u)	/* the append that passes it also seals */
+#define BODY_MEMORY_BYTES     SIZE_OF(1u << 20, 512u)	/* longer messages are streams */
+#define STREAM_CHUNK_BYTES    SIZE_OF(1u << 20, 512u)
 
 /* A name or key made on the stack. */
 struct stored_name {
@@ -50,6 +61,8 @@ bool account_id_valid(struct slice id);
 struct stored_name head_name(const char account[ACCOUNT_ID_BYTES]);
 struct stored_name range_name(const char account[ACCOUNT_ID_BYTES], uint32_t folder, uint32_t range);
 struct stored_name fragment_name(const char account[ACCOUNT_ID_BYTES], uint8_t bucket, uint32_t fragment);
+/* The ids of the deliveries that a removed fragment held. */
+struct stored_name old_ids_name(const char account[ACCOUNT_ID_BYTES], uint8_t bucket, uint32_t fragment);
 struct stored_name stream_name(const char account[ACCOUNT_ID_BYTES], const uint8_t id[EMAIL_ID_BYTES],
 			       uint32_t chunk);
 /* "<kind>.<account>.": what all such objects of an account begin with. */

@@ -243,9 +243,9 @@ MUST_USE enum mailbox_result hints_read(struct account *a, uint8_t bucket, uint3
 					uint64_t bytes[HINT_GROUP]);
 void hints_write(struct commit *c, uint8_t bucket, uint32_t group, const uint64_t bytes[HINT_GROUP]);
 
-#define FOLD_PARTS 256u		/* journal parts that make us fold at the next maintenance, */
+#define FOLD_PARTS SIZE_OF(256u, 4u)		/* journal parts that make us fold at the next maintenance, */
 #define FOLD_BYTES (256u << 10)
-#define FOLD_PARTS_HARD 1024u	/* and at once, in the commit that passes it */
+#define FOLD_PARTS_HARD SIZE_OF(1024u, 8u)	/* and at once, in the commit that passes it */
 #define FOLD_BYTES_HARD (4u << 20)
 /* Write the journal's changes into ranges and trim it. Nothing is wrong if it fails: it is due again. */
 MUST_USE enum mailbox_result state_fold(struct account *a);

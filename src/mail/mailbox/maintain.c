@@ -5,7 +5,7 @@
  *
  *	1. condemn it ("w"): from then on no APPEND may commit a message that lies in it;
  *	2. copy live messages to the end of a bucket, some at a time, and commit their new places;
- *	3. when no row points into it, remove the object;
+ *	3. when no row points into it, note the delivery ids that it held, remove the object;
  *	4. forget the condemnation.
  *
  * Only fragments that are sealed and merged are condemned, so no delivery can come later.
@@ -15,13 +15,15 @@
 #include "base/cleanup.h"
 #include "mail/mailbox/internal.h"
 
-#define DEAD_MIN_BYTES	   (512u << 10)		/* below it a fragment is not worth the copying */
-#define SEAL_OPEN_BYTES	   (2u << 20)		/* dead bytes that make us seal one that is not full */
-#define MOVE_MESSAGES	   64u
+#define DEAD_MIN_BYTES	   SIZE_OF(512u << 10, 300u)		/* below it a fragment is not worth the copying */
+#define SEAL_OPEN_BYTES	   SIZE_OF(2u << 20, 1000u)		/* dead bytes that make us seal one that is not full */
+#define MOVE_MESSAGES	   SIZE_OF(64u, 2u)
 #define MOVE_BYTES	   (2u << 20)
+#define IDS_AGE_US	   (INT64_C(30) * 86400 * 1000000)
+#define IDS_STEPS	   SIZE_OF(400u, 4u)
 #define STREAM_AGE_US	   (INT64_C(3600) * 1000000)
 #define STREAM_CHECK_US	   (INT64_C(3600) * 1000000)
-#define REMOVE_BATCH	   64u
+#define REMOVE_BATCH	   SIZE_OF(64u, 2u)
 
 static enum mailbox_result remove_object(struct engine *e, struct slice name)
 {
@@ -338,6 +340,50 @@ static enum mailbox_result condemn(struct account *a, struct place p, bool on)
 	return r;
 }
 
+/*
+ * A repeated delivery is known by the record of its first attempt. That record goes with the
+ * fragment, so its id is kept beside, for as long as any queue could still repeat it.
+ */
+static enum mailbox_result keep_ids(struct account *a, struct place p)
+{
+	struct stored_name object = fragment_name(a->s->id, p.bucket, p.fragment);
+	struct stored_name old = old_ids_name(a->s->id, p.bucket, p.fragment), seal = key_seal();
+	AUTO_ARENA struct arena arena = ARENA_INIT(32u << 20);
+	AUTO_BUF struct buf when = BUF_INIT(16);
+	struct engine_kv *kv;
+	size_t count;
+	enum mailbox_result r = keys_all(a->e, name_slice(&object), SLICE("m"), name_slice(&seal), &arena,
+					 &kv, &count);
+	struct engine_step *steps = arena_array(&arena, IDS_STEPS + 1, sizeof(*steps));
+
+	buf_be64(&when, (uint64_t)world_real_us(a->w));
+	if (r == MAILBOX_OK && (steps == NULL || when.err != 0))
+		r = MAILBOX_MEMORY;
+	for (size_t i = 0; r == MAILBOX_OK && i < count;) {
+		size_t n = 0;
+
+		steps[n++] = (struct engine_step){ .kind = STEP_SET, .key = SLICE("t"),
+						   .value = buf_slice(&when) };
+		for (; i < count && n < IDS_STEPS; i++) {
+			struct record rec;
+			struct stored_name key;
+
+			if (!record_decode(kv[i].value, &rec) || rec.kind != RECORD_DELIVERY)
+				continue;
+			key = key_id('i', rec.id);
+			steps[n++] = (struct engine_step){ .kind = STEP_SET,
+							   .key = arena_dup(&arena, name_slice(&key)) };
+		}
+		const struct engine_op op = { .object = name_slice(&old), .steps = steps, .count = n };
+
+		if (arena.err != 0)
+			return MAILBOX_MEMORY;
+		if (n > 1)
+			r = result_of(engine_apply(a->e, &op));
+	}
+	return r;
+}
+
 /* One step of emptying a condemned fragment. */
 static enum mailbox_result empty_step(struct account *a, struct place p)
 {
@@ -366,6 +412,8 @@ static enum mailbox_result empty_step(struct account *a, struct place p)
 	}
 	/* Damaged messages keep it for ever, without another try: restoring is the operator's. */
 	if (!damaged)
+		r = keep_ids(a, p);
+	if (r == MAILBOX_OK && !damaged)
 		r = remove_object(a->e, name_slice(&object));
 	return r == MAILBOX_OK ? condemn(a, p, false) : r;
 }
@@ -503,8 +551,8 @@ static bool hex_id(struct slice hex, uint8_t out[EMAIL_ID_BYTES])
 	return true;
 }
 
-/* Was the last chunk written more than an hour ago? */
-static enum mailbox_result stream_old(struct account *a, struct slice name, bool *old)
+/* Key t of an object is when it was last written. */
+static enum mailbox_result older_than(struct account *a, struct slice name, int64_t age_us, bool *old)
 {
 	AUTO_ARENA struct arena arena = ARENA_INIT(64u << 10);
 	struct engine_kv *kv;
@@ -518,7 +566,7 @@ static enum mailbox_result stream_old(struct account *a, struct slice name, bool
 	struct reader r = reader_of(count == 1 ? kv[0].value : (struct slice){ 0 });
 	int64_t when = (int64_t)rd_be64(&r);
 
-	*old = !r.bad && world_real_us(a->w) - when > STREAM_AGE_US;
+	*old = !r.bad && world_real_us(a->w) - when > age_us;
 	return MAILBOX_OK;
 }
 
@@ -540,10 +588,35 @@ static enum mailbox_result sweep(struct account *a, const struct slice *names, s
 		if (hex.len == id_len && hex_id(hex, id) &&
 		    (live->count == 0 ||
 		     bsearch(id, live->ids, live->count, EMAIL_ID_BYTES, order_ids) == NULL))
-			r = stream_old(a, names[end - 1], &old);
+			r = older_than(a, names[end - 1], STREAM_AGE_US, &old);
 		for (; old && r == MAILBOX_OK && i < end; i++)
 			r = remove_object(a->e, names[i]);
 		i = end;
+	}
+	return r;
+}
+
+/* Ids of fragments that are gone: no queue repeats a delivery as late as this. */
+static enum mailbox_result ids_step(struct account *a)
+{
+	struct stored_name prefix = objects_prefix('f', a->s->id);
+	AUTO_ARENA struct arena arena = ARENA_INIT(64u << 20);
+	enum mailbox_result r = MAILBOX_OK;
+	struct slice *names;
+	size_t count;
+	enum engine_result er = engine_list(a->e, name_slice(&prefix), (struct slice){ 0 }, 100000, &arena,
+					    &names, &count);
+
+	if (er != ENGINE_OK)
+		return result_of(er);
+	for (size_t i = 0; r == MAILBOX_OK && i < count; i++) {
+		bool old = false;
+
+		if (!slice_ends(names[i], SLICE(".old")))
+			continue;
+		r = older_than(a, names[i], IDS_AGE_US, &old);
+		if (r == MAILBOX_OK && old)
+			r = remove_object(a->e, names[i]);
 	}
 	return r;
 }
@@ -560,6 +633,10 @@ static enum mailbox_result streams_step(struct account *a)
 	if (a->s->streams_checked_us != 0 && now - a->s->streams_checked_us < STREAM_CHECK_US)
 		return MAILBOX_OK;
 	a->s->streams_checked_us = now == 0 ? 1 : now;
+	enum mailbox_result ids = ids_step(a);
+
+	if (ids != MAILBOX_OK)
+		return ids;
 	enum engine_result er = engine_list(a->e, name_slice(&prefix), (struct slice){ 0 }, 100000, &arena,
 					    &names, &count);
 

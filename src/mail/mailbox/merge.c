@@ -10,10 +10,10 @@
 
 #include "mail/mailbox/internal.h"
 
-#define MERGE_BATCH   1000u
+#define MERGE_BATCH   SIZE_OF(1000u, 3u)
 #define MERGE_BYTES   (256u << 10)
 #define MERGE_ROUNDS  1000u
-#define HELD_MAX      64u	/* records of APPENDs are read again until there are so many */
+#define HELD_MAX      SIZE_OF(64u, 3u)	/* records of APPENDs are read again until there are so many */
 #define MERGE_ARENA_BYTES (8u << 20)
 
 struct found {
@@ -118,7 +118,20 @@ static enum mailbox_result merged_before(struct merge *m, uint8_t bucket, uint32
 
 	for (size_t i = 0; res == MAILBOX_OK && i < count && !*yes; i++)
 		*yes = record_decode(kv[i].value, &r) && r.kind == RECORD_DELIVERY && same_id(r.id, id);
-	return res;
+	if (res != MAILBOX_OK || *yes || count > 0)
+		return res;
+	/* Compaction may have removed it; the ids of its deliveries stay. */
+	struct stored_name old = old_ids_name(m->a->s->id, bucket, fragment), key = key_id('i', id);
+	struct slice after = arena_dup(&arena, slice_of(key.bytes, key.len + 1));
+	bool more;
+
+	if (after.ptr == NULL)
+		return MAILBOX_MEMORY;
+	enum engine_result er = engine_keys(m->a->e, name_slice(&old), name_slice(&key), after, 1, 1024,
+					    &arena, &kv, &count, &more);
+
+	*yes = er == ENGINE_OK && count == 1;
+	return er == ENGINE_OK ? MAILBOX_OK : result_of(er);
 }
 
 /* More attempts than a record can name: look into every fragment that is there. */

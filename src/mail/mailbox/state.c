@@ -7,10 +7,11 @@
 #include "base/must.h"
 #include "mail/mailbox/internal.h"
 
-#define HEAD_READ_BYTES	  (256u << 10)
+#define HEAD_READ_BYTES	  SIZE_OF(256u << 10, 1500u)
 #define HEAD_ARENA_BYTES  (64u << 20)
 #define TABLE_ARENA_BYTES (16u << 20)
 #define RELOADS_MAX	  20u
+#define RANGE_PAGE	  SIZE_OF(10000u, 3u)
 
 enum mailbox_result result_of(enum engine_result r)
 {
@@ -624,7 +625,7 @@ static enum mailbox_result load_range(struct account *a, struct table *t, uint32
 	while (more) {
 		struct engine_kv *kv;
 		size_t count;
-		enum engine_result er = engine_keys(a->e, name_slice(&object), from, SLICE("v"), 10000,
+		enum engine_result er = engine_keys(a->e, name_slice(&object), from, SLICE("v"), RANGE_PAGE,
 						    1u << 20, &arena, &kv, &count, &more);
 
 		if (er != ENGINE_OK)
