@@ -266,6 +266,24 @@ MUST_USE enum mailbox_result mailbox_copy(struct mailbox *m, const struct uid_ra
 MUST_USE enum mailbox_result mailbox_read(struct mailbox *m, const struct message_info *msg,
 					  uint64_t at, size_t n, struct buf *out);
 /*
+ * As mailbox_read, for a walk over many messages: what is stored behind the bytes comes along,
+ * so that the neighbours need no engine call. The window is the caller's: zeroed, with
+ * .bytes = BUF_INIT(READ_WINDOW_BYTES), released by buf_done(&w.bytes); for one walk in one
+ * mailbox, not for later. It grows only while the walk goes forward in small steps.
+ */
+#define READ_WINDOW_BYTES (256u << 10)
+struct read_window {
+	struct buf bytes;
+	uint64_t at;			/* of bytes, in the fragment */
+	uint64_t end;			/* of the last read */
+	size_t ahead;
+	uint32_t fragment;
+	uint8_t bucket;
+};
+MUST_USE enum mailbox_result mailbox_read_near(struct mailbox *m, const struct message_info *msg,
+					       uint64_t at, size_t n, struct read_window *w,
+					       struct buf *out);
+/*
  * The summaries that were stored with messages; out[i] belongs to msgs[i], empty when there is
  * none. Neighbours in storage cost one engine call together, so ask for some hundred at once.
  */

@@ -34,15 +34,64 @@ enum mailbox_result mailbox_read(struct mailbox *m, const struct message_info *m
 	return body_read(m->a, &now, at, n, out);
 }
 
-/* ---- summaries ---- */
-
-#define SUMMARY_GAP_BYTES (64u << 10)	/* further apart than this: another call is cheaper */
-#define SUMMARY_PAGE	  (512u << 10)
-
 static uint32_t place_offset(const struct message_info *m)
 {
 	return m->offset & ~OFFSET_STREAM;
 }
+
+#define NEAR_BYTES	(16u << 10)	/* a step over more than this is not worth reading along */
+#define AHEAD_BYTES_MIN (32u << 10)
+
+/* How much to read for n bytes at `start`: more and more while the walk goes on. */
+static size_t read_ahead(struct read_window *w, const struct message_info *msg, uint64_t start)
+{
+	bool near = w->end > 0 && w->bucket == msg->bucket && w->fragment == msg->fragment &&
+		    start >= w->at && start <= w->end + NEAR_BYTES;
+
+	if (!near)
+		return 0;
+	return MIN(MAX(2 * w->ahead, AHEAD_BYTES_MIN), READ_WINDOW_BYTES);
+}
+
+enum mailbox_result mailbox_read_near(struct mailbox *m, const struct message_info *msg, uint64_t at,
+				      size_t n, struct read_window *w, struct buf *out)
+{
+	uint64_t start = place_offset(msg) + at;
+
+	if (msg->offset & OFFSET_STREAM || at >= msg->size)
+		return mailbox_read(m, msg, at, n, out);
+	n = (size_t)MIN(n, msg->size - at);
+	/* Stored bytes never change, and numbers of fragments are not used again. */
+	if (w->bucket == msg->bucket && w->fragment == msg->fragment && start >= w->at &&
+	    start + n <= w->at + w->bytes.len) {
+		buf_add(out, slice_sub(buf_slice(&w->bytes), start - w->at, start - w->at + n));
+		return out->err != 0 ? MAILBOX_MEMORY : MAILBOX_OK;
+	}
+	w->ahead = read_ahead(w, msg, start);
+	w->bucket = msg->bucket;
+	w->fragment = msg->fragment;
+	w->at = start;
+	w->end = start + n;
+	buf_reset(&w->bytes);
+	if (n < w->ahead) {
+		struct stored_name object = fragment_name(m->a->s->id, msg->bucket, msg->fragment);
+		enum engine_result er = engine_read(m->a->e, name_slice(&object), start, w->ahead, &w->bytes);
+
+		if (er == ENGINE_OK && w->bytes.err == 0 && w->bytes.len >= n) {
+			w->end = start + w->bytes.len;
+			buf_add(out, slice_head(buf_slice(&w->bytes), n));
+			return out->err != 0 ? MAILBOX_MEMORY : MAILBOX_OK;
+		}
+		/* Damage among the neighbours is not this message's: read it alone. */
+		buf_reset(&w->bytes);
+	}
+	return mailbox_read(m, msg, at, n, out);
+}
+
+/* ---- summaries ---- */
+
+#define SUMMARY_GAP_BYTES (64u << 10)	/* further apart than this: another call is cheaper */
+#define SUMMARY_PAGE	  (512u << 10)
 
 /* msgs[from..) that one read of keys can answer: same fragment, ascending, near each other. */
 static size_t run_length(const struct message_info *msgs, size_t count)

@@ -28,6 +28,7 @@ struct fetch {
 	struct arena *arena;		/* of the batch */
 	struct arena tree;		/* of one message's structure */
 	struct buf chunk;
+	struct read_window window;
 	bool wants_uid, wants_flags, wants_modseq;
 	bool unknown_encoding;		/* NO [UNKNOWN-CTE] */
 	bool gone;			/* NO [EXPUNGEISSUED] */
@@ -105,6 +106,14 @@ static const struct mime *tree(struct fetch *f, struct fetched *m)
 
 /* ---- bodies ---- */
 
+/* The next piece of at most n bytes, in f->chunk. */
+static enum mailbox_result read_piece(struct fetch *f, const struct fetched *m, uint64_t at, uint64_t n)
+{
+	buf_reset(&f->chunk);
+	return mailbox_read_near(f->r->s->box, &m->info, at, (size_t)MIN(n, CHUNK_BYTES), &f->window,
+				 &f->chunk);
+}
+
 /* RFC 9051 §4.3: a literal holds no NUL; bytes that are mail all the same must not end the line. */
 static void send_without_nul(struct imap_run *r, struct buf *chunk)
 {
@@ -124,8 +133,7 @@ static void send_range(struct fetch *f, const struct fetched *m, uint64_t at, ui
 	while (n > 0 && f->r->s->base.stream.err == 0) {
 		enum mailbox_result result;
 
-		buf_reset(&f->chunk);
-		result = mailbox_read(f->r->s->box, &m->info, at, (size_t)MIN(n, CHUNK_BYTES), &f->chunk);
+		result = read_piece(f, m, at, n);
 		if (result != MAILBOX_OK || f->chunk.len == 0 || f->chunk.len > n) {
 			f->failed = result;
 			f->r->close = true;
@@ -164,8 +172,7 @@ static bool readable(struct fetch *f, const struct fetched *m, uint64_t at, uint
 
 	if (n == 0)
 		return true;
-	buf_reset(&f->chunk);
-	result = mailbox_read(f->r->s->box, &m->info, at, (size_t)MIN(n, CHUNK_BYTES), &f->chunk);
+	result = read_piece(f, m, at, n);
 	if (result == MAILBOX_OK && f->chunk.len > 0)
 		return true;
 	if (result == MAILBOX_EXPUNGED)
@@ -204,8 +211,8 @@ static void send_fields(struct fetch *f, const struct fetched *m, const struct f
 	uint64_t at = 0, n;
 	enum mailbox_result result;
 
-	result = mailbox_read(f->r->s->box, &m->info, range->at,
-			      (size_t)MIN(range->bytes, HEADER_BYTES_MAX), &header);
+	result = mailbox_read_near(f->r->s->box, &m->info, range->at,
+				   (size_t)MIN(range->bytes, HEADER_BYTES_MAX), &f->window, &header);
 	if (result != MAILBOX_OK) {
 		if (result == MAILBOX_EXPUNGED)
 			f->gone = true;
@@ -278,8 +285,7 @@ static bool binary_run(struct fetch *f, const struct fetched *m, const struct se
 	while (left > 0 && f->r->s->base.stream.err == 0) {
 		enum mailbox_result result;
 
-		buf_reset(&f->chunk);
-		result = mailbox_read(f->r->s->box, &m->info, at, (size_t)MIN(left, CHUNK_BYTES), &f->chunk);
+		result = read_piece(f, m, at, left);
 		if (result != MAILBOX_OK || f->chunk.len == 0 || f->chunk.len > left) {
 			if (result == MAILBOX_EXPUNGED)
 				f->gone = true;
@@ -595,6 +601,7 @@ void imap_do_fetch(struct imap_run *r)
 		.arena = &arena,
 		.tree = ARENA_INIT(MIME_ARENA_BYTES),
 		.chunk = BUF_INIT(CHUNK_BYTES),
+		.window = { .bytes = BUF_INIT(READ_WINDOW_BYTES) },
 		.wants_uid = r->c.uid || fetch_wants(p, FETCH_UID),
 		.wants_flags = fetch_wants(p, FETCH_FLAGS),
 		.wants_modseq = p->changedsince && !fetch_wants(p, FETCH_MODSEQ),
@@ -610,6 +617,7 @@ void imap_do_fetch(struct imap_run *r)
 		return;
 	fetch_all(&f);
 	buf_done(&f.chunk);
+	buf_done(&f.window.bytes);
 	arena_done(&f.tree);
 	if (f.failed != MAILBOX_OK)
 		imap_result(r, f.failed, false, NULL);

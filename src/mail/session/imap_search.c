@@ -38,6 +38,7 @@ struct search {
 	uint32_t seq;
 	struct message_info info;
 	struct buf header, body;
+	struct read_window window;
 	bool has_header, has_body;
 	const struct mime *mime;
 	/* What was found, ascending. */
@@ -166,7 +167,8 @@ static struct slice header_of(struct search *s)
 	buf_reset(&s->header);
 	while (end == 0 && s->header.len < s->info.size && s->header.len < HEADER_BYTES_MAX) {
 		size_t had = s->header.len;
-		enum mailbox_result result = mailbox_read(s->r->s->box, &s->info, had, want, &s->header);
+		enum mailbox_result result = mailbox_read_near(
+			s->r->s->box, &s->info, had, want, &s->window, &s->header);
 
 		if (result != MAILBOX_OK) {
 			fail(s, result);
@@ -210,7 +212,8 @@ static bool load_body(struct search *s)
 		while (result == MAILBOX_OK && s->body.len < s->info.size) {
 			size_t had = s->body.len;
 
-			result = mailbox_read(s->r->s->box, &s->info, had, s->info.size - had, &s->body);
+			result = mailbox_read_near(s->r->s->box, &s->info, had, s->info.size - had,
+						   &s->window, &s->body);
 			if (s->body.len == had)
 				break;
 		}
@@ -710,6 +713,7 @@ void imap_do_search(struct imap_run *r)
 		.arena = ARENA_INIT(MIME_ARENA_BYTES + (4u << 20)),
 		.header = BUF_INIT(HEADER_BYTES_MAX),
 		.body = BUF_INIT(BODY_KEPT_BYTES),
+		.window = { .bytes = BUF_INIT(READ_WINDOW_BYTES) },
 		.hits = BUF_INIT(IMAP_SORT_BYTES_MAX),
 	};
 
@@ -738,5 +742,6 @@ void imap_do_search(struct imap_run *r)
 	arena_done(&s.arena);
 	buf_done(&s.header);
 	buf_done(&s.body);
+	buf_done(&s.window.bytes);
 	buf_done(&s.hits);
 }

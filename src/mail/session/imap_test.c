@@ -605,6 +605,43 @@ START_TEST(append_refuses_early_and_the_session_goes_on)
 }
 END_TEST
 
+START_TEST(a_walk_over_many_messages_gives_each_its_own_bytes)
+{
+	struct server s;
+	struct client c;
+	char text[4000], want[4100];
+	const char *got;
+
+	server_init(&s);
+	login(&s, &c);
+	for (unsigned i = 1; i <= 300; i++) {
+		int n = snprintf(text, sizeof(text), "Subject: number %u\r\n\r\n", i);
+
+		memset(text + n, 'a' + (int)(i % 26), i * 11);
+		snprintf(text + n + i * 11, sizeof(text) - (size_t)n - i * 11, "\r\n");
+		HAS(append(&c, "a", "INBOX", text), "a OK");
+	}
+	ask(&c, "b SELECT INBOX");
+	got = ask(&c, "c FETCH 1:* (BODY.PEEK[] BODY.PEEK[HEADER.FIELDS (SUBJECT)])");
+	for (unsigned i = 1; i <= 300; i++) {
+		int n = snprintf(text, sizeof(text), "Subject: number %u\r\n\r\n", i);
+
+		memset(text + n, 'a' + (int)(i % 26), i * 11);
+		snprintf(text + n + i * 11, sizeof(text) - (size_t)n - i * 11, "\r\n");
+		snprintf(want, sizeof(want), "* %u FETCH (BODY[] {%zu}\r\n%s BODY[HEADER.FIELDS (SUBJECT)] {%d}\r\n"
+			 "Subject: number %u\r\n\r\n)\r\n", i, strlen(text), text, n, i);
+		HAS(got, want);
+	}
+	HAS(ask(&c, "d SEARCH SUBJECT \"number 29\""),
+	    "* SEARCH 29 290 291 292 293 294 295 296 297 298 299\r\n");
+	HAS(ask(&c, "e SEARCH BODY zzzz SMALLER 500"), "* SEARCH 25\r\n");
+	HAS(ask(&c, "f UID FETCH 299,5,77 BODY.PEEK[TEXT]<0.3>"),
+	    "* 5 FETCH (UID 5 BODY[TEXT]<0> {3}\r\nfff)\r\n* 77 FETCH (UID 77 BODY[TEXT]<0> {3}\r\nzzz)");
+	client_done(&c);
+	server_done(&s);
+}
+END_TEST
+
 START_TEST(a_stopping_server_says_bye)
 {
 	struct server s;
@@ -627,4 +664,5 @@ TEST_MAIN("session/imap", login_needs_the_right_password_and_tells_capabilities,
 	  copy_and_move_name_the_new_uids, qresync_brings_a_client_up_to_date,
 	  rev2_changes_what_a_client_sees, mistakes_are_answered_and_too_many_end_the_session,
 	  literals_wait_for_the_server_and_pipelined_commands_are_served_in_order,
-	  append_refuses_early_and_the_session_goes_on, a_stopping_server_says_bye)
+	  append_refuses_early_and_the_session_goes_on,
+	  a_walk_over_many_messages_gives_each_its_own_bytes, a_stopping_server_says_bye)
