@@ -826,6 +826,8 @@ enum imap_parsed imap_parse_append(struct arena *arena, struct slice text,
 				   struct imap_command *out, struct imap_append_part *part,
 				   const char **why)
 {
+	if (text.ptr == NULL)		/* as above */
+		text = SLICE("");
 	struct parser p = {
 		.lex = { .at = text.ptr, .end = text.ptr + text.len, .arena = arena,
 			 .utf8 = context->utf8 },
