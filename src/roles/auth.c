@@ -55,6 +55,8 @@ struct auth_role {
 	struct role_context *ctx;
 	struct auth *auth;
 	struct auth_tls *tls;
+	bool certificate_bad;		/* the configured one cannot be used; an older one serves */
+	bool looking;			/* a fiber reads the certificate's files */
 	struct remote *remote;
 	struct remote_handle store;	/* the directory, and usage of accounts */
 	struct list peers;
@@ -223,12 +225,23 @@ static int load_certificate(struct auth_role *a, struct errmsg *why)
 	return r;
 }
 
-static void look_again(struct auth_role *a)
+/* In the sandbox we may not be able to read the key: a file of root's, in a directory of root's. */
+static int open_file(void *arg, bool key, int *fd, struct errmsg *why)
 {
+	struct auth_role *a = arg;
+
+	return role_open_file(a->ctx, key ? ROLE_FILE_KEY : ROLE_FILE_CERTIFICATE, fd, why);
+}
+
+static void look_fiber(void *arg)
+{
+	struct auth_role *a = arg;
 	struct errmsg why = { 0 };
 	struct event *ev;
 	int r = load_certificate(a, &why);
 
+	a->looking = false;
+	a->certificate_bad = r < 0;
 	if (r == 0)
 		return;
 	ev = event_child(a->ctx->ev, "auth.certificate");
@@ -239,6 +252,16 @@ static void look_again(struct auth_role *a)
 		event_error(ev, "cannot use the configured TLS certificate, keeping the old one");
 	}
 	event_free(ev);
+}
+
+static void look_again(struct auth_role *a)
+{
+	/* One at a time; without memory for a fiber the next tick tries again. */
+	if (a->looking)
+		return;
+	a->looking = true;
+	if (fiber_start(a->ctx->loop, look_fiber, a) < 0)
+		a->looking = false;
 }
 
 static void on_look(struct timer *t)
@@ -451,6 +474,7 @@ static int run(struct role_context *ctx, struct errmsg *why)
 
 	loop_timer_set(ctx->loop, &a->tick, TICK_US);
 	loop_timer_set(ctx->loop, &a->look, TLS_LOOK_US);
+	auth_tls_opener(a->tls, open_file, a);
 	return 0;
 }
 
@@ -482,6 +506,9 @@ static void status(struct role_context *ctx, struct buf *json)
 
 	buf_printf(json, "\"grants\":%zu,\"store\":%s", auth_grants(a->auth),
 		   remote_ipc(a->remote) != NULL ? "true" : "false");
+	if (a->certificate_bad)
+		buf_adds(json, ",\"problems\":[{\"what\":\"the configured TLS certificate cannot be used, an older "
+			       "one serves\",\"run\":\"prickle config explain tls\"}]");
 }
 
 const struct role_ops role_auth = {

@@ -17,6 +17,8 @@ struct auth_tls {
 	struct world *state;
 	struct tls_signer *signers[KEYS_KEPT];	/* newest first */
 	struct buf chain, key;			/* as loaded last */
+	int (*open)(void *arg, bool key, int *fd, struct errmsg *why);	/* NULL: by name */
+	void *open_arg;
 };
 
 int auth_tls_new(struct world *state, struct auth_tls **out)
@@ -55,15 +57,29 @@ struct slice auth_tls_chain(const struct auth_tls *t)
 	return buf_slice(&t->chain);
 }
 
-static int read_file(const char *path, struct buf *out, struct errmsg *why)
+void auth_tls_opener(struct auth_tls *t,
+		     int (*fn)(void *arg, bool key, int *fd, struct errmsg *why), void *arg)
 {
-	AUTO_FD int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-	/* In full size at once, so that growing leaves no copy of a key behind. */
-	uint8_t *to = buf_room(out, out->max);
-	ssize_t n;
+	t->open = fn;
+	t->open_arg = arg;
+}
 
+static int read_file(struct auth_tls *t, bool is_key, const char *path, struct buf *out,
+		     struct errmsg *why)
+{
+	AUTO_FD int fd = -1;
+	uint8_t *to;
+	ssize_t n;
+	int err;
+
+	if (t->open == NULL)
+		fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+	else if ((err = t->open(t->open_arg, is_key, &fd, why)) != 0)
+		return err;
 	if (fd < 0)
 		return errmsg_set(why, -errno, "open '%s'", path);
+	/* In full size at once, so that growing leaves no copy of a key behind. */
+	to = buf_room(out, out->max);
 	if (to == NULL)
 		return errmsg_set(why, -ENOMEM, "read '%s'", path);
 	while ((n = read(fd, to + out->len, out->max - out->len)) > 0)
@@ -170,9 +186,9 @@ static int load(struct auth_tls *t, const char *certificate, const char *key_fil
 			return 0;	/* nobody but us changes it */
 		err = own_pair(t, hostname, chain, key, why);
 	} else {
-		err = read_file(certificate, chain, why);
+		err = read_file(t, false, certificate, chain, why);
 		if (err == 0)
-			err = read_file(key_file, key, why);
+			err = read_file(t, true, key_file, key, why);
 	}
 	if (err < 0)
 		return err;

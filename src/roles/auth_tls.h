@@ -24,6 +24,12 @@ void auth_tls_free(struct auth_tls *t);
  */
 MUST_USE int auth_tls_load(struct auth_tls *t, const char *certificate, const char *key,
 			   const char *hostname, struct errmsg *why);
+/*
+ * Have configured files opened by fn from now on (in the sandbox: by the supervisor, role_open_file);
+ * before, and with NULL, they are opened by name. fn: 0 and *fd, or a negative errno and *why.
+ */
+void auth_tls_opener(struct auth_tls *t,
+		     int (*fn)(void *arg, bool key, int *fd, struct errmsg *why), void *arg);
 /* The chain in use, PEM; empty before the first load. */
 struct slice auth_tls_chain(const struct auth_tls *t);
 /* Append a signature: 0 or a negative errno (unknown key, or not a handshake's bytes). */

@@ -13,6 +13,7 @@ import json
 import os
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import tempfile
@@ -57,11 +58,24 @@ def configuration(directory, base):
     with open(path, "w", encoding="ascii") as f:
         f.write(f"hostname: localhost\nstate: {directory}/private/state\n")
         f.write(f"control:\n  socket: {directory}/control.sock\n  metrics: 127.0.0.1:{base + 90}\n")
+        f.write(f"tls:\n  certificate: {directory}/private/cert.pem\n  key: {directory}/private/key.pem\n")
         f.write("front:\n  processes: 2\nmail:\n  lmtp_peers: [127.0.0.0/8]\n  listen:\n")
         for name, port in listen.items():
             f.write(f"    {name}: 127.0.0.1:{base + port}\n")
     os.chmod(path, 0o644)
     return path
+
+
+def make_certificate(directory, name, uid):
+    """A new pair, put in place as renewal programs do; the key is for its owner alone."""
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes",
+                    "-keyout", f"{directory}/key.new", "-out", f"{directory}/cert.new", "-days", "30",
+                    "-subj", f"/CN={name}"], check=True, capture_output=True)
+    for what in ("key", "cert"):
+        os.chmod(f"{directory}/{what}.new", 0o600)
+        if os.getuid() == 0:
+            os.chown(f"{directory}/{what}.new", uid, uid)
+        os.rename(f"{directory}/{what}.new", f"{directory}/{what}.pem")
 
 
 class Node:
@@ -71,6 +85,7 @@ class Node:
         self.dir = tempfile.mkdtemp(prefix="prickle-roles.")
         # A private directory above the state: roles must get there without its permission.
         os.mkdir(os.path.join(self.dir, "private"), 0o700)
+        make_certificate(os.path.join(self.dir, "private"), "first.example", self.uid)
         self.config = configuration(self.dir, self.base)
         if os.getuid() == 0 and not as_root:
             os.chown(self.dir, self.uid, self.uid)
@@ -222,6 +237,27 @@ def check_reload(label, node):
     check(node.roles() != {}, f"{label}: the node goes on after both")
 
 
+def served_certificate(node):
+    try:
+        return ssl.get_server_certificate(("127.0.0.1", node.base + 993), timeout=5)
+    except OSError as error:
+        return str(error)
+
+
+def check_certificate(label, node):
+    """A key that only its owner may read, below a directory that nobody else may enter."""
+    def on_disk():
+        with open(node.dir + "/private/cert.pem", encoding="ascii") as f:
+            return f.read()
+    check(served_certificate(node) == on_disk(), f"{label}: the configured certificate is served")
+    make_certificate(os.path.join(node.dir, "private"), "second.example", node.uid)
+    end = time.monotonic() + 15
+    while time.monotonic() < end and served_certificate(node) != on_disk():
+        time.sleep(0.2)
+    check(served_certificate(node) == on_disk(), f"{label}: a renewed certificate is served within 15 s",
+          node.log_text())
+
+
 def check_node(as_root, table):
     label = "root" if as_root else "no root"
     node = Node(as_root)
@@ -247,6 +283,8 @@ def check_node(as_root, table):
             mode = os.stat(node.dir + "/private/state").st_mode & 0o777
             check(mode == (0o711 if as_root else 0o700), f"{label}: nobody else can list the state directory", oct(mode))
         check_reload(label, node)
+        if "front" in want:
+            check_certificate(label, node)
         for key in sorted(roles):
             check_kill(label, node, key)
     finally:
