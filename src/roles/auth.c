@@ -17,6 +17,7 @@
 #include "conf/config.h"
 #include "engine/remote.h"
 #include "mail/auth/auth.h"
+#include "mail/mailbox/format.h"
 #include "roles/admin.h"
 #include "roles/auth_admin.h"
 #include "roles/auth_tls.h"
@@ -123,6 +124,33 @@ static int store_revoke(void *arg, const uint8_t (*ids)[GRANT_ID_BYTES], size_t 
 
 	buf_add(&payload, slice_of(ids, count * GRANT_ID_BYTES));
 	return store_call(arg, GRANTS_MSG_REVOKE, &payload);
+}
+
+static int store_usage(void *arg, const char *account, uint64_t *bytes, uint64_t *messages)
+{
+	AUTO_ARENA struct arena arena = ARENA_INIT(64u * 1024u);
+	struct auth_role *a = arg;
+	struct engine_kv *kv = NULL;
+	enum engine_result r;
+	struct header header;
+	char object[32];
+	size_t count = 0;
+	bool more;
+
+	snprintf(object, sizeof(object), "a.%s", account);
+	r = engine_keys(&a->store.engine, slice_str(object), SLICE("h"), SLICE("h\0"), 1, 4096,
+			&arena, &kv, &count, &more);
+	if (r != ENGINE_OK && r != ENGINE_ABSENT)
+		return -EAGAIN;
+	*bytes = *messages = 0;
+	/* No head: nobody has looked into this mailbox yet. */
+	if (r == ENGINE_ABSENT || count == 0)
+		return 0;
+	if (!header_decode(kv[0].value, &header))
+		return -EBADMSG;
+	*bytes = header.usage_bytes;
+	*messages = header.usage_messages;
+	return 0;
 }
 
 /* ---- the store comes, and comes back ---- */
@@ -444,7 +472,8 @@ static int start(struct role_context *ctx, struct errmsg *why)
 {
 	struct auth_role *a = calloc(1, sizeof(*a));
 	struct auth_settings set = settings_of(ctx->config);
-	struct auth_store store = { .add = store_add, .revoke = store_revoke, .arg = a };
+	struct auth_store store = { .add = store_add, .revoke = store_revoke,
+				    .usage = store_usage, .arg = a };
 	int err;
 
 	if (a == NULL)

@@ -341,8 +341,11 @@ static void user_show(struct call *c)
 	field(c, "password", slice_str(kind));
 	bool_field(c, "scram", u.scram.iterations > 0);
 	bool_field(c, "own_quota", u.own_quota);
-	number_field(c, "quota_bytes", u.quota_bytes);
-	number_field(c, "quota_messages", u.quota_messages);
+	/* Without its own, the domain's or the configured one holds. */
+	if (u.own_quota) {
+		number_field(c, "quota_bytes", u.quota_bytes);
+		number_field(c, "quota_messages", u.quota_messages);
+	}
 	number_field(c, "created_s", u.created_s);
 	buf_addc(&c->json, '}');
 	answer(c);
