@@ -21,8 +21,8 @@
 #include "sys/tls.h"
 
 #define IDLE_US		((int64_t)600 * 1000000)	/* RFC 1939 §3: at least 10 minutes */
-#define LEASE_US	((int64_t)60 * 1000000)
-#define LEASE_RENEW_US	((int64_t)20 * 1000000)
+#define LEASE_US	((int64_t)30 * 1000000)
+#define LEASE_RENEW_US	((int64_t)10 * 1000000)
 #define READ_BYTES	(64u * 1024u)
 #define OWNER_BYTES	16u
 
