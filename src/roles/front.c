@@ -30,6 +30,7 @@
 #define ACCEPTS_IN_TURN	     64u
 #define ACCEPT_PAUSE_US	     100000	/* after EMFILE and the like */
 #define STOP_LOOK_US	     20000
+#define STOP_US		     10000000	/* then sessions that still run are cut off */
 
 enum { PROTOCOL_IMAP, PROTOCOL_POP3, PROTOCOL_SUBMISSION };
 static const char *const protocol_names[] = { "imap", "pop3", "submission" };
@@ -83,6 +84,7 @@ struct front {
 	struct front_listener listeners[ROLE_LISTENERS_MAX];
 	unsigned listener_count;
 	struct timer stop_timer;
+	int64_t stop_at_us;
 	bool stopping;
 };
 
@@ -103,6 +105,7 @@ static void settings(struct front *f)
 		.message_bytes_max = c->mail_message_bytes_max,
 		.bad_commands_max = (unsigned)c->mail_bad_commands_max,
 		.failed_logins_max = (unsigned)c->auth_failed_logins_max,
+		.user_sessions_max = (unsigned)c->rates_user_connections_max,
 		.plain_without_tls = c->auth_plain_without_tls,
 	};
 	f->smtp.set = (struct smtp_settings){
@@ -258,6 +261,8 @@ static int front_start(struct role_context *ctx, struct errmsg *why)
 	if (rc == 0)
 		rc = rates_new(CLIENTS_REMEMBERED, &f->rates);
 	if (rc == 0)
+		rc = rates_new(CLIENTS_REMEMBERED, &f->services.users);
+	if (rc == 0)
 		rc = accounts_new(ctx->world,
 				  &(struct accounts_options){ .buckets = 1,
 							      .cache_bytes = ACCOUNTS_CACHE_BYTES },
@@ -324,12 +329,12 @@ static void front_reload(struct role_context *ctx)
 	settings(ctx->state);
 }
 
-/* Sessions end on their own time; the supervisor's deadline bounds it. */
+/* Sessions end on their own time, within STOP_US. */
 static void look_for_end(struct timer *t)
 {
 	struct front *f = container_of(t, struct front, stop_timer);
 
-	if (f->services.session_count == 0)
+	if (f->services.session_count == 0 || loop_now_us(f->ctx->loop) >= f->stop_at_us)
 		role_exit(f->ctx);
 	else
 		loop_timer_set(f->ctx->loop, t, STOP_LOOK_US);
@@ -347,6 +352,7 @@ static void front_stop(struct role_context *ctx)
 		loop_timer_cancel(ctx->loop, &f->listeners[i].pause);
 	}
 	sessions_stop(&f->services);
+	f->stop_at_us = loop_now_us(ctx->loop) + STOP_US;
 	f->stop_timer.fn = look_for_end;
 	look_for_end(&f->stop_timer);
 }

@@ -210,7 +210,8 @@ static int64_t imap_idle_us(struct session *base)
 
 	if (s->idling)
 		return MIN(IDLE_CHECK_US, base->sv->set.idle_timeout_us);
-	return s->state == IMAP_NOT_AUTHENTICATED ? base->sv->set.login_timeout_us
+	/* From the connection on: NOOP does not buy time before login. */
+	return s->state == IMAP_NOT_AUTHENTICATED ? session_login_left_us(base)
 						  : base->sv->set.idle_timeout_us;
 }
 

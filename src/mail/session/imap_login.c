@@ -67,6 +67,12 @@ static void logged_in(struct imap_run *r, const struct authc_login *login)
 	struct quota quota = { login->quota_bytes, login->quota_messages };
 	enum mailbox_result result;
 
+	if (!session_user_open(&s->base, login->account)) {
+		if (s->base.sv->authc != NULL)
+			authc_logout(s->base.sv->authc, login->grant);
+		imap_no(r, "LIMIT", "This user has too many sessions");
+		return;
+	}
 	result = account_open(s->base.sv->accounts, session_engine(&s->base, login->grant),
 			      slice_str(login->account), quota, &s->account);
 	if (result != MAILBOX_OK) {

@@ -11,6 +11,7 @@
 
 #include "base/test.h"
 #include "engine/memory.h"
+#include "mail/session/rates.h"
 #include "sys/fiber.h"
 #include "sys/loop.h"
 
@@ -642,6 +643,27 @@ START_TEST(a_walk_over_many_messages_gives_each_its_own_bytes)
 }
 END_TEST
 
+START_TEST(a_user_has_a_maximum_of_sessions)
+{
+	struct server s;
+	struct client a, b, c;
+
+	server_init(&s);
+	ck_assert_int_eq(rates_new(10, &s.sv.users), 0);
+	s.sv.set.user_sessions_max = 2;
+	login(&s, &a);
+	login(&s, &b);
+	connect_client(&s, &c);
+	HAS(ask(&c, "a LOGIN ann secret"), "a NO [LIMIT]");
+	client_done(&a);
+	HAS(ask(&c, "b LOGIN ann secret"), "b OK");
+	client_done(&b);
+	client_done(&c);
+	rates_free(s.sv.users);
+	server_done(&s);
+}
+END_TEST
+
 START_TEST(a_stopping_server_says_bye)
 {
 	struct server s;
@@ -665,4 +687,5 @@ TEST_MAIN("session/imap", login_needs_the_right_password_and_tells_capabilities,
 	  rev2_changes_what_a_client_sees, mistakes_are_answered_and_too_many_end_the_session,
 	  literals_wait_for_the_server_and_pipelined_commands_are_served_in_order,
 	  append_refuses_early_and_the_session_goes_on,
-	  a_walk_over_many_messages_gives_each_its_own_bytes, a_stopping_server_says_bye)
+	  a_walk_over_many_messages_gives_each_its_own_bytes, a_user_has_a_maximum_of_sessions,
+	  a_stopping_server_says_bye)

@@ -196,6 +196,12 @@ static enum session_next logged_in(struct pop3 *p, enum authc_result r, struct a
 									     SESSION_GO_ON;
 	}
 	event_str(p->s.ev, "user", login->address);
+	if (!session_user_open(&p->s, login->account)) {
+		authc_logout(p->s.sv->authc, login->grant);
+		free(login);
+		say(p, "-ERR [SYS/TEMP] This user has too many sessions");
+		return SESSION_GO_ON;
+	}
 	failure = open_maildrop(p, login);
 	if (failure != NULL) {
 		close_maildrop(p);

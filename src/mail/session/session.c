@@ -9,6 +9,7 @@
 #include "base/must.h"
 #include "conf/config.h"
 #include "mail/session/authc.h"
+#include "mail/session/rates.h"
 #include "sys/fiber.h"
 
 #define RETRY_US	 100000		/* when no stack was to be had */
@@ -43,6 +44,8 @@ static void session_end(struct session *s)
 {
 	if (s->greeted)
 		s->ops->done(s);
+	if (s->account[0] != '\0')
+		rates_close(s->sv->users, slice_str(s->account));
 	stream_done(&s->stream);
 	list_del(&s->link);
 	s->sv->session_count--;
@@ -181,6 +184,7 @@ int session_start(struct session_services *sv, const struct session_ops *ops, in
 	s->sv = sv;
 	s->ops = ops;
 	s->id = ++sv->next_id;
+	s->started_us = loop_now_us(sv->loop);
 	s->peer = *peer;
 	s->implicit_tls = implicit_tls;
 	s->on_end = on_end;
@@ -213,6 +217,27 @@ bool session_plain_allowed(const struct session *s)
 	/* The setting is for clients on this host alone. */
 	return s->sv->set.plain_without_tls &&
 	       config_is_loopback((const struct sockaddr *)&s->peer);
+}
+
+bool session_user_open(struct session *s, const char *account)
+{
+	unsigned max = s->sv->set.user_sessions_max;
+
+	if (s->sv->users == NULL || s->account[0] != '\0')
+		return true;
+	if (s->sv->config != NULL && s->sv->config->rates_exempt_loopback &&
+	    config_is_loopback((const struct sockaddr *)&s->peer))
+		max = 0;
+	if (!rates_open(s->sv->users, slice_str(account), max))
+		return false;
+	return slice_to_str(slice_str(account), s->account, sizeof(s->account));
+}
+
+int64_t session_login_left_us(const struct session *s)
+{
+	int64_t left = s->started_us + s->sv->set.login_timeout_us - loop_now_us(s->sv->loop);
+
+	return MAX(left, 0);
 }
 
 struct tls_context *session_tls(const struct session *s)
