@@ -310,7 +310,7 @@ static void run(struct crashsim_options o)
 	struct errmsg why = { 0 };
 	int err = crashsim_run(&model, &o, &stats, &why);
 
-	printf("# %llu states in %llu runs, %llu nested, %llu rebuilds\n",
+	fprintf(stderr, "# %llu states in %llu runs, %llu nested, %llu rebuilds\n",
 	       (unsigned long long)stats.states, (unsigned long long)stats.runs,
 	       (unsigned long long)stats.nested, (unsigned long long)stats.rebuilds);
 	ck_assert_msg(err == 0, "%s", why.text);
@@ -337,7 +337,7 @@ static void must_find(struct embedded_planted planted)
 	struct errmsg why = { 0 };
 	int err = crashsim_run(&model, &o, &stats, &why);
 
-	printf("# found after %llu states: %s\n", (unsigned long long)stats.states, why.text);
+	fprintf(stderr, "# found after %llu states: %s\n", (unsigned long long)stats.states, why.text);
 	ck_assert_int_eq(err, -EBADMSG);
 }
 

@@ -182,6 +182,8 @@ static int run_once(struct crashsim *c)
 			engine_close(e);
 			e = NULL;
 			err = machine_open(&m, &e);
+			if (err == 0 && !c->m->check(m.model, e, c->why))
+				fail(c, &m, "after a clean restart");
 		}
 	}
 	if (err == 0 && !c->failed && m.damage > 0)

@@ -27,7 +27,7 @@ struct crashsim_model {
 	bool (*work)(void *model, struct engine *e, struct sim *world, unsigned steps,
 		     struct errmsg *why);
 	/*
-	 * After recovery: does the store hold all that was acknowledged, and what was under way wholly or not
+	 * After recovery, or a clean restart: does the store hold all that was acknowledged, and what was under way wholly or not
 	 * at all? Settles in the model which of both. False: lost, torn or invented; the reason in why.
 	 */
 	bool (*check)(void *model, struct engine *e, struct errmsg *why);

@@ -95,7 +95,7 @@ static enum engine_result guard(struct store *s, const struct engine_op *op,
 /* How many bytes the body can have at most, and which kinds of effects there are. */
 struct size {
 	size_t body;
-	bool any, data, sets, removes;
+	bool any, data, removes;
 };
 
 static struct size op_size(const struct engine_op *op)
@@ -109,27 +109,37 @@ static struct size op_size(const struct engine_op *op)
 			continue;
 		z.any = true;
 		z.data |= st->kind == STEP_WRITE || st->kind == STEP_SET;
-		z.sets |= st->kind == STEP_SET;
 		z.removes |= st->kind == STEP_REMOVE;
 		z.body += st->key.len + st->value.len + 24;
 	}
 	return z;
 }
 
-static void encode_delete(struct store *s, const struct engine_op *op, const struct size *z,
-			  struct slice key)
+/*
+ * Only the last effect on a key is recorded. Then no two effects on it have the same version, and
+ * compaction may move a deletion apart from the value that the same operation set before or after.
+ */
+static bool key_changes_later(const struct engine_op *op, size_t i)
+{
+	for (size_t k = i + 1; k < op->count; k++)
+		if ((op->steps[k].kind == STEP_SET || op->steps[k].kind == STEP_DELETE) &&
+		    slice_eq(op->steps[k].key, op->steps[i].key))
+			return true;
+	return false;
+}
+
+static void encode_delete(struct store *s, const struct engine_op *op, struct slice key)
 {
 	const struct entry *e = state_get(s, op->object, KEY_KEY, key);
 
-	if (e == NULL && !z->sets)
+	if (e == NULL)
 		return;			/* nothing to delete: older copies have their own deletion */
 	buf_addc(&s->record, EFFECT_DELETE);
 	buf_blob(&s->record, key);
-	buf_varint(&s->record, e != NULL ? e->oldest : s->segs[s->active].generation);
+	buf_varint(&s->record, e->oldest);
 }
 
-static void encode(struct store *s, const struct engine_op *op, const struct size *z,
-		   const struct entry *object)
+static void encode(struct store *s, const struct engine_op *op, const struct entry *object)
 {
 	log_begin(s);
 	buf_addc(&s->record, object == NULL ? OP_CREATES : 0);
@@ -146,12 +156,15 @@ static void encode(struct store *s, const struct engine_op *op, const struct siz
 			buf_blob(&s->record, st->value);
 			break;
 		case STEP_SET:
+			if (key_changes_later(op, i))
+				break;
 			buf_addc(&s->record, EFFECT_SET);
 			buf_blob(&s->record, st->key);
 			buf_blob(&s->record, st->value);
 			break;
 		case STEP_DELETE:
-			encode_delete(s, op, z, st->key);
+			if (!key_changes_later(op, i))
+				encode_delete(s, op, st->key);
 			break;
 		case STEP_REMOVE:
 			buf_addc(&s->record, EFFECT_REMOVE);
@@ -196,7 +209,7 @@ enum plan plan_op(struct store *s, const struct engine_op *op, enum engine_resul
 		*result = ENGINE_UNAVAILABLE;
 		return PLAN_DONE;
 	}
-	encode(s, op, &z, object);
+	encode(s, op, object);
 	size_t start = s->record.len - RECORD_HEADER_BYTES;
 	if (start == 2 + op->object.len && object != NULL)
 		return PLAN_DONE;	/* deletes what is not there */

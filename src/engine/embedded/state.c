@@ -543,7 +543,7 @@ static void apply_delete(struct apply *a, const struct effect *e)
 	struct overlay_entry *o = overlay_row(a->s, a->object, KEY_KEY, e->key);
 
 	footer_note(a, EFFECT_DELETE, e->version, e->key, 0, NULL, e->oldest, e->newest);
-	if (o != NULL && o->present && o->entry.version <= e->version)
+	if (o != NULL && o->present && o->entry.version < e->version)
 		row_drop(a->s, o);
 }
 
