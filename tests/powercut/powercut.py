@@ -43,6 +43,13 @@ def run(*words, **kw):
     return subprocess.run(words, check=True, capture_output=True, text=True, **kw).stdout.strip()
 
 
+def patiently(*words):
+    """Unmounting is refused for a moment after the last user has gone."""
+    end = time.time() + 5
+    while subprocess.run(words, capture_output=True).returncode != 0 and time.time() < end:
+        time.sleep(0.1)
+
+
 class Node:
     def __init__(self, prickle, state, base_port, log):
         self.base = base_port
@@ -63,13 +70,22 @@ class Node:
         return smtplib.SMTP("127.0.0.1", self.base + 25, timeout=30)
 
     def kill(self):
-        """At once and all of it: the roles end with the supervisor."""
+        """At once and all of it: the supervisor first, so that it starts nothing again."""
         try:
-            os.killpg(self.process.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
+            with open(f"/proc/{self.process.pid}/task/{self.process.pid}/children") as f:
+                roles = [int(x) for x in f.read().split()]
+        except OSError:
+            roles = []
+        for pid in [self.process.pid] + roles:
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
         self.process.wait()
-        time.sleep(0.3)
+        self.process.stdout.close()
+        end = time.time() + 5
+        while any(os.path.exists(f"/proc/{pid}") for pid in roles) and time.time() < end:
+            time.sleep(0.02)
 
 
 class Promises:
@@ -200,12 +216,14 @@ def record(args, directory):
     finally:
         if node is not None:
             node.kill()
-        subprocess.run(["umount", fs], capture_output=True)
+        patiently("umount", fs)
         if loop:
-            subprocess.run(["losetup", "-d", loop], capture_output=True)
-        time.sleep(0.3)
-        subprocess.run(["fusermount3", "-u", mount], capture_output=True)
-        fuse.wait(20)
+            patiently("losetup", "-d", loop)
+        patiently("fusermount3", "-u", mount)
+        try:
+            fuse.wait(20)
+        except subprocess.TimeoutExpired:
+            fuse.kill()
     os.close(promises.fd)
     return log, promises, first, last
 
@@ -325,8 +343,8 @@ def verify(args, promises, position, directory, fs, number):
     finally:
         if node is not None:
             node.kill()
-        subprocess.run(["umount", fs], capture_output=True)
-        subprocess.run(["losetup", "-d", loop], capture_output=True)
+        patiently("umount", fs)
+        patiently("losetup", "-d", loop)
 
 
 def main():
