@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/random.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
@@ -349,6 +350,8 @@ int role_main(enum role_id id, unsigned instance)
 	signal(SIGINT, SIG_IGN);
 	signal(SIGHUP, SIG_IGN);
 	signal(SIGPIPE, SIG_IGN);
+	/* Libraries make files with modes of their own choice; nobody else has a business in them. */
+	umask(077);
 	if (p == NULL || id >= ROLE_COUNT || role_table[id].ops == NULL)
 		return EXIT_FAILURE;
 	if (fcntl(PROCESS_CHANNEL_FD, F_SETFD, FD_CLOEXEC) != 0) {

@@ -282,6 +282,9 @@ def check_node(as_root, table):
         if os.path.exists(node.dir + "/private/state"):
             mode = os.stat(node.dir + "/private/state").st_mode & 0o777
             check(mode == (0o711 if as_root else 0o700), f"{label}: nobody else can list the state directory", oct(mode))
+            loose = [os.path.join(d, f) for d, _, names in os.walk(node.dir + "/private/state") for f in [".", *names]
+                     if os.stat(os.path.join(d, f)).st_mode & 0o077 and d + f != node.dir + "/private/state."]
+            check(not loose, f"{label}: nothing below it is open to others", loose)
         check_reload(label, node)
         if "front" in want:
             check_certificate(label, node)
