@@ -22,6 +22,7 @@ struct recovery {
 	size_t count, cap;
 	struct errmsg *why;
 	uint32_t newest;
+	bool manifest_lost;
 	/* Of the newest segment. */
 	uint64_t first_lsn, last_lsn, durable, end;
 	uint64_t position;		/* of the index */
@@ -96,14 +97,22 @@ static void manifest_row(void *arg, const struct manifest_row *row)
 	struct recovery *r = arg;
 	struct store *s = r->s;
 	struct segment *g = NULL;
+	const struct found *f = NULL;
 
-	for (size_t i = 0; i < r->count && g == NULL; i++)
+	for (size_t i = 0; i < r->count && f == NULL; i++)
 		if (r->rows[i].segment == row->segment && r->rows[i].size > 0)
-			g = &s->segs[row->segment];
-	if (g == NULL) {
+			f = &r->rows[i];
+	if (f == NULL) {
 		damage(s, row->segment, 0, row->end, "the segment's file is missing");
 		return;
 	}
+	if (f->header && (f->generation != row->generation || f->salt != row->salt)) {
+		/* With a younger manifest lost, this one may name files that were used again since. */
+		if (!r->manifest_lost)
+			damage(s, row->segment, 0, row->end, "the segment's file is another one");
+		return;
+	}
+	g = &s->segs[row->segment];
 	*g = (struct segment){
 		.state = SEG_SEALED,
 		.generation = row->generation,
@@ -223,6 +232,7 @@ static int newest_find(struct recovery *r)
 		g->last_lsn = r->last_lsn;
 		g->end = (r->end + LOG_SECTOR_BYTES - 1) & ~(uint64_t)(LOG_SECTOR_BYTES - 1);
 		if (!manifest) {
+			r->manifest_lost = true;
 			damage(s, f->segment, 0, 0,
 			       "the segment's manifest is lost: reading older ones");
 			g->state = SEG_SEALED;
@@ -235,8 +245,9 @@ static int newest_find(struct recovery *r)
 		g->state = SEG_SEALED;
 		break;
 	}
+	/* No manifest at all: take every segment as it is; the index cannot be known to belong to them. */
 	if (r->newest != NO_SEGMENT && !manifest)
-		return errmsg_say(r->why, -EUCLEAN, "no manifest of the log can be read");
+		world_random(s->w, s->log_id, sizeof(s->log_id));
 	return 0;
 }
 
