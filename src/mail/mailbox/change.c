@@ -22,7 +22,8 @@ static bool numbers_add(struct numbers *n, struct arena *arena, uint32_t v)
 
 		if (p == NULL)
 			return false;
-		memcpy(p, n->list, n->count * sizeof(*p));
+		if (n->count > 0)
+			memcpy(p, n->list, n->count * sizeof(*p));
 		n->list = p;
 		n->cap = want;
 	}
@@ -47,7 +48,8 @@ static bool range_list_add(struct range_list *l, struct arena *arena, uint32_t u
 
 		if (p == NULL)
 			return false;
-		memcpy(p, l->list, l->count * sizeof(*p));
+		if (l->count > 0)
+			memcpy(p, l->list, l->count * sizeof(*p));
 		l->list = p;
 		l->cap = want;
 	}

@@ -254,7 +254,8 @@ static bool add_span(struct uid_range **list, size_t *count, size_t *cap, struct
 
 		if (p == NULL)
 			return false;
-		memcpy(p, *list, *count * sizeof(*p));
+		if (*count > 0)
+			memcpy(p, *list, *count * sizeof(*p));
 		*list = p;
 		*cap = want;
 	}
