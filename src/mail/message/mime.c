@@ -687,7 +687,7 @@ static size_t carry(struct mime_stream *s, struct slice in)
 
 void mime_stream_feed(struct mime_stream *s, struct slice chunk)
 {
-	const uint8_t *at = chunk.ptr, *end = chunk.ptr + chunk.len;
+	const uint8_t *at = chunk.ptr, *end = chunk.len == 0 ? at : chunk.ptr + chunk.len;
 
 	while (at < end) {
 		size_t left = (size_t)(end - at);

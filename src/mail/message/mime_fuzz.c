@@ -78,7 +78,13 @@ static void sections(struct arena *arena, const struct mime *mime, struct slice 
 	}
 	const struct mime_part *root = mime->root;
 	struct slice names[] = { SLICE("from"), SLICE("x") };
-	header_select(&out, slice_sub(message, root->header_at, root->header_bytes), names, 2, message.len & 1);
+	struct slice header = slice_sub(message, root->header_at, root->header_bytes);
+	header_select(&out, header, names, 2, message.len & 1);
+	must(search_header(arena, header, "x", SLICE("")) == search_header(arena, header, "X", SLICE("")));
+	(void)search_header(arena, header, "references", SLICE("<"));
+	(void)search_address(arena, header, "from", SLICE("a"));
+	(void)search_subject(arena, header, SLICE("b c"));
+	must(mime_is(root, "text", "plain") <= (root->kind == MIME_LEAF));
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

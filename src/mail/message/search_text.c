@@ -255,6 +255,19 @@ bool search_text_end(struct search_text *s)
 
 enum header_mode { MODE_PLAIN, MODE_PACKED, MODE_ADDRESS };
 
+/* Runs of blanks become one, in place. */
+static void pack(struct buf *b)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < b->len; i++) {
+		uint8_t c = b->ptr[i] == '\t' ? ' ' : b->ptr[i];
+		if (c != ' ' || (n > 0 && b->ptr[n - 1] != ' '))
+			b->ptr[n++] = c;
+	}
+	b->len = n;
+}
+
 static void field_text(struct arena *arena, struct buf *out, struct slice value, enum header_mode mode)
 {
 	AUTO_BUF struct buf flat = BUF_INIT(value.len * 4 + 1024);
@@ -270,7 +283,9 @@ static void field_text(struct arena *arena, struct buf *out, struct slice value,
 		words_decode(out, buf_slice(&flat));
 		break;
 	case MODE_PACKED:
-		words_decode(out, header_unfold_packed(arena, value));
+		unfold(&flat, value);
+		pack(&flat);
+		words_decode(out, buf_slice(&flat));
 		break;
 	case MODE_PLAIN:
 		unfold(&flat, value);

@@ -32,6 +32,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		struct slice flat = header_unfold_packed(&arena, field.value);
 		must(slice_find_byte(flat, '\n') == SLICE_NPOS);
 	}
+	struct slice value;
+	must(!header_find(text, "subject", &value) || some.len > it.rest.len);
 	must(some.len + others.len == bytes + 2 * it.rest.len);
 	return 0;
 }

@@ -100,7 +100,7 @@ void subject_base(struct buf *out, struct slice subject, bool *is_reply)
 	*is_reply = false;
 	words_decode(&text, subject);
 	casemap_key(out, buf_slice(&text));
-	if (out->err != 0)
+	if (out->err != 0 || out->len == from)
 		return;
 	pack(out, from);
 	struct slice s = slice_of(out->ptr + from, out->len - from);

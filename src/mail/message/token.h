@@ -21,7 +21,7 @@ struct token {
 
 static inline struct token token_of(struct slice s, struct buf *comment)
 {
-	return (struct token){ s.ptr, s.ptr + s.len, comment };
+	return (struct token){ s.ptr, s.len == 0 ? s.ptr : s.ptr + s.len, comment };	/* NULL + 0 is undefined */
 }
 static inline bool token_is(const struct token *t, uint8_t c)
 {
