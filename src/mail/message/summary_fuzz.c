@@ -28,8 +28,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	must(out.err == 0);
 	if (section_find(mime, &section, &range) == SECTION_OK)
 		must(range.at <= mime->size && range.bytes <= mime->size - range.at);
-	(void)sort_item_fill(&arena, &sort, program, mime->root->envelope);
-	(void)thread_item_fill(&arena, &thread, mime->root->envelope, 0);
+	if (!sort_item_fill(&arena, &sort, program, mime->root->envelope) ||
+	    !thread_item_fill(&arena, &thread, mime->root->envelope, 0))
+		must(arena.err != 0);
 	buf_reset(&out);
 	summary_encode(&out, mime);
 	must(out.err == 0);
