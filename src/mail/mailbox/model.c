@@ -639,8 +639,12 @@ static bool sync_view(struct worker *w, unsigned i, struct errmsg *why)
 	const struct mfolder *f = &w->m->folders[0];
 	struct mailbox_changes c;
 
-	if (w->view[i] == NULL)
-		return mailbox_open(w->a[i], SLICE("INBOX"), true, &w->view[i]) == MAILBOX_OK || true;
+	if (w->view[i] == NULL) {
+		/* Not yet is fine: the next round tries again. */
+		if (mailbox_open(w->a[i], SLICE("INBOX"), true, &w->view[i]) != MAILBOX_OK)
+			w->view[i] = NULL;
+		return true;
+	}
 	uint32_t before = mailbox_count(w->view[i]);
 
 	if (mailbox_sync(w->view[i], SYNC_EXPUNGES, &w->arena, &c) != MAILBOX_OK)
