@@ -34,12 +34,13 @@ def free_base():
 
 class Node:
     def __init__(self, prickle):
+        self.prickle = os.path.abspath(prickle)
         self.base = free_base()
         self.dir = tempfile.mkdtemp(prefix="prickle-smtp.")
         os.chmod(self.dir, 0o755)
         self.log = open(os.path.join(self.dir, "log"), "wb")
         self.process = subprocess.Popen(
-            [os.path.abspath(prickle), "demo", "--state", os.path.join(self.dir, "state"),
+            [self.prickle, "demo", "--state", os.path.join(self.dir, "state"),
              "--base-port", str(self.base), "--password", PASSWORD],
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=self.log)
         if not self.ready():
@@ -62,6 +63,14 @@ class Node:
 
     def port(self, service):
         return self.base + PORTS[service]
+
+    def command(self, *words):
+        """Run prickle against this node; it must succeed."""
+        socket_path = os.path.join(self.dir, "state", "control.sock")
+        done = subprocess.run([self.prickle, *words, "--socket", socket_path], capture_output=True, timeout=30,
+                              check=False)
+        assert done.returncode == 0, done.stderr.decode(errors="replace")
+        return done.stdout
 
     def role_pids(self, role):
         """The processes of a role; roles are direct children of the demo."""

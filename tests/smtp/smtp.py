@@ -42,6 +42,15 @@ def body_of(message, header_start):
     return message[at:]
 
 
+def wait_for_mail(user):
+    """The next message, from the queue for instance."""
+    deadline = time.monotonic() + 15
+    while not (got := inbox(user)):
+        assert time.monotonic() < deadline, "no message came"
+        time.sleep(0.1)
+    return got[0]
+
+
 def send(data, rcpt=ANN, **options):
     with smtplib.SMTP("127.0.0.1", node.port("smtp"), timeout=30) as s:
         return s.sendmail(BOB, rcpt, data, **options)
@@ -268,6 +277,39 @@ def bdat():
     assert stored[stored.find(b"Subject:"):].replace(b"\n..", b"\n.").startswith(text)
 
 
+def quota():
+    """a full mailbox behind an alias is told to the sender, and the others get the message"""
+    node.command("user", "add", "small@example.org", "--no-password", "--quota", "100KiB")
+    node.command("alias", "add", "both@example.org", ANN, "small@example.org")
+    big = b"Subject: big\r\n\r\n" + b"x\r\n" * 80000
+    with smtplib.SMTP("127.0.0.1", node.port("smtp"), timeout=30) as s:
+        s.ehlo()
+        s.mail(BOB, [f"SIZE={len(big)}"])
+        code, text = s.rcpt("small@example.org")
+        assert code == 452 and text.startswith(b"4.2.2"), (code, text)
+        s.rset()
+        # Without SIZE it turns out after DATA.
+        s.mail(BOB)
+        assert s.rcpt("small@example.org")[0] == 250
+        code, text = s.data(big)
+        assert code == 552 and text.startswith(b"5.2.2"), (code, text)
+        s.mail(BOB)
+        assert s.rcpt("both@example.org")[0] == 250
+        assert s.data(big)[0] == 250
+    assert len(inbox(ANN)) == 1
+    notice = wait_for_mail(BOB)
+    # The address that the sender knows; who is behind an alias is not told.
+    assert b"rfc822; both@example.org" in notice and b"small@" not in notice and b"5.2.2" in notice and b"Action: failed" in notice, notice
+
+
+def notify_success():
+    """who asks for a notice of success gets one"""
+    send(b"Subject: ask\r\n\r\n", rcpt_options=["NOTIFY=SUCCESS"])
+    assert len(inbox(ANN)) == 1
+    notice = wait_for_mail(BOB)
+    assert b"Action: delivered" in notice and b"Return-Path: <>" in notice, notice
+
+
 SMUGGLING = [
     b"\n.\n", b"\n.\r\n", b"\r\n.\n", b"\r.\r", b"\r.\n", b"\n.\r", b"\r\n.\rX", b"\r.\r\n",
     b"\r\n.\r\r\n", b"\r\r\n.\n", b"\n\r.\r\n", b"\n\n.\n", b"\n\n.\r\n", b"\r\r.\r\r",
@@ -353,7 +395,7 @@ def kill_store():
 
 CASES = [smtplib_delivers, several_recipients, large_messages, header_only, too_large, no_relay, submission,
          auth_mechanisms, scram_works, port_25_has_no_auth, injection_before_tls, lmtp, smtputf8, bdat,
-         smuggling, idle_clients, kill_mx, kill_store]
+         quota, notify_success, smuggling, idle_clients, kill_mx, kill_store]
 
 try:
     tap.run(CASES)

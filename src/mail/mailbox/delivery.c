@@ -190,6 +190,13 @@ bool delivery_prefix(struct delivery *d, size_t recipient, struct slice bytes)
 	return d->states[recipient].prefix.err == 0;
 }
 
+void delivery_reject(struct delivery *d, size_t recipient, enum delivery_status status)
+{
+	must(recipient < d->count && status != DELIVERY_OK);
+	d->states[recipient].failed = true;
+	d->recipients[recipient].status = status;
+}
+
 static bool any_left(const struct delivery *d)
 {
 	for (size_t i = 0; i < d->count; i++)

@@ -82,6 +82,11 @@ MUST_USE bool delivery_write(struct delivery *d, struct slice bytes);
  */
 MUST_USE bool delivery_prefix(struct delivery *d, size_t recipient, struct slice bytes);
 /*
+ * Leave a recipient out, with this status: over quota, for instance, now that the size is known. Any
+ * time before delivery_finish; what was streamed for it is collected later.
+ */
+void delivery_reject(struct delivery *d, size_t recipient, enum delivery_status status);
+/*
  * Store the records; sets every recipient's status, also of failed ones. All recipients go
  * at the same time when called in a fiber, so the engine can commit them in one group.
  *

@@ -23,6 +23,7 @@ struct authc {
 	bool away;			/* every question is answered "temporary" */
 	unsigned logouts, rcpts;
 	uint64_t delivered_bytes;
+	uint64_t bob_room;		/* 0: no limit */
 };
 
 static const struct {
@@ -62,7 +63,8 @@ enum authc_rcpt_result authc_rcpt(struct authc *a, struct slice address, uint64_
 			memcpy(t->account, rig_addresses[i].accounts[k], AUTHC_ACCOUNT_CHARS + 1);
 			t->address = t->account[15] == 'a' ? SLICE("ann@example.org") :
 							     SLICE("bob@example.org");
-			t->room_bytes = UINT64_MAX;
+			t->room_bytes = t->account[15] == 'b' && a->bob_room > 0 ? a->bob_room :
+										   UINT64_MAX;
 		}
 		return AUTHC_RCPT_OK;
 	}

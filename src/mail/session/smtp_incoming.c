@@ -506,6 +506,16 @@ static void tell(struct incoming *b, bool stored, unsigned code)
 	}
 }
 
+/* Accounts that the message, now that its size is known, does not fit into. */
+static void reject_full(struct incoming *b)
+{
+	for (size_t i = 0; i < b->count; i++) {
+		const struct authc_target *t = b->places[i].target;
+		if (t->over_quota || delivery_bytes(b->delivery) > t->room_bytes)
+			delivery_reject(b->delivery, i, DELIVERY_OVERQUOTA);
+	}
+}
+
 /* Store it: the place after which nothing may be lost. */
 static void store(struct incoming *b)
 {
@@ -521,6 +531,7 @@ static void store(struct incoming *b)
 		summary_encode(&summary, mime_stream_end(b->mime));
 		if (summary.err != 0)
 			buf_reset(&summary);
+		reject_full(b);
 		delivery_finish(b->delivery, buf_slice(&summary), b->now_s, 0);
 	}
 	for (size_t i = 0; i < b->count; i++)

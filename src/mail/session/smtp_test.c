@@ -24,6 +24,7 @@ struct delivery {
 	size_t count;
 	struct buf body;
 	struct buf prefix[16];
+	bool rejected[16];
 };
 
 int deliverer_new(struct world *world, const struct deliverer_options *o, struct deliverer **out)
@@ -57,6 +58,13 @@ bool delivery_write(struct delivery *d, struct slice bytes)
 	return d->body.err == 0;
 }
 
+void delivery_reject(struct delivery *d, size_t recipient, enum delivery_status status)
+{
+	ck_assert_uint_lt(recipient, d->count);
+	d->rejected[recipient] = true;
+	d->to[recipient].status = status;
+}
+
 bool delivery_prefix(struct delivery *d, size_t recipient, struct slice bytes)
 {
 	ck_assert_uint_lt(recipient, d->count);
@@ -72,6 +80,8 @@ void delivery_finish(struct delivery *d, struct slice summary, int64_t internald
 	ck_assert_int_eq(internaldate_s, 1795424400);
 	for (size_t i = 0; i < d->count; i++) {
 		struct delivery_recipient *r = &d->to[i];
+		if (d->rejected[i])
+			continue;
 		r->status = r->account[15] == 'a' ? fate_ann : fate_bob;
 		if (r->status != DELIVERY_OK)
 			continue;
@@ -148,6 +158,21 @@ static void ehlo(void)
 	     "250-mx.example.org\r\n250-PIPELINING\r\n250-SIZE 3145728\r\n250-8BITMIME\r\n"
 	     "250-SMTPUTF8\r\n250-CHUNKING\r\n250-BINARYMIME\r\n250-ENHANCEDSTATUSCODES\r\n"
 	     "250 LIMITS RCPTMAX=1000\r\n");
+}
+
+static void data_of(const char *before, char fill, size_t count, const char *after, const char *want)
+{
+	AUTO_BUF struct buf text = BUF_INIT(4 << 20);
+
+	TALK("MAIL FROM:<a@b>\r\n", "250 2.1.0 Sender ok\r\n");
+	TALK("RCPT TO:<ann@example.org>\r\n", "250 2.1.5 Recipient ok\r\n");
+	TALK("DATA\r\n", "354 End data with <CR><LF>.<CR><LF>\r\n");
+	buf_adds(&text, before);
+	buf_fill(&text, (uint8_t)fill, count);
+	buf_adds(&text, after);
+	buf_adds(&text, ".\r\n");
+	client_send(&c, buf_slice(&text));
+	client_expects(&c, want);
 }
 
 /* RFC 5321 Appendix D.1, with our replies. */
@@ -350,6 +375,26 @@ START_TEST(only_a_message_that_is_durable_for_all_is_acknowledged)
 }
 END_TEST
 
+START_TEST(quota_is_looked_at_again_when_the_size_is_known)
+{
+	smtp_open();
+	ehlo();
+	rig.authc.bob_room = 10;
+	data_of("A: b\r\n\r\n", 'x', 100, "\r\n", "250 2.0.0 Stored as 0101010101010101\r\n");
+	TALK("MAIL FROM:<a@b>\r\n", "250 2.1.0 Sender ok\r\n");
+	TALK("RCPT TO:<bob@example.org>\r\n", "250 2.1.5 Recipient ok\r\n");
+	TALK("DATA\r\n", "354 End data with <CR><LF>.<CR><LF>\r\n");
+	TALK("A: b\r\n\r\nlong\r\n.\r\n", "552 5.2.2 Mailbox is full\r\n");
+	TALK("MAIL FROM:<a@b>\r\n", "250 2.1.0 Sender ok\r\n");
+	TALK("RCPT TO:<team@example.org>\r\n", "250 2.1.5 Recipient ok\r\n");
+	TALK("DATA\r\n", "354 End data with <CR><LF>.<CR><LF>\r\n");
+	TALK("A: b\r\n\r\nlong\r\n.\r\n", "452 4.2.2 A mailbox is full, try later\r\n");
+	ck_assert_uint_eq(stored_count, 2);
+	ck_assert_str_eq(stored[1].account, "00000000000000aa");
+	finish();
+}
+END_TEST
+
 static struct queue_recipient queued[4];
 static size_t queued_count;
 static char queued_body[1000];
@@ -488,21 +533,6 @@ START_TEST(size_is_refused_at_mail_and_when_it_was_not_said_after_the_data)
 	finish();
 }
 END_TEST
-
-static void data_of(const char *before, char fill, size_t count, const char *after, const char *want)
-{
-	AUTO_BUF struct buf text = BUF_INIT(4 << 20);
-
-	TALK("MAIL FROM:<a@b>\r\n", "250 2.1.0 Sender ok\r\n");
-	TALK("RCPT TO:<ann@example.org>\r\n", "250 2.1.5 Recipient ok\r\n");
-	TALK("DATA\r\n", "354 End data with <CR><LF>.<CR><LF>\r\n");
-	buf_adds(&text, before);
-	buf_fill(&text, (uint8_t)fill, count);
-	buf_adds(&text, after);
-	buf_adds(&text, ".\r\n");
-	client_send(&c, buf_slice(&text));
-	client_expects(&c, want);
-}
 
 START_TEST(a_header_is_taken_at_its_limit_and_refused_above)
 {
@@ -763,6 +793,7 @@ TEST_MAIN("session/smtp",
 	  an_account_behind_several_addresses_gets_one_copy, lmtp_answers_for_each_recipient_alone,
 	  lmtp_repeats_the_refusal_of_a_message_for_each_recipient,
 	  only_a_message_that_is_durable_for_all_is_acknowledged,
+	  quota_is_looked_at_again_when_the_size_is_known,
 	  who_could_not_be_served_goes_to_the_queue_before_the_answer,
 	  a_body_that_was_not_written_whole_is_not_stored,
 	  chunks_are_put_together_and_may_hold_anything_if_binary,
