@@ -6,7 +6,7 @@
 
 /*
  * "type/subtype; params". False when type/subtype is malformed: RFC 2045 §5.2 then asks for the default,
- * text/plain. Parameters after a mistake are still found. Strings are copies in the arena.
+ * text/plain. Reading goes on behind a mistake. Strings are copies in the arena.
  */
 bool param_content_type(struct arena *arena, struct slice value, struct slice *type, struct slice *subtype,
 			const struct mime_param **params, uint32_t *count);
