@@ -33,13 +33,20 @@ void bodystructure_nstring(struct buf *out, struct slice s, bool utf8)
 		buf_add(out, s);
 		return;
 	}
-	buf_addc(out, '"');
+	size_t escapes = 0, n = 0;
+	for (size_t i = 0; i < s.len; i++)
+		escapes += s.ptr[i] == '"' || s.ptr[i] == '\\';
+	uint8_t *to = buf_room(out, s.len + escapes + 2);
+	if (to == NULL)
+		return;
+	to[n++] = '"';
 	for (size_t i = 0; i < s.len; i++) {
 		if (s.ptr[i] == '"' || s.ptr[i] == '\\')
-			buf_addc(out, '\\');
-		buf_addc(out, s.ptr[i]);
+			to[n++] = '\\';
+		to[n++] = s.ptr[i];
 	}
-	buf_addc(out, '"');
+	to[n++] = '"';
+	buf_commit(out, n);
 }
 
 static void string(struct buf *out, struct slice s, bool utf8)
