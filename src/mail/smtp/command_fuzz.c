@@ -19,6 +19,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 			must(c.mail.envid.len == 0 || smtp_xtext_decode(c.mail.envid, &out));
 			must(utf8 || !c.rcpt.to.utf8);
 		}
+		buf_reset(&out);
+		AUTO_BUF struct buf raw = BUF_INIT(1 << 20);
+		smtp_xtext_encode(line, &out);
+		must(smtp_xtext_decode(buf_slice(&out), &raw) && slice_eq(buf_slice(&raw), line));
+		buf_reset(&out);
 		smtp_reply_write(&out, 250, "2.0.0", line);
 		must(out.err == 0 && slice_ends(buf_slice(&out), SLICE("\r\n")));
 	}
