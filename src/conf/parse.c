@@ -186,7 +186,6 @@ static void read_option(struct parse *p, const struct config_option *o, size_t l
 	struct slice items[CONFIG_LIST_MAX + 1];
 	size_t count = 0;
 	struct errmsg why = { 0 };
-	int err;
 
 	if (!plain(p)) {
 		skip(p);
@@ -202,7 +201,7 @@ static void read_option(struct parse *p, const struct config_option *o, size_t l
 		items[0] = scalar(p);
 		if (empty)
 			complain(p, "'%s' has no value", o->key);
-		else if ((err = value_set(p->config, o, items, 1, &why)) != 0)
+		else if (value_set(p->config, o, items, 1, &why) != 0)
 			complain(p, "'%s': %s", o->key, why.text);
 		p->config->line[o - config_options] = (uint32_t)line + 1;
 		return;

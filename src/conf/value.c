@@ -297,12 +297,12 @@ static int set_list(struct config *c, const struct config_option *o, const struc
 		durations = arena_array(&c->arena, count, sizeof(*durations));
 	for (size_t i = 0; i < count && c->arena.err == 0; i++) {
 		uint64_t us = 0;
-		bool ok;
+		bool ok = false;
 		if (addresses != NULL) {
 			ok = parse_address(&c->arena, items[i], &addresses[i]);
 		} else if (networks != NULL) {
 			ok = parse_network(items[i], &networks[i]);
-		} else {
+		} else if (durations != NULL) {
 			ok = number(o, items[i], &us);
 			durations[i] = (int64_t)us;
 		}
