@@ -709,17 +709,28 @@ static void json_entry(struct buf *out, const struct queue_entry *e)
 	buf_adds(out, "]}");
 }
 
-/* All entries in order of shard and due time; fn returns non-zero to stop. */
-static int walk_entries(struct queue_runner *q,
+/* A place in the walk: after this key. */
+struct walk_place {
+	unsigned shard;
+	uint8_t key[QUEUE_KEY_BYTES + 1];	/* and a zero: the smallest key behind it */
+	size_t len;
+};
+
+/* All entries behind a place, in order of shard and due time; fn returns non-zero to stop. */
+static int walk_entries(struct queue_runner *q, const struct walk_place *after,
 			int (*fn)(void *arg, unsigned shard, const struct engine_kv *kv,
 				  const struct queue_entry *e),
 			void *arg)
 {
-	for (unsigned s = 0; s < QUEUE_SHARDS; s++) {
+	for (unsigned s = after != NULL ? after->shard : 0; s < QUEUE_SHARDS; s++) {
 		uint8_t from_bytes[QUEUE_KEY_BYTES + 1] = { 'e' };
 		struct slice from = slice_of(from_bytes, 1);
 		bool more = true;
 		char name[16];
+		if (after != NULL && s == after->shard) {
+			memcpy(from_bytes, after->key, sizeof(from_bytes));
+			from = slice_of(from_bytes, after->len);
+		}
 		queue_shard_name(s, name);
 		while (more) {
 			AUTO_ARENA struct arena arena = ARENA_INIT(16u << 20);
@@ -748,10 +759,29 @@ static int walk_entries(struct queue_runner *q,
 
 struct list_walk {
 	struct buf *json;
-	struct slice only, after;
-	bool skipping, first;
-	uint8_t last[QUEUE_ID_BYTES];
+	struct slice only;
+	bool first;
+	unsigned shard;
+	uint8_t last[QUEUE_KEY_BYTES];
 };
+
+/*
+ * Where a list goes on, as hex: be16 shard and the key of the last entry. An id alone would not do:
+ * the entry may be gone or have another due time when the next page is asked for.
+ */
+static bool place_decode(struct slice text, struct walk_place *out)
+{
+	AUTO_BUF struct buf b = BUF_INIT(2 + QUEUE_KEY_BYTES);
+
+	if (!hex_decode(&b, text) || b.len != 2 + QUEUE_KEY_BYTES)
+		return false;
+	struct reader rd = reader_of(buf_slice(&b));
+	out->shard = rd_be16(&rd);
+	memcpy(out->key, rd.at, QUEUE_KEY_BYTES);
+	out->key[QUEUE_KEY_BYTES] = 0;
+	out->len = sizeof(out->key);
+	return out->shard < QUEUE_SHARDS;
+}
 
 static bool has_id(const struct queue_entry *e, struct slice hex)
 {
@@ -765,10 +795,6 @@ static int list_one(void *arg, unsigned shard, const struct engine_kv *kv, const
 {
 	struct list_walk *w = arg;
 
-	if (w->skipping) {
-		w->skipping = !has_id(e, w->after);
-		return 0;
-	}
 	if (w->only.len > 0 && !has_id(e, w->only))
 		return 0;
 	if (w->json->len > LIST_JSON_BYTES - 20000)
@@ -777,27 +803,32 @@ static int list_one(void *arg, unsigned shard, const struct engine_kv *kv, const
 		buf_addc(w->json, ',');
 	w->first = false;
 	json_entry(w->json, e);
-	memcpy(w->last, e->id, sizeof(w->last));
+	w->shard = shard;
+	memcpy(w->last, kv->key.ptr, sizeof(w->last));
 	return w->only.len > 0 ? 2 : 0;
 }
 
 int queue_runner_list(struct queue_runner *q, struct slice only, struct slice after,
 		      struct buf *json)
 {
-	struct list_walk w = { .json = json, .only = only, .after = after, .skipping = after.len > 0,
-			       .first = true };
+	struct list_walk w = { .json = json, .only = only, .first = true };
+	struct walk_place place;
 
+	if (after.len > 0 && !place_decode(after, &place))
+		return -EINVAL;
 	buf_adds(json, "{\"entries\":[");
-	int rc = walk_entries(q, list_one, &w);
+	int rc = walk_entries(q, after.len > 0 ? &place : NULL, list_one, &w);
 	if (rc < 0)
 		return rc;
 	if (only.len > 0 && rc != 2)
 		return -ENOENT;
 	buf_addc(json, ']');
 	if (rc == 1) {
-		AUTO_BUF struct buf id = BUF_INIT(64);
-		hex_encode(&id, slice_of(w.last, QUEUE_ID_BYTES));
-		buf_printf(json, ",\"next\":\"%s\"", buf_cstr(&id));
+		AUTO_BUF struct buf bytes = BUF_INIT(64), next = BUF_INIT(128);
+		buf_be16(&bytes, (uint16_t)w.shard);
+		buf_add(&bytes, slice_of(w.last, sizeof(w.last)));
+		hex_encode(&next, buf_slice(&bytes));
+		buf_printf(json, ",\"next\":\"%s\"", buf_cstr(&next));
 	}
 	buf_addc(json, '}');
 	return json->err;
@@ -847,7 +878,7 @@ static int change_one(void *arg, unsigned shard, const struct engine_kv *kv, con
 static int change(struct queue_runner *q, struct slice id, bool drop, unsigned *count)
 {
 	struct change_walk w = { .q = q, .id = id, .drop = drop };
-	int rc = walk_entries(q, change_one, &w);
+	int rc = walk_entries(q, NULL, change_one, &w);
 
 	if (rc < 0)
 		return rc;

@@ -40,9 +40,10 @@ void queue_runner_stop(struct queue_runner *q, void (*done)(void *arg), void *ar
 void queue_runner_free(struct queue_runner *q);
 
 /*
- * For `prickle queue`: append a JSON object {"entries": [...], "next": "..."} of entries after the id
- * `after` (hex; empty: from the start), in order of their due times; one entry when `only` is not
- * empty. Fiber only. 0, -ENOENT, or -EAGAIN when the store is away.
+ * For `prickle queue`: append a JSON object {"entries": [...], "next": "..."} of entries after the place
+ * `after` (a "next" of before; empty: from the start), in order of shards and due times; one entry when
+ * `only`, an id, is not empty. Fiber only. 0, -ENOENT, -EINVAL: `after` is no such place, or -EAGAIN
+ * when the store is away.
  */
 MUST_USE int queue_runner_list(struct queue_runner *q, struct slice only, struct slice after,
 			       struct buf *json);
