@@ -16,6 +16,7 @@
 #define HEADER_BYTES	  6u
 #define MESSAGES_A_ROUND  64		/* then the loop's other work gets its turn */
 #define QUEUED_BYTES_MAX  (16u << 20)	/* a peer that doesn't read: calls fail with -ENOBUFS */
+#define RECEIVED_FDS	  8u		/* room to notice, and close, more than the one that we take */
 
 enum message_kind { KIND_REQUEST = 1, KIND_REPLY, KIND_ONE_WAY };
 
@@ -35,7 +36,7 @@ struct call {
 };
 
 struct served {
-	struct ipc_request req;
+	struct ipc_request req;		/* req.ipc is the channel, NULL once it is gone */
 	struct list link;		/* in ipc->served */
 	void (*serve)(void *arg, struct ipc_request *req);
 	void *arg;
@@ -49,6 +50,8 @@ struct ipc {
 	void *arg;
 	struct map calls;
 	struct list served;
+	unsigned served_count;
+	bool full;			/* IPC_SERVED_MAX: not reading until half of them are done */
 	uint32_t next_id;
 	struct queued *out, **out_tail;
 	size_t out_bytes;
@@ -110,6 +113,12 @@ static void break_channel(struct ipc *ipc)
 	drop_output(ipc);
 	fail_calls(ipc);
 	loop_defer(ipc->loop, &ipc->broke);
+}
+
+static void watch_again(struct ipc *ipc)
+{
+	loop_change(ipc->loop, &ipc->watch, (ipc->full ? 0u : (uint32_t)EPOLLIN) |
+						    (ipc->out != NULL ? (uint32_t)EPOLLOUT : 0u));
 }
 
 /* 0, -EAGAIN, or the channel is broken. */
@@ -182,7 +191,7 @@ static int send_message(struct ipc *ipc, enum message_kind kind, uint8_t type, u
 	*ipc->out_tail = q;
 	ipc->out_tail = &q->next;
 	ipc->out_bytes += q->len;
-	loop_change(ipc->loop, &ipc->watch, EPOLLIN | EPOLLOUT);
+	watch_again(ipc);
 	return 0;
 }
 
@@ -201,7 +210,18 @@ static void send_queued(struct ipc *ipc)
 			close(q->fd);
 		free(q);
 	}
-	loop_change(ipc->loop, &ipc->watch, EPOLLIN);
+	watch_again(ipc);
+}
+
+static void count_served(struct ipc *ipc, bool more)
+{
+	ipc->served_count += more ? 1u : -1u;
+	if (ipc->served_count >= IPC_SERVED_MAX)
+		ipc->full = true;
+	else if (ipc->served_count <= IPC_SERVED_MAX / 2)
+		ipc->full = false;
+	if (!ipc->broken)
+		watch_again(ipc);
 }
 
 static void serve_fiber(void *arg)
@@ -210,6 +230,8 @@ static void serve_fiber(void *arg)
 
 	s->serve(s->arg, &s->req);
 	list_del(&s->link);
+	if (s->req.ipc != NULL)
+		count_served(s->req.ipc, false);
 	if (s->req.fd >= 0)
 		close(s->req.fd);
 	free(s);
@@ -236,8 +258,10 @@ static void take_request(struct ipc *ipc, bool one_way, uint8_t type, uint32_t i
 	s->arg = ipc->arg;
 	list_init(&s->link);
 	list_push_back(&ipc->served, &s->link);
+	count_served(ipc, true);
 	if (fiber_start(ipc->loop, serve_fiber, s) != 0) {
 		list_del(&s->link);
+		count_served(ipc, false);
 		if (fd >= 0)
 			close(fd);
 		free(s);
@@ -263,12 +287,37 @@ static void take_reply(struct ipc *ipc, uint32_t id, struct slice payload, int f
 		close(fd);
 }
 
+/*
+ * The descriptor that came with a message, or -1. Space for one int has room for two (CMSG_SPACE
+ * rounds up), and a peer may send any number: all but one of a proper message are closed here.
+ */
+static int take_fd(struct msghdr *msg, bool *bad)
+{
+	int fds[RECEIVED_FDS], first = -1;
+	size_t count = 0;
+
+	for (struct cmsghdr *c = CMSG_FIRSTHDR(msg); c != NULL; c = CMSG_NXTHDR(msg, c)) {
+		size_t n = c->cmsg_len < CMSG_LEN(0) ? 0 : (c->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+		if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS || n > ARRAY_LEN(fds))
+			continue;
+		memcpy(fds, CMSG_DATA(c), n * sizeof(int));
+		for (size_t i = 0; i < n; i++) {
+			if (count++ == 0)
+				first = fds[i];
+			else
+				close(fds[i]);
+		}
+	}
+	*bad = count > 1 || (msg->msg_flags & MSG_CTRUNC) != 0;
+	return first;
+}
+
 /* >0 a message came, 0 none now, <0 broken. */
 static int receive_one(struct ipc *ipc)
 {
 	union {
 		struct cmsghdr align;
-		uint8_t bytes[CMSG_SPACE(sizeof(int))];
+		uint8_t bytes[CMSG_SPACE(RECEIVED_FDS * sizeof(int))];
 	} control;
 	struct iovec iov = { .iov_base = ipc->in, .iov_len = IPC_MESSAGE_BYTES };
 	struct msghdr msg = {
@@ -276,19 +325,16 @@ static int receive_one(struct ipc *ipc)
 		.msg_controllen = sizeof(control.bytes),
 	};
 	ssize_t n = recvmsg(ipc->watch.fd, &msg, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+	bool bad;
 
 	if (n < 0)
 		return errno == EAGAIN || errno == EINTR ? 0 : -errno;
-	int fd = -1;
-	struct cmsghdr *c = CMSG_FIRSTHDR(&msg);
-	if (c != NULL && c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_RIGHTS &&
-	    c->cmsg_len == CMSG_LEN(sizeof(int)))
-		memcpy(&fd, CMSG_DATA(c), sizeof(int));
+	int fd = take_fd(&msg, &bad);
 	struct reader r = reader_of(slice_of(ipc->in, (size_t)n));
 	uint8_t kind = rd_u8(&r), type = rd_u8(&r);
 	uint32_t id = rd_be32(&r);
 	struct slice payload = rd_rest(&r);
-	if (n == 0 || r.bad || (msg.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) != 0) {
+	if (n == 0 || bad || r.bad || (msg.msg_flags & MSG_TRUNC) != 0) {
 		if (fd >= 0)
 			close(fd);
 		return -EPROTO;
@@ -315,8 +361,11 @@ static void on_input(struct io_watch *w, uint32_t events)
 	ipc->freed = &freed;
 	if ((events & EPOLLOUT) != 0)
 		send_queued(ipc);
-	for (int i = 0; i < MESSAGES_A_ROUND && rc > 0 && !freed && !ipc->broken; i++)
+	for (int i = 0; i < MESSAGES_A_ROUND && rc > 0 && !freed && !ipc->broken && !ipc->full; i++)
 		rc = receive_one(ipc);
+	/* The end is told again and again, and what still waits behind it nobody needs. */
+	if (!freed && ipc->full && (events & (EPOLLHUP | EPOLLERR)) != 0)
+		rc = -EPIPE;
 	if (freed)
 		return;
 	ipc->freed = NULL;

@@ -6,7 +6,10 @@
  * each side treats the other as a stranger. At most IPC_MESSAGE_BYTES a message; larger
  * bytes go through the channel's rings (ring.h).
  *
- * Requests are served each in a fiber of its own, so handlers are straight-line code.
+ * Requests are served each in a fiber of its own, so handlers are straight-line code. Of one
+ * channel at most IPC_SERVED_MAX are served at a time: above that we stop reading, the peer's
+ * messages wait in the socket and then in its own queue. So a peer that floods us slows itself
+ * down, and costs us a bounded number of stacks.
  */
 #pragma once
 #include <stdbool.h>
@@ -15,7 +18,7 @@
 #include "sys/loop.h"
 
 #define IPC_MESSAGE_BYTES (120u * 1024u)	/* fits the default SO_SNDBUF of 208 KiB */
-#define IPC_FDS_MAX 4u
+#define IPC_SERVED_MAX 1024u
 
 struct ipc;
 struct ipc_request {

@@ -26,7 +26,8 @@ static void serve(void *arg, struct ipc_request *req)
 	}
 	buf_adds(&out, "re:");
 	buf_add(&out, req->payload);
-	ck_assert_int_eq(ipc_reply_fd(req, buf_slice(&out), req->fd), 0);
+	if (req->ipc != NULL)
+		ck_assert_int_eq(ipc_reply_fd(req, buf_slice(&out), req->fd), 0);
 }
 
 static void closed(void *arg, struct ipc *ipc)
@@ -177,6 +178,108 @@ START_TEST(a_descriptor_travels_with_a_request_and_with_its_reply)
 }
 END_TEST
 
+static unsigned open_descriptors(void)
+{
+	unsigned count = 0;
+
+	for (int fd = 0; fd < 1024; fd++)
+		count += fcntl(fd, F_GETFD) >= 0;
+	return count;
+}
+
+/* One message from a peer that keeps no rules: `count` descriptors with it. */
+static void send_raw(int to, uint8_t kind, uint8_t type, unsigned count)
+{
+	uint8_t head[6] = { kind, type, 0, 0, 0, 1 };
+	int fds[3] = { STDIN_FILENO, STDIN_FILENO, STDIN_FILENO };
+	union {
+		struct cmsghdr align;
+		uint8_t bytes[CMSG_SPACE(sizeof(fds))];
+	} control = { 0 };
+	struct iovec iov = { .iov_base = head, .iov_len = sizeof(head) };
+	struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = control.bytes,
+			      .msg_controllen = CMSG_SPACE(count * sizeof(int)) };
+	struct cmsghdr *c = CMSG_FIRSTHDR(&msg);
+
+	c->cmsg_level = SOL_SOCKET;
+	c->cmsg_type = SCM_RIGHTS;
+	c->cmsg_len = CMSG_LEN(count * sizeof(int));
+	memcpy(CMSG_DATA(c), fds, count * sizeof(int));
+	ck_assert_int_eq(sendmsg(to, &msg, MSG_NOSIGNAL), sizeof(head));
+}
+
+START_TEST(more_descriptors_than_one_end_the_channel_and_none_stays_open)
+{
+	for (unsigned count = 2; count <= 3; count++) {
+		unsigned before = open_descriptors();
+		int fd[2];
+
+		closed_count = 0;
+		ck_assert_int_eq(loop_new(&loop), 0);
+		ck_assert_int_eq(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, fd), 0);
+		ck_assert_int_eq(ipc_new(loop, fd[0], &callbacks, NULL, &server), 0);
+		send_raw(fd[1], 1, 1, count);
+		loop_run_once(loop, 0);
+		loop_run_once(loop, 0);
+		ck_assert_int_eq(closed_count, 1);
+		close(fd[1]);
+		loop_free(loop);
+		ck_assert_uint_eq(open_descriptors(), before);
+	}
+}
+END_TEST
+
+START_TEST(a_peer_that_floods_us_waits_and_all_its_requests_are_served)
+{
+	unsigned most = 0, sent = 0;
+	const unsigned all = 3 * IPC_SERVED_MAX;
+	uint8_t head[6] = { 1, 3, 0, 0, 0, 1 };		/* a request that takes 50 ms */
+	uint8_t answer[64];
+	unsigned answers = 0;
+	int fd[2];
+
+	ck_assert_int_eq(loop_new(&loop), 0);
+	ck_assert_int_eq(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, fd), 0);
+	ck_assert_int_eq(ipc_new(loop, fd[0], &callbacks, NULL, &server), 0);
+	for (int i = 0; i < 20000 && answers < all; i++) {
+		while (sent < all && send(fd[1], head, sizeof(head), MSG_NOSIGNAL) == sizeof(head))
+			sent++;
+		loop_run_once(loop, 5);
+		most = MAX(most, fiber_count(loop));
+		while (recv(fd[1], answer, sizeof(answer), 0) > 0)
+			answers++;
+	}
+	ck_assert_uint_eq(answers, all);
+	ck_assert_uint_eq(most, IPC_SERVED_MAX);
+	close(fd[1]);
+	run_fibers();
+	ck_assert_int_eq(closed_count, 1);
+	loop_free(loop);
+}
+END_TEST
+
+START_TEST(a_peer_that_floods_us_and_goes_is_heard_to_go)
+{
+	uint8_t head[6] = { 1, 3, 0, 0, 0, 1 };
+	int fd[2];
+
+	ck_assert_int_eq(loop_new(&loop), 0);
+	ck_assert_int_eq(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, fd), 0);
+	ck_assert_int_eq(ipc_new(loop, fd[0], &callbacks, NULL, &server), 0);
+	for (int i = 0; i < 100 && fiber_count(loop) < IPC_SERVED_MAX; i++) {
+		while (send(fd[1], head, sizeof(head), MSG_NOSIGNAL) == sizeof(head))
+			;
+		loop_run_once(loop, 0);
+	}
+	ck_assert_uint_eq(fiber_count(loop), IPC_SERVED_MAX);
+	close(fd[1]);
+	loop_run_once(loop, 0);
+	ck_assert_int_eq(closed_count, 1);
+	run_fibers();
+	loop_free(loop);
+}
+END_TEST
+
 START_TEST(a_ring_hands_out_space_until_full_and_takes_it_back)
 {
 	struct ring w, r;
@@ -218,4 +321,7 @@ TEST_MAIN("sys/ipc", many_calls_at_once_each_get_their_own_reply,
 	  a_call_that_times_out_ignores_the_late_reply,
 	  calls_fail_and_the_owner_is_told_once_when_the_peer_goes,
 	  a_descriptor_travels_with_a_request_and_with_its_reply,
+	  more_descriptors_than_one_end_the_channel_and_none_stays_open,
+	  a_peer_that_floods_us_waits_and_all_its_requests_are_served,
+	  a_peer_that_floods_us_and_goes_is_heard_to_go,
 	  a_ring_hands_out_space_until_full_and_takes_it_back, a_ring_without_seals_is_refused)
