@@ -459,15 +459,16 @@ static int start_helpers(struct loop *l, struct fiber_pool *pool)
 	if (pool->done_watch.fd < 0)
 		return -errno;
 	int rc = loop_add(l, &pool->done_watch);
-	if (rc != 0)
-		return rc;
-	while (pool->thread_count < FIBER_THREADS) {
+	while (rc == 0 && pool->thread_count < FIBER_THREADS) {
 		rc = -pthread_create(&pool->threads[pool->thread_count], NULL, helper_thread, pool);
-		if (rc != 0)
-			return pool->thread_count > 0 ? 0 : rc;
-		pool->thread_count++;
+		pool->thread_count += rc == 0;
 	}
-	return 0;
+	if (pool->thread_count > 0)
+		return 0;		/* one is enough */
+	loop_del(l, &pool->done_watch);
+	close(pool->done_watch.fd);
+	pool->done_watch.fd = -1;
+	return rc;
 }
 
 void fiber_on_thread(fiber_fn *fn, void *arg)

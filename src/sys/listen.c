@@ -68,7 +68,8 @@ bool listen_parse(const char *address, struct sockaddr_storage *out, socklen_t *
 /* A socket file that nobody listens on is left over from a crash. */
 static int remove_dead(const char *path, const struct sockaddr *addr, socklen_t len)
 {
-	AUTO_FD int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	/* Non-blocking: somebody may listen there and never accept. */
+	AUTO_FD int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	struct stat st;
 
 	if (lstat(path, &st) != 0)
@@ -90,6 +91,27 @@ static int finish_unix(const char *path, mode_t mode, uid_t owner)
 	if (owner != (uid_t)-1 && chown(path, owner, (gid_t)owner) != 0)
 		return -errno;
 	return 0;
+}
+
+/* The errors that operators meet, with what to do about them. */
+static int refused(struct errmsg *why, int err, const char *address, sa_family_t family)
+{
+	if (err == -EADDRINUSE && family == AF_UNIX)
+		return errmsg_say(why, err, "listen on %s: another program listens there, perhaps another node; stop it, or "
+				  "choose another path", address);
+	if (err == -EADDRINUSE)
+		return errmsg_say(why, err, "listen on %s: another program listens there ('ss -ltnp' shows which); stop it, "
+				  "or choose another address", address);
+	if (err == -EACCES && family != AF_UNIX)
+		return errmsg_say(why, err, "listen on %s: only root may use this port; start as root, or choose a port above "
+				  "1023", address);
+	if (err == -EADDRNOTAVAIL)
+		return errmsg_say(why, err, "listen on %s: this machine does not have this address ('ip address' shows those "
+				  "that it has)", address);
+	if (err == -EEXIST)
+		return errmsg_say(why, err, "listen on %s: there is a file of this name that is not a socket; remove it, or "
+				  "choose another path", address);
+	return errmsg_set(why, err, "listen on %s", address);
 }
 
 int listen_open(const char *address, mode_t mode, uid_t owner, int *out, struct errmsg *why)
@@ -130,7 +152,7 @@ int listen_open(const char *address, mode_t mode, uid_t owner, int *out, struct 
 	if (err == 0 && listen(fd, LISTEN_BACKLOG) != 0)
 		err = -errno;
 	if (err != 0)
-		return errmsg_set(why, err, "listen on %s", address);
+		return refused(why, err, address, addr.ss_family);
 	*out = TAKE_FD(fd);
 	return 0;
 }
