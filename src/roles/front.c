@@ -361,7 +361,7 @@ static void front_status(struct role_context *ctx, struct buf *json)
 {
 	const struct front *f = ctx->state;
 
-	buf_printf(json, "{\"sessions\":%u,\"account_bytes\":%zu}", f->services.session_count,
+	buf_printf(json, "\"sessions\":%u,\"account_bytes\":%zu", f->services.session_count,
 		   accounts_bytes(f->services.accounts));
 }
 

@@ -279,7 +279,7 @@ static void mx_status(struct role_context *ctx, struct buf *json)
 {
 	const struct mx *m = ctx->state;
 
-	buf_printf(json, "{\"connections\":%u}", m->sv.session_count);
+	buf_printf(json, "\"sessions\":%u", m->sv.session_count);
 }
 
 const struct role_ops role_mx = {
