@@ -3,12 +3,14 @@
  * computes nothing from bytes of strangers: what it reads is its configuration file and the
  * few fixed messages of roles/supervise.h, and what roles report passes through unread.
  */
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
+#include <sys/file.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -29,10 +31,17 @@
 #include "sys/process.h"
 
 #define CHILDREN_MAX	  128u
+/*
+ * A role that dies starts again at once; one that dies again and again waits longer each time. One
+ * that had served is back within a second whatever happens (its start included): what it dies of
+ * may be one client's doing. One that cannot even start has all the time.
+ */
 #define BACKOFF_FIRST_US  100000	/* the second death in a row; the first costs no wait */
-#define BACKOFF_MAX_US	  5000000
-#define LIVED_WELL_US	  5000000	/* a role that ran this long starts again at once */
-#define STOP_US		  5000000	/* from SIGTERM to SIGKILL */
+#define BACKOFF_SERVED_US 400000	/* most, for a role that had been ready */
+#define BACKOFF_MAX_US	  5000000	/* most, for one that had not */
+#define START_TRIES	  5u		/* of one role, while the node as a whole has not served yet */
+#define LIVED_WELL_US	  1000000	/* served this long: the next death counts as the first */
+#define STOP_US		  12000000	/* from SIGTERM to SIGKILL; sessions have 10 s of it (front, mx) */
 #define STATUS_CALL_US	  2000000
 #define CONFIG_BYTES_MAX  (IPC_MESSAGE_BYTES - 64)
 
@@ -46,6 +55,7 @@ struct child {
 	struct ipc *ipc;		/* NULL: not running, or its channel broke and its death will be heard */
 	bool ready;
 	int64_t started_us;
+	int64_t ready_us;		/* since when it serves; 0: this process never did */
 	unsigned failures;		/* deaths in a row, each soon after the start */
 	uint32_t restarts;
 	int last_status;		/* of waitpid */
@@ -60,12 +70,14 @@ struct supervisor {
 	struct event_log *log;
 	struct event *ev;
 	struct listener listeners[ROLE_LISTENERS_MAX];
+	char *sockets[ROLE_LISTENERS_MAX];	/* the path of a unix socket that we made; NULL else */
 	unsigned listener_count;
+	int state_fd;			/* locked, see lock_state */
 	struct child children[CHILDREN_MAX];
 	unsigned child_count;
 	struct io_watch signals;
 	struct timer deadline;
-	bool stopping, all_ready;
+	bool stopping, stopping_late, all_ready;
 	int status;
 	const struct supervise_options *options;
 };
@@ -178,6 +190,7 @@ static void on_message(void *arg, struct ipc_request *req)
 
 	if (req->type == SUPERVISE_READY && req->one_way) {
 		c->ready = true;
+		c->ready_us = loop_now_us(s->loop);
 		check_all_ready(s);
 		return;
 	}
@@ -281,6 +294,7 @@ static int start_child(struct supervisor *s, struct child *c, struct errmsg *why
 	close(pair[1]);
 	if (err == 0) {
 		c->started_us = loop_now_us(s->loop);
+		c->ready_us = 0;
 		err = ipc_send(c->ipc, SUPERVISE_CONFIG, buf_slice(&s->config_bytes), -1);
 		if (err == 0)
 			err = send_listeners(s, c);
@@ -317,28 +331,68 @@ static void start_again(struct timer *t)
 
 static void plan_restart(struct supervisor *s, struct child *c)
 {
-	int64_t wait_us = 0;
+	int64_t most_us = c->ready_us != 0 ? BACKOFF_SERVED_US : BACKOFF_MAX_US, wait_us = 0;
 
-	if (loop_now_us(s->loop) - c->started_us >= LIVED_WELL_US)
+	if (c->ready_us != 0 && loop_now_us(s->loop) - c->ready_us >= LIVED_WELL_US)
 		c->failures = 0;
 	if (c->failures > 0)
-		wait_us = c->failures > 6 ? BACKOFF_MAX_US : (int64_t)BACKOFF_FIRST_US << (c->failures - 1);
+		wait_us = c->failures > 6 ? most_us : MIN(most_us, (int64_t)BACKOFF_FIRST_US << (c->failures - 1));
 	c->failures++;
 	c->restarts++;
-	if (wait_us > BACKOFF_MAX_US)
-		wait_us = BACKOFF_MAX_US;
 	if (wait_us == 0)
 		start_again(&c->again);
 	else
 		loop_timer_set(s->loop, &c->again, wait_us);
 }
 
-static void check_all_gone(struct supervisor *s)
+/*
+ * First those that talk with clients, so that commands under way can still be carried out; when
+ * they are gone, auth and store.
+ */
+static bool ends_late(const struct child *c)
+{
+	return c->row->id == ROLE_AUTH || c->row->id == ROLE_STORE;
+}
+
+static void send_stop(struct supervisor *s, bool late)
 {
 	for (unsigned i = 0; i < s->child_count; i++)
-		if (s->children[i].pid != 0)
+		if (s->children[i].ipc != NULL && ends_late(&s->children[i]) == late)
+			(void)!ipc_send(s->children[i].ipc, SUPERVISE_STOP, (struct slice){ 0 }, -1);
+}
+
+static void stop(struct supervisor *s);
+
+static void check_all_gone(struct supervisor *s)
+{
+	bool late_ones = false;
+
+	for (unsigned i = 0; i < s->child_count; i++) {
+		if (s->children[i].pid != 0 && !ends_late(&s->children[i]))
 			return;
-	loop_stop(s->loop);
+		late_ones |= s->children[i].pid != 0;
+	}
+	if (!late_ones) {
+		loop_stop(s->loop);
+	} else if (!s->stopping_late) {
+		s->stopping_late = true;
+		send_stop(s, true);
+	}
+}
+
+/* A node that never served ends, so that whoever started it hears of it; its log says why. */
+static bool gives_up(struct supervisor *s, const struct child *c)
+{
+	AUTO_EVENT struct event *ev = NULL;
+
+	if (s->all_ready || c->ready_us != 0 || c->failures < START_TRIES)
+		return false;
+	ev = event_child(s->ev, "supervisor.start");
+	event_str(ev, "role", c->row->name);
+	event_error(ev, "a role cannot start, so this node ends; the lines before say why");
+	s->status = EXIT_FAILURE;
+	stop(s);
+	return true;
 }
 
 static void child_died(struct supervisor *s, struct child *c, int status)
@@ -361,6 +415,8 @@ static void child_died(struct supervisor *s, struct child *c, int status)
 		check_all_gone(s);
 		return;
 	}
+	if (gives_up(s, c))
+		return;
 	event_error(ev, "role ended unexpectedly, starting it again");
 	plan_restart(s, c);
 }
@@ -382,8 +438,6 @@ static void reap(struct supervisor *s)
 }
 
 /* --- ready, reload, stop ------------------------------------------------------------------------------ */
-
-static void stop(struct supervisor *s);
 
 static struct child *find_child(struct supervisor *s, enum role_id id)
 {
@@ -490,12 +544,9 @@ static void stop(struct supervisor *s)
 		return;
 	s->stopping = true;
 	process_notify("STOPPING=1");
-	for (unsigned i = 0; i < s->child_count; i++) {
-		struct child *c = &s->children[i];
-		loop_timer_cancel(s->loop, &c->again);
-		if (c->ipc != NULL)
-			(void)!ipc_send(c->ipc, SUPERVISE_STOP, (struct slice){ 0 }, -1);
-	}
+	for (unsigned i = 0; i < s->child_count; i++)
+		loop_timer_cancel(s->loop, &s->children[i].again);
+	send_stop(s, false);
 	s->deadline.fn = kill_all;
 	loop_timer_set(s->loop, &s->deadline, STOP_US);
 	check_all_gone(s);
@@ -518,33 +569,87 @@ static void on_signal(struct io_watch *w, uint32_t events)
 
 /* --- set-up ----------------------------------------------------------------------------------------- */
 
-static int make_directory(const char *path, mode_t mode, uid_t owner, struct errmsg *why)
+/*
+ * Make a directory, or take the one that is there, and give it to its role (owner -1: as it is). Not
+ * through a link below the state directory: the store could have put it there.
+ */
+static int make_directory(const char *path, bool follow, mode_t mode, uid_t owner, gid_t group, int *out,
+			  struct errmsg *why)
 {
+	AUTO_FD int fd = -1;
+
 	if (mkdir(path, mode) != 0 && errno != EEXIST)
 		return errmsg_set(why, -errno, "make the directory '%s'", path);
-	if (owner != (uid_t)-1 && (chown(path, owner, (gid_t)owner) != 0 || chmod(path, mode) != 0))
+	fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC | (follow ? 0 : O_NOFOLLOW));
+	if (fd < 0)
+		return errmsg_set(why, -errno, "open the directory '%s'", path);
+	if (owner != (uid_t)-1 && (fchown(fd, owner, group) != 0 || fchmod(fd, mode) != 0))
 		return errmsg_set(why, -errno, "give the directory '%s' to its role", path);
+	if (out != NULL)
+		*out = TAKE_FD(fd);
 	return 0;
 }
 
+/* Two nodes on one directory would each take the other's mail for damage. The lock ends with us. */
+static int lock_state(int fd, const char *path, struct errmsg *why)
+{
+	if (flock(fd, LOCK_EX | LOCK_NB) == 0 || (errno != EWOULDBLOCK && errno != EINTR))
+		return 0;		/* a file system without locks: the store has its own as well */
+	return errmsg_say(why, -EBUSY,
+			  "another node runs on the state directory '%s'; stop it, or give this one a directory of "
+			  "its own (option 'state')", path);
+}
+
+/* "state: /home" would hand /home to the store. Empty, or with something in it that we make: it is ours. */
+static int check_state_is_ours(const char *path, struct errmsg *why)
+{
+	static const char *const ours[] = { "log", "index", "tls", "password" };
+	DIR *dir = opendir(path);
+	bool others = false, found = false;
+	struct dirent *e;
+
+	if (dir == NULL)
+		return errno == ENOENT ? 0 : errmsg_set(why, -errno, "read the state directory '%s'", path);
+	while ((e = readdir(dir)) != NULL) {
+		for (size_t i = 0; i < ARRAY_LEN(ours); i++)
+			found |= strcmp(e->d_name, ours[i]) == 0;
+		others |= e->d_name[0] != '.' && strcmp(e->d_name, "lost+found") != 0;
+	}
+	closedir(dir);
+	if (found || !others)
+		return 0;
+	return errmsg_say(why, -ENOTEMPTY,
+			  "the state directory '%s' holds files that are not ours; name an empty or a new one (option "
+			  "'state')", path);
+}
+
 /*
- * The state directory is the store's; auth may pass through it (0711) to tls/, which is its own.
+ * The state directory is root's; the store may make files in it by its group, and by the sticky bit
+ * it can move away or replace only its own: not tls/, which is auth's. Auth may pass through.
  * Without root all belongs to the caller.
  */
 static int make_state(struct supervisor *s, struct errmsg *why)
 {
 	bool root = geteuid() == 0;
-	uid_t base = (uid_t)s->config->roles_uid_base;
+	uid_t base = (uid_t)s->config->roles_uid_base, nobody = (uid_t)-1;
+	uid_t store = base + role_table[ROLE_STORE].uid_offset, auth = base + role_table[ROLE_AUTH].uid_offset;
+	const char *state = s->config->state;
 	char tls[1100];
-	int err;
+	int err = check_state_is_ours(state, why);
 
-	err = make_directory(s->config->state, root ? 0711 : 0700,
-			     root ? base + role_table[ROLE_STORE].uid_offset : (uid_t)-1, why);
+	if (err == 0)
+		err = make_directory(state, true, root ? 01771 : 0700, root ? 0 : nobody, (gid_t)store, &s->state_fd,
+				     why);
+	if (err == 0)
+		err = lock_state(s->state_fd, state, why);
+	if (err == 0 && !root && faccessat(s->state_fd, ".", R_OK | W_OK | X_OK, 0) != 0)
+		err = errmsg_set(why, -errno, "user %u may not write to the state directory '%s'", (unsigned)geteuid(),
+				 state);
 	if (err != 0)
 		return err;
-	if (snprintf(tls, sizeof(tls), "%s/tls", s->config->state) >= (int)sizeof(tls))
+	if (snprintf(tls, sizeof(tls), "%s/tls", state) >= (int)sizeof(tls))
 		return errmsg_set(why, -ENAMETOOLONG, "state directory");
-	return make_directory(tls, 0700, root ? base + role_table[ROLE_AUTH].uid_offset : (uid_t)-1, why);
+	return make_directory(tls, false, 0700, root ? auth : nobody, (gid_t)auth, NULL, why);
 }
 
 /* The directory of a unix socket; systemd makes /run/prickle itself. */
@@ -557,7 +662,7 @@ static int make_parent(const char *path, struct errmsg *why)
 		return 0;
 	memcpy(dir, path, (size_t)(slash - path));
 	dir[slash - path] = '\0';
-	return access(dir, X_OK) == 0 ? 0 : make_directory(dir, 0755, (uid_t)-1, why);
+	return access(dir, X_OK) == 0 ? 0 : make_directory(dir, true, 0755, (uid_t)-1, (gid_t)-1, NULL, why);
 }
 
 static int add_listener(struct supervisor *s, enum listener_kind kind, const char *address, int fds_end,
@@ -580,6 +685,8 @@ static int add_listener(struct supervisor *s, enum listener_kind kind, const cha
 		err = listen_open(address, kind == LISTEN_LMTP ? 0660 : 0600, (uid_t)-1, &fd, why);
 		if (err != 0)
 			return err;
+		/* One that the service manager made stays for the next start. */
+		s->sockets[s->listener_count] = *address == '/' ? strdup(address) : NULL;
 	}
 	s->listeners[s->listener_count++] = (struct listener){ .kind = kind, .fd = fd };
 	return 0;
@@ -693,6 +800,7 @@ int supervise(struct supervise_options *options)
 
 	if (s == NULL)
 		return EXIT_FAILURE;
+	s->state_fd = -1;
 	s->options = options;
 	s->config = options->config;
 	s->config_path = options->config_path;
@@ -705,7 +813,9 @@ int supervise(struct supervise_options *options)
 		start_again(&s->children[i].again);
 	loop_run(s->loop);
 	event_log_flush(s->log);
-	unlink(s->config->control_socket);
+	for (unsigned i = 0; i < s->listener_count; i++)
+		if (s->sockets[i] != NULL)
+			unlink(s->sockets[i]);
 	/* The process ends here: the kernel takes back what it holds. */
 	return s->status;
 }
