@@ -277,6 +277,8 @@ static int front_start(struct role_context *ctx, struct errmsg *why)
 		remote_handle_init(&f->queue_store, f->remote, NULL);
 	f->queue = (struct queue_writer){ .engine = &f->queue_store.engine, .world = ctx->world };
 	f->smtp.enqueue = queue_enqueue;
+	f->smtp.spool = queue_spool_write;
+	f->smtp.unspool = queue_spool_drop;
 	f->smtp.queue = &f->queue;
 	return rc == 0 ? 0 : errmsg_set(why, rc, "front");
 }

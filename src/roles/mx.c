@@ -205,6 +205,8 @@ static int mx_start(struct role_context *ctx, struct errmsg *why)
 	remote_handle_init(&m->queue_store, m->remote, NULL);
 	m->queue = (struct queue_writer){ .engine = &m->queue_store.engine, .world = ctx->world };
 	m->smtp.enqueue = queue_enqueue;
+	m->smtp.spool = queue_spool_write;
+	m->smtp.unspool = queue_spool_drop;
 	m->smtp.queue = &m->queue;
 	return 0;
 }

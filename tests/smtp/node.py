@@ -64,11 +64,11 @@ class Node:
     def port(self, service):
         return self.base + PORTS[service]
 
-    def command(self, *words):
+    def command(self, *words, stdin=b""):
         """Run prickle against this node; it must succeed."""
         socket_path = os.path.join(self.dir, "state", "control.sock")
         done = subprocess.run([self.prickle, *words, "--socket", socket_path], capture_output=True, timeout=30,
-                              check=False)
+                              input=stdin, check=False)
         assert done.returncode == 0, done.stderr.decode(errors="replace")
         return done.stdout
 

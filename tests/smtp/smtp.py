@@ -93,6 +93,31 @@ def large_messages():
         assert have == text, f"{size}: {len(have)} of {len(text)} bytes"
 
 
+def large_to_several():
+    """a large message whose second recipient fails on the way is taken, and arrives by the queue, once"""
+    text = b"Subject: large, two\r\n\r\n" + b"".join(b"%07d %s\r\n" % (n, b"x" * 90) for n in range(33000))
+    assert len(text) > 3 << 20
+    inbox(ANN), inbox(BOB)
+    s = Raw(node.port("smtp"))
+    s.expect(b"220")
+    s.send(b"EHLO x\r\nMAIL FROM:<ann@example.org>\r\nRCPT TO:<ann@example.org>\r\n"
+           b"RCPT TO:<bob@example.org>\r\nDATA\r\n")
+    for _ in range(4):
+        s.expect(b"250")
+    s.expect(b"354")
+    half = text.index(b"0016000 ")
+    s.send(text[:half])
+    # A new password ends all grants of bob's account, this delivery's as well.
+    time.sleep(0.5)
+    node.command("user", "password", BOB, "--password-stdin", stdin=PASSWORD.encode() + b"\n")
+    s.send(text[half:] + b".\r\n")
+    s.expect(b"250")
+    assert len(inbox(ANN)) == 1
+    assert body_of(wait_for_mail(BOB), b"Subject: large, two") == text
+    time.sleep(1)
+    assert not inbox(BOB) and not inbox(ANN)
+
+
 def header_only():
     """messages without a body, without a header, and empty ones are kept"""
     for text in b"Subject: lonely\r\n", b"\r\nbody\r\n", b"":
@@ -393,7 +418,7 @@ def kill_store():
     assert len(acknowledged) >= 30, f"only {len(acknowledged)} were taken"
 
 
-CASES = [smtplib_delivers, several_recipients, large_messages, header_only, too_large, no_relay, submission,
+CASES = [smtplib_delivers, several_recipients, large_messages, large_to_several, header_only, too_large, no_relay, submission,
          auth_mechanisms, scram_works, port_25_has_no_auth, injection_before_tls, lmtp, smtputf8, bdat,
          quota, notify_success, smuggling, idle_clients, kill_mx, kill_store]
 

@@ -52,6 +52,8 @@ struct delivery {
 	struct buf body;
 	uint64_t bytes;
 	bool streaming;
+	void (*copy)(void *arg, struct slice piece);	/* NULL: nobody wants one */
+	void *copy_arg;
 	unsigned users;			/* the caller and attempts that still need the bytes */
 };
 
@@ -230,6 +232,8 @@ static void streams_begin(struct delivery *d)
 
 static void streams_flush(struct delivery *d)
 {
+	if (d->copy != NULL && d->body.len > 0)
+		d->copy(d->copy_arg, buf_slice(&d->body));
 	for (size_t i = 0; i < d->count; i++) {
 		if (d->states[i].failed)
 			continue;
@@ -241,6 +245,13 @@ static void streams_flush(struct delivery *d)
 			stream_fail(d, i, r);
 	}
 	buf_reset(&d->body);
+}
+
+void delivery_copy(struct delivery *d, void (*fn)(void *arg, struct slice piece), void *arg)
+{
+	must(d->bytes == 0);
+	d->copy = fn;
+	d->copy_arg = arg;
 }
 
 bool delivery_write(struct delivery *d, struct slice bytes)

@@ -77,6 +77,12 @@ MUST_USE int delivery_begin(struct deliverer *d, const uint8_t transaction[TRANS
  */
 MUST_USE bool delivery_write(struct delivery *d, struct slice bytes);
 /*
+ * Have fn called with all bytes of a body that is too large for memory, in order, in pieces of at
+ * most 1 MiB, before the streams get them: for a copy of the caller's own (the queue's). fn may block.
+ * Bodies that stay in memory never reach it. Before the first delivery_write.
+ */
+void delivery_copy(struct delivery *d, void (*fn)(void *arg, struct slice piece), void *arg);
+/*
  * Bytes that stand before the body for one recipient only (Return-Path, Delivered-To,
  * Received): each ends in CRLF. Only before the first delivery_write. false: memory, or above 4 KiB.
  */

@@ -10,7 +10,7 @@
 
 #define ENTRY_VERSION 1u
 
-enum entry_flag { ENTRY_UTF8 = 1, ENTRY_DELAY_TOLD = 2 };
+enum entry_flag { ENTRY_UTF8 = 1, ENTRY_DELAY_TOLD = 2, ENTRY_SHARED = 4 };
 
 void queue_transaction(const struct queue_entry *e, uint8_t out[TRANSACTION_ID_BYTES])
 {
@@ -53,7 +53,8 @@ static void decode_tries(struct reader *rd, struct delivery_tries *t)
 void queue_entry_encode(struct buf *out, const struct queue_entry *e)
 {
 	buf_addc(out, ENTRY_VERSION);
-	buf_addc(out, (uint8_t)((e->utf8 ? ENTRY_UTF8 : 0) | (e->delay_told ? ENTRY_DELAY_TOLD : 0)));
+	buf_addc(out, (uint8_t)((e->utf8 ? ENTRY_UTF8 : 0) | (e->delay_told ? ENTRY_DELAY_TOLD : 0) |
+				(e->shared ? ENTRY_SHARED : 0)));
 	buf_addc(out, e->ret);
 	buf_addc(out, e->part);
 	buf_be64(out, (uint64_t)e->created_us);
@@ -101,6 +102,7 @@ bool queue_entry_decode(struct arena *arena, struct slice key, struct slice valu
 	uint8_t flags = rd_u8(&rd);
 	e.utf8 = (flags & ENTRY_UTF8) != 0;
 	e.delay_told = (flags & ENTRY_DELAY_TOLD) != 0;
+	e.shared = (flags & ENTRY_SHARED) != 0;
 	e.ret = rd_u8(&rd);
 	e.part = rd_u8(&rd);
 	e.created_us = (int64_t)rd_be64(&rd);
@@ -111,8 +113,8 @@ bool queue_entry_decode(struct arena *arena, struct slice key, struct slice valu
 	e.envid = blob_max(&rd, QUEUE_ENVID_BYTES_MAX);
 	e.trace = blob_max(&rd, QUEUE_TRACE_BYTES_MAX);
 	e.count = (size_t)rd_varint_max(&rd, QUEUE_ENTRY_RECIPIENTS_MAX);
-	e.items = arena_array(arena, e.count, sizeof(*e.items));
-	if (e.items == NULL || rd.bad)
+	e.items = rd.bad || e.count == 0 ? NULL : arena_array(arena, e.count, sizeof(*e.items));
+	if (e.items == NULL && e.count > 0)
 		return false;
 	for (size_t i = 0; i < e.count && !rd.bad; i++) {
 		struct queue_item *it = &e.items[i];
@@ -143,21 +145,127 @@ unsigned queue_shard_of(const uint8_t id[QUEUE_ID_BYTES])
 	return id[QUEUE_ID_BYTES - 1] % QUEUE_SHARDS;
 }
 
-void queue_body_name(const uint8_t id[QUEUE_ID_BYTES], char out[48])
+void queue_body_name(const uint8_t transaction[TRANSACTION_ID_BYTES], uint64_t chunk,
+		     char out[QUEUE_BODY_NAME_BYTES])
 {
 	AUTO_BUF struct buf hex = BUF_INIT(64);
 
-	hex_encode(&hex, slice_of(id, QUEUE_ID_BYTES));
-	snprintf(out, 48, "b.queue.%s", buf_cstr(&hex));
+	hex_encode(&hex, slice_of(transaction, TRANSACTION_ID_BYTES));
+	if (chunk == 0)
+		snprintf(out, QUEUE_BODY_NAME_BYTES, "b.queue.%s", buf_cstr(&hex));
+	else
+		snprintf(out, QUEUE_BODY_NAME_BYTES, "b.queue.%s.%llu", buf_cstr(&hex),
+			 (unsigned long long)chunk);
 }
 
-static enum engine_result write_body(struct queue_writer *w, const uint8_t id[QUEUE_ID_BYTES],
-				     const struct queue_message *m, int64_t now_us)
+bool queue_body_parse(struct slice name, uint8_t transaction[TRANSACTION_ID_BYTES], uint64_t *chunk)
+{
+	AUTO_BUF struct buf id = BUF_INIT(TRANSACTION_ID_BYTES);
+	struct slice hex, number;
+
+	if (!slice_starts(name, SLICE("b.queue.")))
+		return false;
+	*chunk = 0;
+	if (slice_cut(slice_from(name, strlen("b.queue.")), '.', &hex, &number) &&
+	    (!slice_u64(number, UINT64_MAX, chunk) || *chunk == 0))
+		return false;
+	if (!hex_decode(&id, hex) || id.len != TRANSACTION_ID_BYTES)
+		return false;
+	memcpy(transaction, id.ptr, TRANSACTION_ID_BYTES);
+	return true;
+}
+
+bool queue_is_of(const uint8_t id[QUEUE_ID_BYTES], const uint8_t transaction[TRANSACTION_ID_BYTES])
+{
+	/* The first byte differs by the part; the others are random enough. */
+	return memcmp(id + 1, transaction + 1, QUEUE_ID_BYTES - 1) == 0;
+}
+
+/* ---- writing ---- */
+
+static int errno_of(enum engine_result r)
+{
+	switch (r) {
+	case ENGINE_OK:
+		return 0;
+	case ENGINE_FULL:
+		return -ENOSPC;
+	case ENGINE_DENIED:
+		return -EACCES;
+	case ENGINE_INVALID:
+		return -EMSGSIZE;
+	default:
+		return -EAGAIN;
+	}
+}
+
+static enum engine_result spool_chunk(struct queue_writer *w, const struct queue_spool *s,
+				      struct slice bytes)
+{
+	uint64_t at = s->bytes % QUEUE_CHUNK_BYTES;
+	AUTO_BUF struct buf created = BUF_INIT(8);
+	enum engine_result r = ENGINE_UNAVAILABLE;
+	char name[QUEUE_BODY_NAME_BYTES];
+	struct engine_step steps[4];
+	size_t n = 0;
+
+	queue_body_name(s->transaction, s->bytes / QUEUE_CHUNK_BYTES, name);
+	buf_be64(&created, (uint64_t)world_real_us(w->world));
+	steps[n++] = (struct engine_step){ .kind = GUARD_LENGTH, .at = at };
+	if (s->bytes == 0)
+		steps[n++] = (struct engine_step){ .kind = GUARD_KEY_ABSENT, .key = SLICE("c") };
+	steps[n++] = (struct engine_step){ .kind = STEP_WRITE, .value = bytes, .at = at };
+	if (s->bytes == 0)
+		steps[n++] = (struct engine_step){ .kind = STEP_SET, .key = SLICE("c"),
+						   .value = buf_slice(&created) };
+	const struct engine_op op = { .object = slice_str(name), .steps = steps, .count = n };
+	for (unsigned tries = 0; tries < 3; tries++) {
+		struct engine_stat now = { 0 };
+
+		r = engine_apply(w->engine, &op);
+		if (r != ENGINE_UNAVAILABLE && r != ENGINE_GUARD)
+			return r;
+		/* The answer was lost: did it happen? */
+		enum engine_result sr = engine_stat(w->engine, slice_str(name), &now);
+		if (sr == ENGINE_OK && now.length == at + bytes.len)
+			return ENGINE_OK;
+		if ((sr != ENGINE_OK && sr != ENGINE_ABSENT) || now.length != at)
+			return ENGINE_UNAVAILABLE;
+	}
+	return r;
+}
+
+/* The body is whole: its summary, and when. */
+static enum engine_result finish_spool(struct queue_writer *w, const struct queue_message *m,
+				       int64_t now_us)
+{
+	AUTO_BUF struct buf finished = BUF_INIT(8);
+	char name[QUEUE_BODY_NAME_BYTES];
+
+	queue_body_name(m->transaction, 0, name);
+	buf_be64(&finished, (uint64_t)now_us);
+	struct engine_step steps[] = {
+		/* Gone when the message took so long that the body was collected. */
+		{ .kind = GUARD_LENGTH, .at = MIN(m->spool->bytes, (uint64_t)QUEUE_CHUNK_BYTES) },
+		{ .kind = GUARD_KEY_ABSENT, .key = SLICE("f") },
+		{ .kind = GUARD_KEY_ABSENT, .key = SLICE("s") },
+		{ .kind = STEP_SET, .key = SLICE("f"), .value = buf_slice(&finished) },
+		{ .kind = STEP_SET, .key = SLICE("s"), .value = m->summary },
+	};
+	struct engine_op op = { .object = slice_str(name), .steps = steps, .count = ARRAY_LEN(steps) };
+	return engine_apply(w->engine, &op);
+}
+
+static enum engine_result write_body(struct queue_writer *w, const struct queue_message *m,
+				     int64_t now_us)
 {
 	AUTO_BUF struct buf created = BUF_INIT(8);
-	char name[48];
+	char name[QUEUE_BODY_NAME_BYTES];
 
-	queue_body_name(id, name);
+	if (m->spool != NULL)
+		return m->spool->err == 0 && m->spool->bytes > 0 ? finish_spool(w, m, now_us)
+								  : ENGINE_INVALID;
+	queue_body_name(m->transaction, 0, name);
 	buf_be64(&created, (uint64_t)now_us);
 	struct engine_step steps[] = {
 		{ .kind = GUARD_ABSENT },
@@ -191,22 +299,6 @@ static enum engine_result write_entry(struct queue_writer *w, const struct queue
 	return engine_apply(w->engine, &op);
 }
 
-static int errno_of(enum engine_result r)
-{
-	switch (r) {
-	case ENGINE_OK:
-		return 0;
-	case ENGINE_FULL:
-		return -ENOSPC;
-	case ENGINE_DENIED:
-		return -EACCES;
-	case ENGINE_INVALID:
-		return -EMSGSIZE;
-	default:
-		return -EAGAIN;
-	}
-}
-
 static void take_recipient(struct queue_item *it, const struct queue_recipient *r)
 {
 	*it = (struct queue_item){
@@ -233,23 +325,54 @@ static void take_recipient(struct queue_item *it, const struct queue_recipient *
 	}
 }
 
+int queue_spool_write(void *writer, struct queue_spool *s, struct slice bytes)
+{
+	while (bytes.len > 0 && s->err == 0) {
+		struct slice now = slice_head(bytes, QUEUE_CHUNK_BYTES -
+							     (size_t)(s->bytes % QUEUE_CHUNK_BYTES));
+
+		s->err = errno_of(spool_chunk(writer, s, now));
+		if (s->err == 0)
+			s->bytes += now.len;
+		bytes = slice_from(bytes, now.len);
+	}
+	return s->err;
+}
+
+void queue_spool_drop(void *writer, const struct queue_spool *s)
+{
+	struct queue_writer *w = writer;
+	int64_t now_us = world_real_us(w->world);
+	struct queue_entry e = { .due_us = now_us, .created_us = now_us, .body_bytes = s->bytes };
+
+	/* Not even begun? An outcome that is not known may still be a body: the collection sees to it. */
+	if (s->bytes == 0)
+		return;
+	memcpy(e.id, s->transaction, sizeof(e.id));
+	if (write_entry(w, &e) != ENGINE_OK)
+		return;			/* collected in an hour */
+}
+
 int queue_enqueue(void *writer, const struct queue_message *m)
 {
 	struct queue_writer *w = writer;
 	int64_t now_us = world_real_us(w->world);
 
-	/* Each entry has its own body: no count of references to lose, and this is the rare path. */
+	if (m->sender.len > QUEUE_ADDRESS_BYTES_MAX || m->trace.len > QUEUE_TRACE_BYTES_MAX)
+		return -EMSGSIZE;
+	enum engine_result r = write_body(w, m, now_us);
+	if (r != ENGINE_OK)
+		return errno_of(r);
 	for (size_t from = 0; from < m->count; from += QUEUE_ENTRY_RECIPIENTS_MAX) {
 		struct queue_item items[QUEUE_ENTRY_RECIPIENTS_MAX];
 		struct queue_entry e = {
 			.due_us = now_us, .created_us = now_us, .utf8 = m->utf8, .ret = (uint8_t)m->ret,
+			.shared = m->count > QUEUE_ENTRY_RECIPIENTS_MAX,
 			.sender = m->sender, .envid = slice_head(m->envid, QUEUE_ENVID_BYTES_MAX),
 			.trace = m->trace, .internaldate_s = m->internaldate_s,
-			.body_bytes = m->body.len, .items = items,
+			.body_bytes = m->spool != NULL ? m->spool->bytes : m->body.len, .items = items,
 			.count = MIN(m->count - from, (size_t)QUEUE_ENTRY_RECIPIENTS_MAX),
 		};
-		if (m->sender.len > QUEUE_ADDRESS_BYTES_MAX || m->trace.len > QUEUE_TRACE_BYTES_MAX)
-			return -EMSGSIZE;
 		for (size_t i = 0; i < e.count; i++) {
 			must(m->recipients[from + i].account.len == ACCOUNT_ID_BYTES);
 			take_recipient(&items[i], &m->recipients[from + i]);
@@ -257,9 +380,7 @@ int queue_enqueue(void *writer, const struct queue_message *m)
 		memcpy(e.id, m->transaction, sizeof(e.id));
 		e.part = (uint8_t)(from / QUEUE_ENTRY_RECIPIENTS_MAX);
 		e.id[0] ^= e.part;
-		enum engine_result r = write_body(w, e.id, m, now_us);
-		if (r == ENGINE_OK)
-			r = write_entry(w, &e);
+		r = write_entry(w, &e);
 		if (r != ENGINE_OK)
 			return errno_of(r);
 	}

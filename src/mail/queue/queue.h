@@ -25,6 +25,16 @@ struct queue_recipient {
 	struct delivery_tries tries;	/* for a repetition with the same transaction id */
 };
 
+/*
+ * A body above 1 MiB on its way into the queue, written while it arrives (queue_spool_write). Zero it
+ * but for the transaction.
+ */
+struct queue_spool {
+	uint8_t transaction[TRANSACTION_ID_BYTES];
+	uint64_t bytes;			/* written so far */
+	int err;			/* the first failure sticks: it cannot be queued */
+};
+
 /* All slices are borrowed during the call. */
 struct queue_message {
 	uint8_t transaction[TRANSACTION_ID_BYTES];
@@ -33,7 +43,8 @@ struct queue_message {
 	unsigned ret;			/* enum smtp_ret */
 	bool utf8;			/* the client used SMTPUTF8 */
 	struct slice trace;		/* the Received field of this reception */
-	struct slice body;		/* as delivery_write got it, <= 1 MiB */
+	struct slice body;		/* as delivery_write got it, <= 1 MiB; */
+	const struct queue_spool *spool;	/* or, when not NULL, a larger one that was written before */
 	struct slice summary;		/* as delivery_finish got it */
 	int64_t internaldate_s;
 	const struct queue_recipient *recipients;

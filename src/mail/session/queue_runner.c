@@ -26,9 +26,9 @@
 #define PASS_ENTRIES	  64u			/* looked at in a shard and pass */
 #define IDLE_US		  (30 * 1000000ll)	/* look again at least so often */
 #define LEASE_US	  (60 * 1000000ll)
+#define FAILED_PAUSE_US	  (5 * 1000000ll)	/* when outcomes cannot be written (a full disk) */
 #define COLLECT_EVERY_US  (3600 * 1000000ll)
 #define COLLECT_AGE_US	  (3600 * 1000000ll)
-#define BODY_BYTES_MAX	  (2u << 20)		/* enqueued bodies have <= 1 MiB */
 #define LIST_JSON_BYTES	  (90u * 1024u)
 
 struct queue_runner {
@@ -38,7 +38,8 @@ struct queue_runner {
 	struct list jobs;		/* under way */
 	unsigned job_count;
 	uint64_t watches[QUEUE_SHARDS];
-	int64_t collected_us;
+	int64_t collect_at_us;		/* of the world's forward clock */
+	int64_t pause_until_us;		/* of the same clock: begin nothing before */
 	bool stopping, running;
 	void (*on_done)(void *arg);
 	void *on_done_arg;
@@ -53,8 +54,9 @@ struct job {
 	struct arena arena;
 	struct queue_entry entry;
 	struct slice key, value;	/* as stored */
-	struct buf body;
+	struct buf body;		/* its first MiB, which most often is all of it */
 	struct slice summary;
+	bool damaged;			/* a later piece cannot be read */
 };
 
 static void wake(struct queue_runner *q)
@@ -97,7 +99,32 @@ struct parcel {
 	const uint8_t *transaction;
 	struct slice sender, trace, body, summary;
 	int64_t internaldate_s;
+	struct job *job;		/* the pieces of its body follow `body`; NULL: that is all */
 };
+
+/* The pieces of a large body after the first. False: the store is away, or has not all of them. */
+static bool write_rest(struct job *j, struct delivery *d)
+{
+	AUTO_BUF struct buf piece = BUF_INIT(QUEUE_CHUNK_BYTES);
+	uint8_t transaction[TRANSACTION_ID_BYTES];
+	char name[QUEUE_BODY_NAME_BYTES];
+	uint64_t at = j->body.len;
+
+	queue_transaction(&j->entry, transaction);
+	while (at < j->entry.body_bytes) {
+		size_t want = (size_t)MIN(j->entry.body_bytes - at, (uint64_t)QUEUE_CHUNK_BYTES);
+		buf_reset(&piece);
+		queue_body_name(transaction, at / QUEUE_CHUNK_BYTES, name);
+		enum engine_result r = engine_read(j->q->o.engine, slice_str(name), 0, want, &piece);
+		j->damaged = r == ENGINE_ABSENT || r == ENGINE_DAMAGED ||
+			     (r == ENGINE_OK && piece.err == 0 && piece.len != want);
+		if (r != ENGINE_OK || piece.err != 0 || j->damaged ||
+		    !delivery_write(d, buf_slice(&piece)))
+			return false;
+		at += want;
+	}
+	return true;
+}
 
 /* One body to several recipients; their status says what became of each. */
 static void deliver(struct queue_runner *q, const struct parcel *p,
@@ -116,9 +143,16 @@ static void deliver(struct queue_runner *q, const struct parcel *p,
 		add_prefix(&prefix, p->sender, delivered_to[i], p->trace);
 		ok = prefix.err == 0 && delivery_prefix(d, i, buf_slice(&prefix));
 	}
-	ok = ok && delivery_write(d, p->body);
+	ok = ok && delivery_write(d, p->body) && (p->job == NULL || write_rest(p->job, d));
 	if (ok)
 		delivery_finish(d, p->summary, p->internaldate_s, 0);
+	/* Auth's picture of the quota: mail that its owner has not seen yet. */
+	for (size_t i = 0; i < count && ok; i++) {
+		char account[ACCOUNT_ID_BYTES + 1] = "";
+		memcpy(account, recipients[i].account, ACCOUNT_ID_BYTES);
+		if (recipients[i].status == DELIVERY_OK)
+			authc_delivered(q->o.authc, account, delivery_bytes(d));
+	}
 	delivery_free(d);
 }
 
@@ -168,6 +202,11 @@ static bool find_target(struct job *j, struct queue_item *it, struct authc_targe
 static void take_status(struct job *j, struct queue_item *it, const struct delivery_recipient *r)
 {
 	it->tries = r->tries;
+	if (j->damaged) {
+		it->state = QUEUE_FAILED;
+		it->status = SLICE("5.3.0 the stored message is damaged");
+		return;
+	}
 	switch (r->status) {
 	case DELIVERY_OK:
 		it->state = QUEUE_STORED;
@@ -189,20 +228,34 @@ static void take_status(struct job *j, struct queue_item *it, const struct deliv
 	}
 }
 
+/* Several addresses may lead to one account, which gets one copy. `n` when it is new. */
+static size_t recipient_of(const struct delivery_recipient *recipients, size_t n,
+			   const struct authc_target *target)
+{
+	for (size_t i = 0; i < n; i++)
+		if (memcmp(recipients[i].account, target->account, ACCOUNT_ID_BYTES) == 0)
+			return i;
+	return n;
+}
+
 static void try_recipients(struct job *j)
 {
 	struct queue_entry *e = &j->entry;
 	struct delivery_recipient *recipients = arena_array(&j->arena, e->count, sizeof(*recipients));
 	struct slice *delivered_to = arena_array(&j->arena, e->count, sizeof(*delivered_to));
-	struct queue_item **items = arena_array(&j->arena, e->count, sizeof(*items));
+	size_t *which = arena_array(&j->arena, e->count, sizeof(*which));
 	uint8_t transaction[TRANSACTION_ID_BYTES];
 	size_t n = 0;
 
-	if (recipients == NULL || delivered_to == NULL || items == NULL)
+	if (recipients == NULL || delivered_to == NULL || which == NULL)
 		return;
 	for (size_t i = 0; i < e->count; i++) {
 		struct authc_target target;
+		which[i] = SIZE_MAX;
 		if (e->items[i].state != QUEUE_WAITING || !find_target(j, &e->items[i], &target))
+			continue;
+		which[i] = recipient_of(recipients, n, &target);
+		if (which[i] < n)
 			continue;
 		recipients[n] = (struct delivery_recipient){
 			.engine = engine_for(j->q, &j->arena, target.grant),
@@ -212,16 +265,16 @@ static void try_recipients(struct job *j)
 		if (recipients[n].engine == NULL)
 			return;
 		memcpy(recipients[n].account, target.account, ACCOUNT_ID_BYTES);
-		delivered_to[n] = target.address;
-		items[n++] = &e->items[i];
+		delivered_to[n++] = target.address;
 	}
 	queue_transaction(e, transaction);
 	struct parcel p = { .transaction = transaction, .sender = e->sender, .trace = e->trace,
 			    .body = buf_slice(&j->body), .summary = j->summary,
-			    .internaldate_s = e->internaldate_s };
+			    .internaldate_s = e->internaldate_s, .job = j };
 	deliver(j->q, &p, recipients, delivered_to, n);
-	for (size_t i = 0; i < n; i++)
-		take_status(j, items[i], &recipients[i]);
+	for (size_t i = 0; i < e->count; i++)
+		if (which[i] != SIZE_MAX)
+			take_status(j, &e->items[i], &recipients[which[i]]);
 	j->q->counts.tried += n;
 }
 
@@ -331,7 +384,9 @@ static void settle(struct job *j, enum queue_state state, enum dsn_action action
 	if (!any)
 		return;
 	enum told t = tell_sender(j, action);
-	if (t == TOLD_LATER)
+	/* A sender who cannot be told either, for as long again: it must end some day. */
+	if (t == TOLD_LATER &&
+	    world_real_us(j->q->o.world) - j->entry.created_us < 2 * j->q->o.lifetime_us)
 		return;
 	log_items(j, state, t);
 	for (size_t i = 0; i < j->entry.count; i++)
@@ -389,14 +444,65 @@ static enum engine_result write_outcome(struct job *j)
 	return engine_apply(q->o.engine, &op);
 }
 
-static enum engine_result remove_body(struct queue_runner *q, const uint8_t id[QUEUE_ID_BYTES])
+static enum engine_result remove_object(struct queue_runner *q, struct slice name)
 {
 	struct engine_step step = { .kind = STEP_REMOVE };
-	char name[48];
+	struct engine_op op = { .object = name, .steps = &step, .count = 1 };
 
-	queue_body_name(id, name);
-	struct engine_op op = { .object = slice_str(name), .steps = &step, .count = 1 };
 	return engine_apply(q->o.engine, &op);
+}
+
+/* Is there an entry of this transaction in its shard? A walk over the shard: for rare cases. */
+static enum engine_result is_used(struct queue_runner *q, const uint8_t transaction[QUEUE_ID_BYTES],
+				  bool *used)
+{
+	uint8_t from_bytes[QUEUE_KEY_BYTES + 1] = { 'e' };
+	struct slice from = slice_of(from_bytes, 1);
+	bool more = true;
+	char shard[16];
+
+	*used = false;
+	queue_shard_name(queue_shard_of(transaction), shard);
+	while (more && !*used) {
+		AUTO_ARENA struct arena arena = ARENA_INIT(16u << 20);
+		struct engine_kv *kv;
+		size_t n;
+		enum engine_result r = engine_keys(q->o.engine, slice_str(shard), from, SLICE("f"), 256,
+						   4u << 20, &arena, &kv, &n, &more);
+		if (r != ENGINE_OK)
+			return r;
+		for (size_t k = 0; k < n; k++)
+			*used = *used || (kv[k].key.len == QUEUE_KEY_BYTES &&
+					  queue_is_of(kv[k].key.ptr + QUEUE_KEY_BYTES - QUEUE_ID_BYTES,
+						      transaction));
+		if (n == 0)
+			break;
+		memcpy(from_bytes, kv[n - 1].key.ptr, MIN(kv[n - 1].key.len, (size_t)QUEUE_KEY_BYTES));
+		from = slice_of(from_bytes, sizeof(from_bytes));	/* with a NUL: the next one */
+	}
+	return ENGINE_OK;
+}
+
+/* The body of an entry that is gone, unless another part of its transaction still waits. */
+static enum engine_result remove_body(struct queue_runner *q, const struct queue_entry *e)
+{
+	uint8_t transaction[TRANSACTION_ID_BYTES];
+	char name[QUEUE_BODY_NAME_BYTES];
+	enum engine_result r = ENGINE_OK;
+	bool used = false;
+	uint64_t k = 0;
+
+	queue_transaction(e, transaction);
+	if (e->shared)
+		r = is_used(q, transaction, &used);
+	if (r != ENGINE_OK || used)
+		return r;
+	/* The first object first: pieces without it are known to be garbage. */
+	do {
+		queue_body_name(transaction, k++, name);
+		r = remove_object(q, slice_str(name));
+	} while (r == ENGINE_OK && k * QUEUE_CHUNK_BYTES < e->body_bytes);
+	return r;
 }
 
 /* False when the store is away now. An entry whose body is gone is given up, loudly. */
@@ -405,16 +511,19 @@ static bool load_body(struct job *j)
 	struct engine_kv *kv;
 	size_t count = 0;
 	bool more;
-	char name[48];
+	uint8_t transaction[TRANSACTION_ID_BYTES];
+	char name[QUEUE_BODY_NAME_BYTES];
 
-	queue_body_name(j->entry.id, name);
-	enum engine_result r = engine_read(j->q->o.engine, slice_str(name), 0, BODY_BYTES_MAX, &j->body);
+	queue_transaction(&j->entry, transaction);
+	queue_body_name(transaction, 0, name);
+	enum engine_result r = engine_read(j->q->o.engine, slice_str(name), 0, QUEUE_CHUNK_BYTES, &j->body);
 	if (r == ENGINE_OK)
 		r = engine_keys(j->q->o.engine, slice_str(name), SLICE("s"), SLICE("t"), 1,
 				ENGINE_VALUE_BYTES_MAX, &j->arena, &kv, &count, &more);
 	if (r == ENGINE_UNAVAILABLE || r == ENGINE_DENIED)
 		return false;
-	if (r == ENGINE_OK && j->body.err == 0 && j->body.len == j->entry.body_bytes) {
+	if (r == ENGINE_OK && j->body.err == 0 &&
+	    j->body.len == MIN(j->entry.body_bytes, (uint64_t)QUEUE_CHUNK_BYTES)) {
 		j->summary = count > 0 ? kv[0].value : (struct slice){ 0 };
 		return true;
 	}
@@ -437,15 +546,20 @@ static void job_fiber(void *arg)
 	struct job *j = arg;
 	struct queue_runner *q = j->q;
 
-	if (load_body(j)) {
-		try_recipients(j);
-		expire(j);
-		settle(j, QUEUE_FAILED, DSN_FAILED);
-		settle(j, QUEUE_STORED, DSN_DELIVERED);
+	/* Without recipients it only asks for the removal of its body. */
+	if (j->entry.count == 0 || load_body(j)) {
+		if (j->entry.count > 0) {
+			try_recipients(j);
+			expire(j);
+			settle(j, QUEUE_FAILED, DSN_FAILED);
+			settle(j, QUEUE_STORED, DSN_DELIVERED);
+		}
 		enum engine_result r = write_outcome(j);
+		if (r != ENGINE_OK)
+			q->pause_until_us = world_mono_us(q->o.world) + FAILED_PAUSE_US;
 		/* A body left over by a failure here is collected later. */
-		if (r == ENGINE_OK && j->entry.count == 0 && remove_body(q, j->entry.id) != ENGINE_OK)
-			q->collected_us = 0;
+		if (r == ENGINE_OK && j->entry.count == 0 && remove_body(q, &j->entry) != ENGINE_OK)
+			q->collect_at_us = 0;
 	}
 	list_del(&j->link);
 	q->job_count--;
@@ -472,7 +586,7 @@ static void start_job(struct queue_runner *q, const struct engine_kv *kv)
 		return;
 	j->q = q;
 	arena_init(&j->arena, 4u << 20);
-	buf_init(&j->body, BODY_BYTES_MAX);
+	buf_init(&j->body, QUEUE_CHUNK_BYTES);
 	list_init(&j->link);
 	j->key = arena_dup(&j->arena, kv->key);
 	j->value = arena_dup(&j->arena, kv->value);
@@ -526,48 +640,94 @@ static void pass_shard(struct queue_runner *q, unsigned shard, int64_t *next_us)
 	}
 }
 
-/* Bodies whose entry was never written (a crash between the two), older than an hour. */
+/* ---- bodies whose entry was never written: a crash, or a message that was not finished ---- */
+
+/* When the body was begun, and finished; *finished_us is 0 when it was not. */
+static enum engine_result body_times(struct queue_runner *q, struct slice name, int64_t *begun_us,
+				     int64_t *finished_us)
+{
+	AUTO_ARENA struct arena arena = ARENA_INIT(256u << 10);
+	struct engine_kv *kv;
+	size_t n;
+	bool more;
+	enum engine_result r = engine_keys(q->o.engine, name, SLICE("c"), SLICE("t"), 3, 128u << 10,
+					   &arena, &kv, &n, &more);
+
+	*begun_us = *finished_us = 0;
+	if (r != ENGINE_OK)
+		return r;
+	for (size_t i = 0; i < n; i++) {
+		struct reader rd = reader_of(kv[i].value);
+		if (slice_eq(kv[i].key, SLICE("c")))
+			*begun_us = (int64_t)rd_be64(&rd);
+		else if (slice_eq(kv[i].key, SLICE("f")))
+			*finished_us = (int64_t)rd_be64(&rd);
+		else if (slice_eq(kv[i].key, SLICE("s")) && *finished_us == 0)
+			*finished_us = *begun_us;	/* a small one: written at once */
+	}
+	return ENGINE_OK;
+}
+
+/* The first object of a body: old, and nobody names it. */
+static void collect_body(struct queue_runner *q, struct slice name, const uint8_t *transaction)
+{
+	int64_t begun_us, finished_us, now_us = world_real_us(q->o.world);
+	/* One that is still being written must not become whole meanwhile: its last step fails then. */
+	struct engine_step unfinished[] = { { .kind = GUARD_KEY_ABSENT, .key = SLICE("s") },
+					    { .kind = STEP_REMOVE } };
+	struct engine_op op = { .object = name, .steps = unfinished, .count = 2 };
+	bool used = true;
+
+	if (body_times(q, name, &begun_us, &finished_us) != ENGINE_OK)
+		return;
+	if (now_us - (finished_us != 0 ? finished_us : begun_us) < COLLECT_AGE_US)
+		return;
+	if (is_used(q, transaction, &used) != ENGINE_OK || used)
+		return;
+	if (finished_us != 0 ? remove_object(q, name) == ENGINE_OK
+			     : engine_apply(q->o.engine, &op) == ENGINE_OK)
+		q->counts.collected++;
+}
+
+/* A later piece: garbage when the first is gone, which is made before it and removed before it. */
+static void collect_piece(struct queue_runner *q, struct slice name, const uint8_t *transaction)
+{
+	char first[QUEUE_BODY_NAME_BYTES];
+	struct engine_stat st = { 0 };
+
+	queue_body_name(transaction, 0, first);
+	enum engine_result r = engine_stat(q->o.engine, slice_str(first), &st);
+	if (r == ENGINE_ABSENT || (r == ENGINE_OK && !st.exists))
+		if (remove_object(q, name) == ENGINE_OK)
+			q->counts.collected++;
+}
+
 static void collect(struct queue_runner *q)
 {
-	AUTO_ARENA struct arena arena = ARENA_INIT(16u << 20);
-	struct slice *names;
+	AUTO_BUF struct buf after = BUF_INIT(ENGINE_NAME_BYTES_MAX);
 	size_t count;
 
-	if (engine_list(q->o.engine, SLICE("b.queue."), (struct slice){ 0 }, 10000, &arena, &names,
-			&count) != ENGINE_OK)
-		return;
-	for (size_t i = 0; i < count && !q->stopping; i++) {
-		AUTO_BUF struct buf id = BUF_INIT(QUEUE_ID_BYTES);
-		struct engine_kv *kv;
-		size_t n;
-		bool more, used = false;
-		if (!hex_decode(&id, slice_from(names[i], strlen("b.queue."))) || id.len != QUEUE_ID_BYTES)
-			continue;
-		if (engine_keys(q->o.engine, names[i], SLICE("c"), SLICE("d"), 1, 64, &arena, &kv, &n, &more) !=
-			    ENGINE_OK || n == 0)
-			continue;
-		struct reader rd = reader_of(kv[0].value);
-		if (world_real_us(q->o.world) - (int64_t)rd_be64(&rd) < COLLECT_AGE_US)
-			continue;
-		char shard[16];
-		queue_shard_name(queue_shard_of(id.ptr), shard);
-		struct slice from = SLICE("e");
-		do {
-			if (engine_keys(q->o.engine, slice_str(shard), from, SLICE("f"), 256, 4u << 20,
-					&arena, &kv, &n, &more) != ENGINE_OK)
-				return;
-			for (size_t k = 0; k < n; k++)
-				used = used || slice_ends(kv[k].key, buf_slice(&id));
-			if (n > 0) {
-				AUTO_BUF struct buf after = BUF_INIT(ENGINE_KEY_BYTES_MAX);
-				buf_add(&after, kv[n - 1].key);
-				buf_addc(&after, 0);
-				from = arena_dup(&arena, buf_slice(&after));
-			}
-		} while (more && !used && arena.err == 0);
-		if (!used && arena.err == 0 && remove_body(q, id.ptr) == ENGINE_OK)
-			q->counts.collected++;
-	}
+	do {
+		AUTO_ARENA struct arena arena = ARENA_INIT(1u << 20);
+		struct slice *names;
+		if (engine_list(q->o.engine, SLICE("b.queue."), buf_slice(&after), 1000, &arena, &names,
+				&count) != ENGINE_OK)
+			return;
+		for (size_t i = 0; i < count && !q->stopping; i++) {
+			uint8_t transaction[TRANSACTION_ID_BYTES];
+			uint64_t chunk;
+			if (!queue_body_parse(names[i], transaction, &chunk))
+				continue;
+			if (chunk == 0)
+				collect_body(q, names[i], transaction);
+			else
+				collect_piece(q, names[i], transaction);
+		}
+		if (count > 0) {
+			buf_reset(&after);
+			buf_add(&after, names[count - 1]);
+		}
+	} while (count > 0 && after.err == 0 && !q->stopping);
 }
 
 static void main_fiber(void *arg)
@@ -575,14 +735,18 @@ static void main_fiber(void *arg)
 	struct queue_runner *q = arg;
 
 	while (!q->stopping) {
-		int64_t next_us = IDLE_US;
+		int64_t next_us = IDLE_US, now = world_mono_us(q->o.world);
 		q->wake.set = false;
-		q->counts.waiting = 0;
-		for (unsigned s = 0; s < QUEUE_SHARDS && !q->stopping; s++)
-			pass_shard(q, s, &next_us);
-		int64_t now = loop_now_us(q->o.loop);
-		if (!q->stopping && now - q->collected_us > COLLECT_EVERY_US) {
-			q->collected_us = now;
+		if (now < q->pause_until_us) {
+			next_us = q->pause_until_us - now;
+		} else {
+			q->counts.waiting = 0;
+			for (unsigned s = 0; s < QUEUE_SHARDS && !q->stopping; s++)
+				pass_shard(q, s, &next_us);
+		}
+		now = world_mono_us(q->o.world);
+		if (!q->stopping && now >= q->collect_at_us) {
+			q->collect_at_us = now + COLLECT_EVERY_US;
 			collect(q);
 		}
 		if (!q->stopping && !fiber_event_wait(&q->wake, MAX(next_us, (int64_t)1000)))
@@ -609,7 +773,7 @@ int queue_runner_new(const struct queue_runner_options *o, struct queue_runner *
 		return -ENOMEM;
 	q->o = *o;
 	list_init(&q->jobs);
-	q->collected_us = loop_now_us(o->loop);
+	q->collect_at_us = world_mono_us(o->world) + COLLECT_EVERY_US;
 	world_random(o->world, random, sizeof(random));
 	AUTO_BUF struct buf hex = BUF_INIT(40);
 	hex_encode(&hex, slice_of(random, sizeof(random)));
@@ -639,6 +803,7 @@ void queue_runner_settings(struct queue_runner *q, const struct queue_runner_opt
 	q->o.retry_us = o->retry_us;
 	q->o.retry_count = o->retry_count;
 	q->o.delay_notice_us = o->delay_notice_us;
+	wake(q);
 }
 
 void queue_runner_stop(struct queue_runner *q, void (*done)(void *arg), void *arg)
@@ -795,7 +960,7 @@ static int list_one(void *arg, unsigned shard, const struct engine_kv *kv, const
 {
 	struct list_walk *w = arg;
 
-	if (w->only.len > 0 && !has_id(e, w->only))
+	if (e->count == 0 || (w->only.len > 0 && !has_id(e, w->only)))
 		return 0;
 	if (w->json->len > LIST_JSON_BYTES - 20000)
 		return 1;
@@ -868,8 +1033,8 @@ static int change_one(void *arg, unsigned shard, const struct engine_kv *kv, con
 			w->rc = -EAGAIN;
 			return 1;
 		}
-		if (w->drop && remove_body(w->q, e->id) != ENGINE_OK)
-			w->q->collected_us = 0;
+		if (w->drop && remove_body(w->q, e) != ENGINE_OK)
+			w->q->collect_at_us = 0;
 	}
 	w->count++;
 	return w->id.len > 0 ? 1 : 0;

@@ -26,6 +26,9 @@ struct smtp_service {
 	struct rates *rates;		/* NULL: none */
 	/* Where recipients go that could not be served at once; NULL: 451 for the message instead. */
 	int (*enqueue)(void *queue, const struct queue_message *message);
+	/* The same for bodies that come before the message: queue_spool_write, queue_spool_drop. */
+	int (*spool)(void *queue, struct queue_spool *spool, struct slice bytes);
+	void (*unspool)(void *queue, const struct queue_spool *spool);
 	void *queue;
 };
 

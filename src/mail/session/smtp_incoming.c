@@ -52,6 +52,10 @@ struct incoming {
 	bool broken;			/* delivery_write said so */
 	struct arena mime_arena;
 	struct mime_stream *mime;
+	/* A body that is too large for memory, for recipients who cannot be served at once. */
+	struct queue_spool spool;
+	bool spool_taken;		/* a queued message has it now */
+	struct slice kept_header;	/* in s->arena, for notices; empty: nobody asked for one */
 };
 
 struct incoming *incoming_new(struct smtp_session *s)
@@ -65,6 +69,7 @@ struct incoming *incoming_new(struct smtp_session *s)
 	world_random(s->s.sv->world, b->transaction, sizeof(b->transaction));
 	hex_encode(&id, slice_of(b->transaction, 8));
 	memcpy(b->id, buf_cstr(&id), MIN(id.len, sizeof(b->id) - 1));
+	memcpy(b->spool.transaction, b->transaction, sizeof(b->transaction));
 	b->now_s = world_real_us(s->s.sv->world) / 1000000;
 	smtp_data_init(&b->check);
 	buf_init(&b->head, (size_t)2 * SMTP_HEADER + 65536);
@@ -77,6 +82,8 @@ void incoming_free(struct incoming *b)
 	if (b == NULL)
 		return;
 	delivery_free(b->delivery);
+	if (b->spool.bytes > 0 && !b->spool_taken)
+		b->s->s.sv->smtp->unspool(b->s->s.sv->smtp->queue, &b->spool);
 	buf_done(&b->head);
 	arena_done(&b->mime_arena);
 	free(b->places);
@@ -219,6 +226,33 @@ static void pass_on(struct incoming *b, struct slice bytes)
 		mime_stream_feed(b->mime, bytes);
 }
 
+static void spool_piece(void *arg, struct slice piece)
+{
+	struct incoming *b = arg;
+	const struct smtp_service *service = b->s->s.sv->smtp;
+
+	/* A failure is kept in it, and matters only if the queue is needed. */
+	(void)service->spool(service->queue, &b->spool, piece);
+}
+
+/*
+ * What the queue may need of a large body, which nobody can read back from the mailboxes that it
+ * went to: all of it when some recipients may be served and others not (SMTP has one answer for
+ * them), its header when a sender wants to be told of success.
+ */
+static void prepare_queue(struct incoming *b, struct slice header)
+{
+	const struct smtp_service *service = b->s->s.sv->smtp;
+
+	if (b->s->kind == SMTP_KIND_LMTP || service->enqueue == NULL)
+		return;
+	if (b->count > 1 && service->spool != NULL)
+		delivery_copy(b->delivery, spool_piece, b);
+	for (const struct smtp_accepted *a = b->s->first; a != NULL; a = a->next)
+		if ((a->rcpt.notify & SMTP_NOTIFY_SUCCESS) != 0 && b->kept_header.len == 0)
+			b->kept_header = arena_dup(&b->s->arena, header);
+}
+
 /* The header is complete in `text`, up to `end`; what follows is body. */
 static enum smtp_refusal start(struct incoming *b, struct slice text, size_t end)
 {
@@ -246,8 +280,10 @@ static enum smtp_refusal start(struct incoming *b, struct slice text, size_t end
 				     slice_str(s->s.sv->set.hostname), &whole);
 		if (whole.err != 0)
 			return SMTP_REFUSED_MEMORY;
+		prepare_queue(b, buf_slice(&whole));
 		pass_on(b, buf_slice(&whole));
 	} else {
+		prepare_queue(b, header);
 		pass_on(b, header);
 	}
 	pass_on(b, slice_from(text, end));
@@ -448,12 +484,25 @@ static bool leftovers(struct incoming *b, struct queue_recipient **out, size_t *
 	return true;
 }
 
+/* The body for the queue. False: it could not be kept. */
+static bool queue_body(struct incoming *b, bool all_stored, struct queue_message *m)
+{
+	m->body = delivery_body(b->delivery);
+	if (m->body.ptr != NULL || delivery_bytes(b->delivery) == 0)
+		return true;
+	if (all_stored) {		/* only notices of success, which bring the header back */
+		m->body = b->kept_header;
+		return m->body.len > 0;
+	}
+	m->spool = &b->spool;
+	return b->spool.err == 0 && b->spool.bytes == delivery_bytes(b->delivery);
+}
+
 /*
  * Hand over who is left. True: the queue has them on stable storage, or nobody is left.
  *
  * When nobody was served there is nothing to protect from a second copy, and the client's own
- * queue does better than ours: no is the answer then. A large body is a stream of the recipients
- * that it reached, which we may not read: no as well.
+ * queue does better than ours: no is the answer then.
  */
 static bool hand_over(struct incoming *b, struct slice summary)
 {
@@ -468,23 +517,23 @@ static bool hand_over(struct incoming *b, struct slice summary)
 		return stored == b->count;
 	if (count == 0)
 		return true;
-	struct slice body = delivery_body(b->delivery);
 	write_received(b, (struct slice){ 0 }, &trace);
-	if (body.ptr == NULL || trace.err != 0)
-		return stored == b->count;
 	struct queue_message m = {
 		.sender = b->s->mail.from.text,
 		.envid = b->s->mail.envid,
 		.ret = b->s->mail.ret,
 		.utf8 = b->s->mail.smtputf8,
 		.trace = buf_slice(&trace),
-		.body = body,
 		.summary = summary,
 		.internaldate_s = b->now_s,
 		.recipients = list,
 		.count = count,
 	};
 	memcpy(m.transaction, b->transaction, sizeof(m.transaction));
+	if (trace.err != 0 || !queue_body(b, stored == b->count, &m))
+		return stored == b->count;
+	/* Whatever comes of it: an entry may be there, which needs the body. */
+	b->spool_taken = m.spool != NULL;
 	return service->enqueue(service->queue, &m) == 0 || stored == b->count;
 }
 

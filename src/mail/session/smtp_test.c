@@ -25,7 +25,12 @@ struct delivery {
 	struct buf body;
 	struct buf prefix[16];
 	bool rejected[16];
+	void (*copy)(void *arg, struct slice piece);
+	void *copy_arg;
 };
+
+/* Bodies above this are not kept in memory, as the real ones above 1 MiB. */
+static size_t memory_bytes = SIZE_MAX;
 
 int deliverer_new(struct world *world, const struct deliverer_options *o, struct deliverer **out)
 {
@@ -65,6 +70,13 @@ void delivery_reject(struct delivery *d, size_t recipient, enum delivery_status 
 	d->to[recipient].status = status;
 }
 
+void delivery_copy(struct delivery *d, void (*fn)(void *arg, struct slice piece), void *arg)
+{
+	ck_assert_uint_eq(d->body.len, 0);
+	d->copy = fn;
+	d->copy_arg = arg;
+}
+
 bool delivery_prefix(struct delivery *d, size_t recipient, struct slice bytes)
 {
 	ck_assert_uint_lt(recipient, d->count);
@@ -78,6 +90,8 @@ void delivery_finish(struct delivery *d, struct slice summary, int64_t internald
 {
 	(void)tz_minutes;
 	ck_assert_int_eq(internaldate_s, 1795424400);
+	if (d->copy != NULL && d->body.len > memory_bytes)
+		d->copy(d->copy_arg, buf_slice(&d->body));
 	for (size_t i = 0; i < d->count; i++) {
 		struct delivery_recipient *r = &d->to[i];
 		if (d->rejected[i])
@@ -98,7 +112,7 @@ void delivery_finish(struct delivery *d, struct slice summary, int64_t internald
 
 struct slice delivery_body(const struct delivery *d)
 {
-	return buf_slice(&d->body);
+	return d->body.len > memory_bytes ? (struct slice){ 0 } : buf_slice(&d->body);
 }
 
 uint64_t delivery_bytes(const struct delivery *d)
@@ -431,6 +445,83 @@ START_TEST(who_could_not_be_served_goes_to_the_queue_before_the_answer)
 	client_expects(&c, "250 2.1.0 Sender ok\r\n250 2.1.5 Recipient ok\r\n"
 			   "354 End data with <CR><LF>.<CR><LF>\r\n"
 			   "451 4.3.0 Storage is not available, try later\r\n");
+	finish();
+}
+END_TEST
+
+static char spooled[1000];
+static unsigned dropped;
+
+static int fake_spool(void *queue, struct queue_spool *s, struct slice bytes)
+{
+	(void)queue;
+	ck_assert_uint_eq(s->bytes, 0);
+	ck_assert(slice_to_str(bytes, spooled, sizeof(spooled)));
+	s->bytes = bytes.len;
+	return 0;
+}
+
+static void fake_unspool(void *queue, const struct queue_spool *s)
+{
+	(void)queue;
+	ck_assert_uint_gt(s->bytes, 0);
+	dropped++;
+}
+
+static const struct queue_spool *queued_spool;
+
+static int fake_enqueue_spool(void *queue, const struct queue_message *m)
+{
+	(void)queue;
+	queued_spool = m->spool;
+	queued_count = m->count;
+	ck_assert(slice_to_str(m->body, queued_body, sizeof(queued_body)));
+	return queue_result;
+}
+
+START_TEST(a_body_that_is_too_large_for_memory_reaches_the_queue_as_well)
+{
+	smtp_open();
+	service.enqueue = fake_enqueue_spool;
+	service.spool = fake_spool;
+	service.unspool = fake_unspool;
+	memory_bytes = 8;
+	fate_bob = DELIVERY_LATER;
+	client_says(&c, "HELO x\r\nMAIL FROM:<a@b>\r\nRCPT TO:<team@example.org>\r\nDATA\r\n"
+			"A: b\r\n\r\nlong\r\n.\r\n");
+	client_expects(&c, "250 mx.example.org\r\n250 2.1.0 Sender ok\r\n250 2.1.5 Recipient ok\r\n"
+			   "354 End data with <CR><LF>.<CR><LF>\r\n"
+			   "250 2.0.0 Stored as 0101010101010101\r\n");
+	ck_assert_str_eq(spooled, "A: b\r\n\r\nlong\r\n");
+	ck_assert_ptr_nonnull(queued_spool);
+	ck_assert_uint_eq(queued_count, 1);
+	ck_assert_uint_eq(dropped, 0);
+	/* Everybody is served: the copy goes. */
+	fate_bob = DELIVERY_OK;
+	client_says(&c, "MAIL FROM:<a@b>\r\nRCPT TO:<team@example.org>\r\nDATA\r\nA: b\r\n\r\nlong\r\n.\r\n");
+	client_expects(&c, "250 2.1.0 Sender ok\r\n250 2.1.5 Recipient ok\r\n"
+			   "354 End data with <CR><LF>.<CR><LF>\r\n"
+			   "250 2.0.0 Stored as 0202020202020202\r\n");
+	ck_assert_uint_eq(dropped, 1);
+	finish();
+}
+END_TEST
+
+START_TEST(success_of_a_large_message_is_told_with_its_header)
+{
+	smtp_open();
+	service.enqueue = fake_enqueue_spool;
+	service.spool = fake_spool;
+	service.unspool = fake_unspool;
+	memory_bytes = 8;
+	client_says(&c, "HELO x\r\nMAIL FROM:<a@b>\r\nRCPT TO:<ann@example.org> NOTIFY=SUCCESS\r\nDATA\r\n"
+			"A: b\r\n\r\nlong\r\n.\r\n");
+	client_expects(&c, "250 mx.example.org\r\n250 2.1.0 Sender ok\r\n250 2.1.5 Recipient ok\r\n"
+			   "354 End data with <CR><LF>.<CR><LF>\r\n"
+			   "250 2.0.0 Stored as 0101010101010101\r\n");
+	ck_assert_str_eq(queued_body, "A: b\r\n\r\n");
+	ck_assert_ptr_null(queued_spool);
+	ck_assert_uint_eq(queued_count, 1);
 	finish();
 }
 END_TEST
@@ -795,6 +886,8 @@ TEST_MAIN("session/smtp",
 	  only_a_message_that_is_durable_for_all_is_acknowledged,
 	  quota_is_looked_at_again_when_the_size_is_known,
 	  who_could_not_be_served_goes_to_the_queue_before_the_answer,
+	  a_body_that_is_too_large_for_memory_reaches_the_queue_as_well,
+	  success_of_a_large_message_is_told_with_its_header,
 	  a_body_that_was_not_written_whole_is_not_stored,
 	  chunks_are_put_together_and_may_hold_anything_if_binary,
 	  a_refused_chunk_is_read_and_refuses_the_rest_until_rset,
