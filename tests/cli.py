@@ -88,6 +88,24 @@ def configuration_errors():
     prickle("config", "check", "--config", name, code=78)
 
 
+def certificates_are_looked_at():
+    """config check and serve read the certificate and its key, and name the line that is wrong"""
+    with tempfile.TemporaryDirectory() as d:
+        for name in ("one", "two"):
+            subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes",
+                            "-keyout", f"{d}/{name}.key", "-out", f"{d}/{name}.pem", "-days", "30", "-subj", "/CN=x"],
+                           check=True, capture_output=True)
+        good = config_file(f"tls:\n  certificate: {d}/one.pem\n  key: {d}/one.key\n")
+        assert prickle("config", "check", "-c", good).stdout == f"{good} is fine\n"
+        for certificate, key, want in (("one.pem", "two.key", "is not the one of"), ("no.pem", "one.key", "No such file"),
+                                       ("one.pem", "one.pem", "no private key"), ("one.key", "one.key", "not"),
+                                       (".", "one.key", "Is a directory")):
+            bad = config_file(f"tls:\n  certificate: {d}/{certificate}\n  key: {d}/{key}\n")
+            for command in (["config", "check"], ["serve"]):
+                said = prickle(*command, "-c", bad, code=78).stderr
+                assert want in said and f"{bad}:2: " in said, said
+
+
 def show_is_a_configuration():
     """what config show prints is a configuration with the same values"""
     shown = prickle("config", "show").stdout
@@ -160,5 +178,5 @@ def output_that_cannot_be_written():
 
 
 tap.run([help_of_everything, examples_name_real_commands, usage_errors, version_has_three_forms,
-         configuration_errors, show_is_a_configuration, explain_says_where, limits_are_listed,
+         configuration_errors, certificates_are_looked_at, show_is_a_configuration, explain_says_where, limits_are_listed,
          shells_accept_their_scripts, manuals, output_that_cannot_be_written])

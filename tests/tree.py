@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """The shape of the source tree: who includes whom, headers that stand alone, banned calls.
 
-tree.py layers | headers | calls, from the root of the source tree.
+tree.py layers | headers | calls | options, from the root of the source tree.
 """
 import os
 import re
@@ -228,7 +228,34 @@ def descriptors_close_on_exec():
     assert not bad, "\n".join(bad)
 
 
+def options_are_used():
+    """every option is read by some code outside src/conf"""
+    with open("src/conf/options.def", encoding="utf-8") as f:
+        fields = re.findall(r"^OPTION\((\w+),", f.read(), re.M)
+    text = ""
+    for path in sources(".c", tests=False):
+        if not path.startswith("src/conf/"):
+            with open(path, encoding="utf-8") as f:
+                text += f.read()
+    unused = [field for field in fields if not re.search(r"(->|\.)" + field + r"\b", text)]
+    assert len(fields) > 20 and not unused, f"options that do nothing: {unused}"
+
+
+def limits_name_their_option():
+    """the setting that a limit names is an option"""
+    with open("src/conf/options.def", encoding="utf-8") as f:
+        keys = set(re.findall(r'^OPTION\(\w+, \w+, "([^"]+)"', f.read(), re.M))
+    bad = []
+    for path in sources("limits.def"):
+        with open(path, encoding="utf-8") as f:
+            for name, setting in re.findall(r'^LIMIT\((\w+), [^"]*"[^"]*", "([^"]*)"', f.read(), re.M):
+                if setting != "-" and setting not in keys:
+                    bad.append(f"{path}: {name} names '{setting}'")
+    assert not bad, "\n".join(bad)
+
+
 CHECKS = {
+    "options": [options_are_used, limits_name_their_option],
     "layers": [every_directory_has_a_layer, includes_go_down, no_cycles, pure_libraries],
     "headers": [headers_stand_alone, headers_say_why],
     "calls": [banned_calls, the_check_finds_a_banned_call, descriptors_close_on_exec],

@@ -6,6 +6,7 @@
 
 #include "base/suggest.h"
 #include "cli/cli.h"
+#include "cli/node.h"
 #include "conf/config.h"
 
 static int check(struct cli *cli)
@@ -14,6 +15,11 @@ static int check(struct cli *cli)
 	struct config *c;
 	int err = cli_load_config(cli, &c, &path);
 
+	if (err == CLI_OK) {
+		err = node_check(cli, c, path);
+		if (err != CLI_OK)
+			config_free(c);
+	}
 	if (err != CLI_OK)
 		return err;
 	AUTO_BUF struct buf out = BUF_INIT(65536);
@@ -31,7 +37,8 @@ const struct cli_command cmd_config_check = {
 	.words = "config check",
 	.summary = "find all mistakes in the configuration",
 	.description = "Reads the configuration as a start would and prints every mistake with its place, the "
-		       "line and the option that was probably meant. Exits with 78 when there is one.",
+		       "line and the option that was probably meant; then reads the certificate and its key, and looks "
+		       "whether they belong together. Exits with 78 when there is a mistake.",
 	.options = (const struct cli_option[]){ CLI_OPTION_CONFIG, { 0 } },
 	.json = true,
 	.examples = (const char *const[]){ "prickle config check", "prickle config check --config ./new.yaml", NULL },

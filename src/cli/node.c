@@ -4,6 +4,7 @@
 #include <jansson.h>
 
 #include "conf/config.h"
+#include "roles/auth_tls.h"
 
 int node_ask(struct cli *cli, const struct admin_request *req, struct buf *storage, struct admin_reply *reply)
 {
@@ -28,6 +29,18 @@ int node_ask(struct cli *cli, const struct admin_request *req, struct buf *stora
 	if (err == -EACCES || err == -EPERM || err == -ECONNRESET)
 		return cli_fail(cli, CLI_REFUSED, "%s; only root and the user who runs the node may ask it", why.text);
 	return cli_fail(cli, CLI_TEMPORARY, "%s", why.text);
+}
+
+int node_check(struct cli *cli, const struct config *c, const char *path)
+{
+	uint32_t line = c->line[OPTION_tls_certificate];
+	struct errmsg why = { 0 };
+
+	if (c->tls_certificate[0] == '\0' || auth_tls_check(c->tls_certificate, c->tls_key, &why) == 0)
+		return CLI_OK;
+	if (path == NULL || line == 0)
+		return cli_fail(cli, CLI_CONFIG, "%s", why.text);
+	return cli_fail(cli, CLI_CONFIG, "%s:%u: %s", path, line, why.text);
 }
 
 int node_fail(struct cli *cli, const struct admin_reply *reply)

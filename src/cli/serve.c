@@ -14,13 +14,12 @@
 static int serve(struct cli *cli)
 {
 	struct supervise_options options = { 0 };
-	struct errmsg why = { 0 };
 	int code = cli_load_config(cli, &options.config, &options.config_path);
 
+	if (code == CLI_OK)
+		code = node_check(cli, options.config, options.config_path);
 	if (code != CLI_OK)
 		return code;
-	if (config_check(options.config, &why) != 0)
-		return cli_fail(cli, CLI_CONFIG, "%s", why.text);
 	if (options.config_path == NULL)
 		fprintf(stderr,
 			"prickle: there is no %s: the defaults serve, with host name %s and mail in %s.\n"

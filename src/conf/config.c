@@ -119,25 +119,19 @@ int config_set(struct config *c, const char *key, const char *value, struct errm
 	return 0;
 }
 
-static bool all_local(const struct config_listen *l)
+static void keep_first(void *arg, const struct config_option *at, const char *sentence)
 {
-	for (size_t i = 0; i < l->count; i++) {
-		if (l->items[i].path == NULL)
-			return false;
-	}
-	return true;
+	struct errmsg *why = arg;
+
+	if (why != NULL && why->code == 0)
+		errmsg_say(why, -EINVAL, "%s", sentence);
 }
 
 int config_check(const struct config *c, struct errmsg *why)
 {
-	if ((c->tls_certificate[0] == '\0') != (c->tls_key[0] == '\0'))
-		return errmsg_say(why, -EINVAL, "tls.certificate and tls.key belong together: set both or none");
-	if (!all_local(&c->mail_listen_lmtp) && c->mail_lmtp_peers.count == 0)
-		return errmsg_say(why, -EINVAL, "mail.listen.lmtp names an address: "
-				  "set mail.lmtp_peers to the networks that may deliver there");
-	if (c->queue_retry.count == 0)
-		return errmsg_say(why, -EINVAL, "queue.retry needs at least one waiting time");
-	return 0;
+	if (why != NULL)
+		*why = (struct errmsg){ 0 };
+	return value_check(c, keep_first, why) == 0 ? 0 : -EINVAL;
 }
 
 void config_encode(const struct config *c, struct buf *out)

@@ -125,7 +125,10 @@ MUST_USE int config_load(const char *path, struct config **out, struct buf *erro
  * by one blank). For the demo and tests. 0, -ENOENT no such key, -EINVAL, -ENOMEM.
  */
 MUST_USE int config_set(struct config *c, const char *key, const char *value, struct errmsg *why);
-/* What concerns several options (tls.key needs tls.certificate ...). 0 or -EINVAL. */
+/*
+ * What concerns several options (tls.key needs tls.certificate ...), which config_parse has
+ * looked at already: for what config_set made. 0 or -EINVAL and the first mistake.
+ */
 MUST_USE int config_check(const struct config *c, struct errmsg *why);
 
 /* The value as the file would say it; items of a list joined by one blank. */

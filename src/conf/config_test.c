@@ -121,8 +121,17 @@ static const struct {
 	{ "a mapping as a key", "? {a: b}\n: c\n", "f:1:3: a key must be a plain word" },
 	{ "broken YAML", "mail: [\n", "f:2:1: this is not YAML: " },
 	{ "bytes that are not UTF-8", "state: /\xff\n", "this is not YAML: " },
-	{ "a tab as indentation", "mail:\n\thops_max: 50\n", "f:2:1: this is not YAML" },
-	{ "a key without its certificate", "tls: {key: /k}\n", "tls.certificate and tls.key belong together" },
+	{ "a tab as indentation", "mail:\n\thops_max: 50\n", "f:2:1: a tab: YAML wants blanks" },
+	{ "a tab behind blanks", "mail:\n  \thops_max: 50\n", "f:2:3: a tab: YAML wants blanks" },
+	{ "two services on one address", "mail:\n  listen:\n    imap: 127.0.0.1:1143\n    pop3: 127.0.0.1:1143\n",
+	  "f:4:5: 'mail.listen.pop3': 127.0.0.1:1143 is taken by 'mail.listen.imap'" },
+	{ "a service on the port of one that takes all", "mail: {listen: {imap: '*:1143', pop3: '127.0.0.1:1143'}}\n",
+	  "is taken by 'mail.listen.imap'" },
+	{ "an address that stands twice", "mail: {listen: {imap: ['[::1]:1143', '[::1]:1143']}}\n",
+	  "is taken by 'mail.listen.imap'" },
+	{ "a service on a default of another", "mail: {listen: {smtp: '*:587'}}\n",
+	  "f: 'mail.listen.submission': *:587 is taken by 'mail.listen.smtp'" },
+	{ "a key without its certificate", "log: {}\ntls: {key: /k}\n", "f:2:1: tls.certificate and tls.key belong together" },
 	{ "LMTP for the whole world", "mail: {listen: {lmtp: '*:24'}}\n", "set mail.lmtp_peers" },
 	{ "no waiting times", "queue: {retry: []}\n", "queue.retry needs at least one" },
 };
@@ -138,6 +147,13 @@ START_TEST(every_mistake_is_told_with_its_place)
 			      buf_cstr(&errors));
 		ck_assert(c == NULL);
 	}
+}
+END_TEST
+
+START_TEST(addresses_of_different_families_may_share_a_port)
+{
+	config_free(parse_good("mail: {listen: {imap: ['127.0.0.1:143', '127.0.0.2:143', '[::1]:143', '[::2]:143']}}\n"));
+	config_free(parse_good("mail: {listen: {imap: ['0.0.0.0:143', '[::]:143', /run/a, /run/b]}}\n"));
 }
 END_TEST
 
@@ -234,6 +250,7 @@ START_TEST(single_options_can_be_set_before_use)
 END_TEST
 
 TEST_MAIN("conf/config", an_empty_file_gives_the_defaults, values_take_the_type_of_their_option,
-	  every_mistake_is_told_with_its_place, all_errors_come_at_once_up_to_a_limit,
+	  every_mistake_is_told_with_its_place, addresses_of_different_families_may_share_a_port,
+	  all_errors_come_at_once_up_to_a_limit,
 	  a_list_is_taken_up_to_its_maximum, a_role_gets_exactly_what_the_file_said,
 	  what_show_prints_is_a_file_that_says_the_same, single_options_can_be_set_before_use)

@@ -97,6 +97,14 @@ static void complain(struct parse *p, const char *fmt, ...)
 	complain_at(p, from, scalar && to.line == from.line ? to.column - from.column : 1, sentence);
 }
 
+/* Is there a tab at this place, the commonest mistake in YAML? (Before it stand single bytes.) */
+static bool has_tab(struct slice text, size_t line, size_t column)
+{
+	struct slice s = source_line(text, line);
+
+	return column < s.len && s.ptr[column] == '\t' && slice_trim(slice_head(s, column)).len == 0;
+}
+
 /* Move to the next event; false at the end of the stream or when YAML is malformed. */
 static bool next(struct parse *p)
 {
@@ -112,9 +120,12 @@ static bool next(struct parse *p)
 		/* Reader errors (bytes that are not UTF-8) have an offset instead of a mark. */
 		bool reader = p->yaml.error == YAML_READER_ERROR;
 		yaml_mark_t at = reader ? p->yaml.mark : p->yaml.problem_mark;
-		snprintf(sentence, sizeof(sentence), "this is not YAML: %s%s%s",
-			 p->yaml.problem == NULL ? "malformed" : p->yaml.problem,
-			 p->yaml.context == NULL ? "" : ", ", p->yaml.context == NULL ? "" : p->yaml.context);
+		if (has_tab(p->text, at.line, at.column))
+			snprintf(sentence, sizeof(sentence), "a tab: YAML wants blanks before a key");
+		else
+			snprintf(sentence, sizeof(sentence), "this is not YAML: %s%s%s",
+				 p->yaml.problem == NULL ? "malformed" : p->yaml.problem,
+				 p->yaml.context == NULL ? "" : ", ", p->yaml.context == NULL ? "" : p->yaml.context);
 		complain_at(p, at, 1, sentence);
 		memset(&p->event, 0, sizeof(p->event));
 		return false;
@@ -418,10 +429,27 @@ static void read_document(struct parse *p)
 	}
 }
 
+/* A mistake of several options: at the line of the one that it was found at, when the file sets it. */
+static void complain_together(void *arg, const struct config_option *at, const char *sentence)
+{
+	struct parse *p = arg;
+	uint32_t line = p->config->line[at - config_options];
+
+	if (line > 0) {
+		struct slice text = source_line(p->text, line - 1);
+		size_t column = 0;
+		while (column < text.len && text.ptr[column] == ' ')
+			column++;
+		complain_at(p, (yaml_mark_t){ .line = line - 1, .column = column }, 1, sentence);
+		return;
+	}
+	p->error_count++;
+	buf_printf(p->errors, "%s: %s\n", p->file, sentence);
+}
+
 int config_parse(struct slice text, const char *file, struct config **out, struct buf *errors)
 {
 	struct parse p = { .text = text, .file = file, .errors = errors };
-	struct errmsg why = { 0 };
 
 	if (text.len > CONFIG_FILE_BYTES_MAX) {
 		buf_printf(errors, "%s: larger than %d bytes\n", file, CONFIG_FILE_BYTES_MAX);
@@ -445,10 +473,8 @@ int config_parse(struct slice text, const char *file, struct config **out, struc
 	yaml_parser_delete(&p.yaml);
 	if (p.config->hostname[0] == '\0')
 		p.config->hostname = "localhost";
-	if (p.error_count == 0 && config_check(p.config, &why) != 0) {
-		buf_printf(errors, "%s: %s\n", file, why.text);
-		p.error_count++;
-	}
+	if (p.error_count == 0)
+		value_check(p.config, complain_together, &p);
 	if (p.error_count == 0 && !p.out_of_memory) {
 		*out = p.config;
 		return 0;

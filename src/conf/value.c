@@ -483,3 +483,98 @@ void config_value_yaml(struct buf *out, const struct config *c, enum config_opti
 	if (list)
 		buf_addc(out, ']');
 }
+
+/* --- options together ------------------------------------------------------------------------ */
+
+struct checker {
+	void (*complain)(void *arg, const struct config_option *at, const char *sentence);
+	void *arg;
+	size_t count;
+};
+
+static void complain(struct checker *k, enum config_option_id at, const char *fmt, ...) PRINTF_LIKE(3, 4);
+static void complain(struct checker *k, enum config_option_id at, const char *fmt, ...)
+{
+	char sentence[400];
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(sentence, sizeof(sentence), fmt, ap);
+	va_end(ap);
+	k->count++;
+	k->complain(k->arg, &config_options[at], sentence);
+}
+
+static bool all_local(const struct config_listen *l)
+{
+	for (size_t i = 0; i < l->count; i++) {
+		if (l->items[i].path == NULL)
+			return false;
+	}
+	return true;
+}
+
+static bool is_any(const struct config_address *a)
+{
+	if (a->addr.ss_family == AF_INET)
+		return ((const struct sockaddr_in *)(const void *)&a->addr)->sin_addr.s_addr == htonl(INADDR_ANY);
+	return IN6_IS_ADDR_UNSPECIFIED(&((const struct sockaddr_in6 *)(const void *)&a->addr)->sin6_addr);
+}
+
+/* Would the second be refused as in use? Both families have the port at the same place. */
+static bool collide(const struct config_address *a, const struct config_address *b)
+{
+	const struct sockaddr_in *x = (const void *)&a->addr, *y = (const void *)&b->addr;
+
+	if (a->path != NULL || b->path != NULL)
+		return a->path != NULL && b->path != NULL && strcmp(a->path, b->path) == 0;
+	if (x->sin_port != y->sin_port)
+		return false;
+	if (a->both_families || b->both_families)
+		return true;
+	return a->addr.ss_family == b->addr.ss_family &&
+	       (is_any(a) || is_any(b) || memcmp(&a->addr, &b->addr, a->len) == 0);
+}
+
+/* The option of an address before number `index` of option `at` that takes the same place, or NULL. */
+static const struct config_option *taken_by(const struct config *c, size_t at, size_t index)
+{
+	const struct config_address *mine = &CFIELD(c, &config_options[at], struct config_listen)->items[index];
+
+	for (size_t i = 0; i <= at; i++) {
+		const struct config_option *o = &config_options[i];
+		if (o->kind != CONFIG_LISTEN)
+			continue;
+		const struct config_listen *l = CFIELD(c, o, struct config_listen);
+		for (size_t k = 0; k < (i == at ? index : l->count); k++) {
+			if (collide(&l->items[k], mine))
+				return o;
+		}
+	}
+	return NULL;
+}
+
+size_t value_check(const struct config *c,
+		   void (*tell)(void *arg, const struct config_option *at, const char *sentence), void *arg)
+{
+	struct checker k = { .complain = tell, .arg = arg };
+
+	for (size_t i = 0; i < OPTION_COUNT; i++) {
+		for (size_t n = 0; config_options[i].kind == CONFIG_LISTEN && n < value_count(c, &config_options[i]); n++) {
+			const struct config_option *by = taken_by(c, i, n);
+			if (by != NULL)
+				complain(&k, (enum config_option_id)i, "'%s': %s is taken by '%s' already",
+					 config_options[i].key,
+					 CFIELD(c, &config_options[i], struct config_listen)->items[n].text, by->key);
+		}
+	}
+	if ((c->tls_certificate[0] == '\0') != (c->tls_key[0] == '\0'))
+		complain(&k, c->tls_key[0] == '\0' ? OPTION_tls_certificate : OPTION_tls_key,
+			 "tls.certificate and tls.key belong together: set both or none");
+	if (!all_local(&c->mail_listen_lmtp) && c->mail_lmtp_peers.count == 0)
+		complain(&k, OPTION_mail_listen_lmtp, "mail.listen.lmtp names an address: "
+			 "set mail.lmtp_peers to the networks that may deliver there");
+	if (c->queue_retry.count == 0)
+		complain(&k, OPTION_queue_retry, "queue.retry needs at least one waiting time");
+	return k.count;
+}

@@ -20,3 +20,11 @@ MUST_USE int value_set_text(struct config *c, const struct config_option *o, str
 /* Number of items, and one of them as text. */
 size_t value_count(const struct config *c, const struct config_option *o);
 void value_item(struct buf *out, const struct config *c, const struct config_option *o, size_t index);
+
+/*
+ * Mistakes that concern several options: each is told with the option that it stands at. Returns
+ * how many. O(n^2) in addresses to listen on.
+ */
+size_t value_check(const struct config *c,
+		   void (*complain)(void *arg, const struct config_option *at, const char *sentence),
+		   void *arg);

@@ -33,6 +33,7 @@
 #define SYNC_RETRY_US	200000
 #define TICK_US		60000000ll	/* renewal of grants: far below their life */
 #define TLS_LOOK_US	10000000ll	/* how soon a renewed certificate is seen */
+#define CERTIFICATE_WARN_S (10 * 86400)	/* renewal programs begin 30 days before the end */
 #define HASHES_AT_ONCE	AUTH_HASHES_PER_CORE
 
 #define BIT(message) (1u << (message))
@@ -267,10 +268,12 @@ static void look_fiber(void *arg)
 	struct errmsg why = { 0 };
 	struct event *ev;
 	int r = load_certificate(a, &why);
+	bool known = r < 0 && a->certificate_bad;
 
 	a->looking = false;
 	a->certificate_bad = r < 0;
-	if (r == 0)
+	/* Told once, not at every look; the status goes on telling. */
+	if (r == 0 || known)
 		return;
 	ev = event_child(a->ctx->ev, "auth.certificate");
 	if (r > 0) {
@@ -442,7 +445,7 @@ static struct auth_settings settings_of(const struct config *c)
 		.default_domain = c->auth_login_domain,
 		.separator = c->mail_subaddress_separator[0],
 		.scram = c->auth_scram,
-		.scram_iterations = SCRAM_ITERATIONS_MIN,
+		.scram_iterations = (uint32_t)c->auth_scram_iterations,
 		.cost = { .operations = (uint32_t)c->auth_argon2_passes,
 			  .memory_bytes = (uint32_t)c->auth_argon2_memory_bytes },
 		.hashes_at_once = HASHES_AT_ONCE * (unsigned)MAX(sysconf(_SC_NPROCESSORS_ONLN), 1),
@@ -529,15 +532,40 @@ static void stop(struct role_context *ctx)
 	role_exit(ctx);
 }
 
+static void add_problem(struct buf *json, unsigned *count, const char *what, const char *run)
+{
+	buf_printf(json, "%s{\"what\":", (*count)++ == 0 ? ",\"problems\":[" : ",");
+	admin_json_string(json, slice_str(what));
+	buf_adds(json, ",\"run\":");
+	admin_json_string(json, slice_str(run));
+	buf_adds(json, "}");
+}
+
 static void status(struct role_context *ctx, struct buf *json)
 {
 	struct auth_role *a = ctx->state;
+	int64_t end_s = auth_tls_not_after_s(a->tls), left_s = end_s - world_real_us(ctx->world) / 1000000;
+	unsigned problems = 0;
+	char text[1200];
 
-	buf_printf(json, "\"grants\":%zu,\"store\":%s", auth_grants(a->auth),
-		   remote_ipc(a->remote) != NULL ? "true" : "false");
+	buf_printf(json, "\"grants\":%zu,\"store\":%s,\"certificate_ends_s\":%lld", auth_grants(a->auth),
+		   remote_ipc(a->remote) != NULL ? "true" : "false", (long long)end_s);
 	if (a->certificate_bad)
-		buf_adds(json, ",\"problems\":[{\"what\":\"the configured TLS certificate cannot be used, an older "
-			       "one serves\",\"run\":\"prickle config explain tls\"}]");
+		add_problem(json, &problems, "the configured TLS certificate cannot be used, an older one serves",
+			    "prickle config check");
+	if (end_s != 0 && left_s <= 0) {
+		add_problem(json, &problems, "the TLS certificate has expired; clients refuse it",
+			    "prickle config explain tls");
+	} else if (end_s != 0 && left_s < CERTIFICATE_WARN_S) {
+		snprintf(text, sizeof(text), "the TLS certificate expires in %lld days", (long long)(left_s / 86400));
+		add_problem(json, &problems, text, "prickle config explain tls");
+	}
+	if (auth_tls_key_exposed(a->tls)) {
+		snprintf(text, sizeof(text), "chmod o-r '%s'", ctx->config->tls_key);
+		add_problem(json, &problems, "every user of this machine may read the private key of TLS", text);
+	}
+	if (problems > 0)
+		buf_adds(json, "]");
 }
 
 const struct role_ops role_auth = {

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
@@ -17,6 +18,8 @@ struct auth_tls {
 	struct world *state;
 	struct tls_signer *signers[KEYS_KEPT];	/* newest first */
 	struct buf chain, key;			/* as loaded last */
+	int64_t not_after_s;
+	bool key_exposed;
 	int (*open)(void *arg, bool key, int *fd, struct errmsg *why);	/* NULL: by name */
 	void *open_arg;
 };
@@ -70,6 +73,7 @@ static int read_file(struct auth_tls *t, bool is_key, const char *path, struct b
 	AUTO_FD int fd = -1;
 	uint8_t *to;
 	ssize_t n;
+	struct stat st;
 	int err;
 
 	if (t->open == NULL)
@@ -78,6 +82,12 @@ static int read_file(struct auth_tls *t, bool is_key, const char *path, struct b
 		return err;
 	if (fd < 0)
 		return errmsg_set(why, -errno, "open '%s'", path);
+	if (fstat(fd, &st) != 0)
+		return errmsg_set(why, -errno, "read '%s'", path);
+	if (S_ISDIR(st.st_mode))
+		return errmsg_set(why, -EISDIR, "read '%s'", path);
+	if (is_key)
+		t->key_exposed = (st.st_mode & S_IROTH) != 0;
 	/* In full size at once, so that growing leaves no copy of a key behind. */
 	to = buf_room(out, out->max);
 	if (to == NULL)
@@ -171,6 +181,7 @@ static void use(struct auth_tls *t, struct tls_signer *signer, struct buf *chain
 	wipe(&t->key);
 	t->chain = *chain;
 	t->key = *key;
+	t->not_after_s = tls_chain_not_after_s(buf_slice(&t->chain));
 	buf_init(chain, 0);
 	buf_init(key, 0);
 }
@@ -216,6 +227,28 @@ int auth_tls_load(struct auth_tls *t, const char *certificate, const char *key,
 	buf_done(&chain_text);
 	wipe(&key_text);
 	return r;
+}
+
+int auth_tls_check(const char *certificate, const char *key, struct errmsg *why)
+{
+	struct auth_tls *t;
+	int err = tls_process_init() == 0 ? auth_tls_new(NULL, &t) : -EIO;
+
+	if (err != 0)
+		return errmsg_set(why, err, "look at the certificate");
+	err = auth_tls_load(t, certificate, key, "", why);
+	auth_tls_free(t);
+	return err < 0 ? err : 0;
+}
+
+int64_t auth_tls_not_after_s(const struct auth_tls *t)
+{
+	return t->not_after_s;
+}
+
+bool auth_tls_key_exposed(const struct auth_tls *t)
+{
+	return t->key_exposed;
 }
 
 int auth_tls_sign(const struct auth_tls *t, struct tls_key_id key, enum tls_scheme scheme,

@@ -30,6 +30,12 @@ MUST_USE int auth_tls_load(struct auth_tls *t, const char *certificate, const ch
  */
 void auth_tls_opener(struct auth_tls *t,
 		     int (*fn)(void *arg, bool key, int *fd, struct errmsg *why), void *arg);
+/* For `config check`: would these files do? 0 or negative errno. The key is wiped from memory again. */
+MUST_USE int auth_tls_check(const char *certificate, const char *key, struct errmsg *why);
+/* When the certificate in use ends, seconds since 1970; 0: unknown. */
+int64_t auth_tls_not_after_s(const struct auth_tls *t);
+/* The configured key's file may be read by every user of this machine. */
+bool auth_tls_key_exposed(const struct auth_tls *t);
 /* The chain in use, PEM; empty before the first load. */
 struct slice auth_tls_chain(const struct auth_tls *t);
 /* Append a signature: 0 or a negative errno (unknown key, or not a handshake's bytes). */

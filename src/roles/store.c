@@ -275,6 +275,7 @@ static int store_run(struct role_context *ctx, struct errmsg *why)
 		.loop = ctx->loop,
 		.reader_threads = (unsigned)ctx->config->store_reader_threads,
 		.segment_bytes = (uint32_t)ctx->config->store_segment_bytes,
+		.flush_bytes = ctx->config->store_index_flush_bytes,
 		.index = EMBEDDED_ROCKSDB,
 		.index_dir = "index",	/* the working directory is the state directory (roles/common.c) */
 		.on_damage = on_damage,

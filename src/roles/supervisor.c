@@ -483,7 +483,6 @@ static bool reload(struct supervisor *s, struct buf *problems)
 {
 	AUTO_BUF struct buf bytes = BUF_INIT(CONFIG_BYTES_MAX);
 	struct config *config = NULL;
-	struct errmsg why = { 0 };
 
 	if (s->config_path == NULL) {
 		buf_adds(problems, "this node runs without a configuration file");
@@ -491,11 +490,6 @@ static bool reload(struct supervisor *s, struct buf *problems)
 	}
 	if (config_load(s->config_path, &config, problems) != 0)
 		return false;
-	if (config_check(config, &why) != 0) {
-		buf_adds(problems, why.text);
-		config_free(config);
-		return false;
-	}
 	config_encode(config, &bytes);
 	if (bytes.err != 0) {
 		buf_adds(problems, "the configuration is too large");

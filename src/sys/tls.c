@@ -27,7 +27,6 @@ struct tls_context {
 	OSSL_PROVIDER *providers[2];	/* freeing lib does not unload what we loaded */
 	struct tls_remote remote;
 	struct tls_key_id key_id;
-	int64_t not_after_s;
 };
 
 struct tls {
@@ -111,7 +110,6 @@ static int load_chain(struct tls_context *ctx, struct slice pem, X509 **leaf, st
 static int load_key(struct tls_context *ctx, X509 *leaf, struct errmsg *why)
 {
 	EVP_PKEY *public = X509_get0_pubkey(leaf), *key;
-	struct tm tm;
 	int err = 0;
 
 	if (public == NULL || !remote_key_id(public, &ctx->key_id))
@@ -122,8 +120,6 @@ static int load_key(struct tls_context *ctx, X509 *leaf, struct errmsg *why)
 	if (SSL_CTX_use_PrivateKey(ctx->ssl, key) != 1)
 		err = fail(why, "its key is not usable");
 	EVP_PKEY_free(key);
-	if (err == 0 && ASN1_TIME_to_tm(X509_get0_notAfter(leaf), &tm) == 1)
-		ctx->not_after_s = (int64_t)timegm(&tm);
 	return err;
 }
 
@@ -208,11 +204,6 @@ void tls_context_unref(struct tls_context *ctx)
 struct tls_key_id tls_context_key_id(const struct tls_context *ctx)
 {
 	return ctx->key_id;
-}
-
-int64_t tls_context_not_after_s(const struct tls_context *ctx)
-{
-	return ctx->not_after_s;
 }
 
 int tls_new(struct tls_context *ctx, int fd, struct tls **out)

@@ -86,8 +86,6 @@ MUST_USE int tls_context_new(struct slice chain_pem, const struct tls_remote *re
 struct tls_context *tls_context_ref(struct tls_context *ctx);
 void tls_context_unref(struct tls_context *ctx);
 struct tls_key_id tls_context_key_id(const struct tls_context *ctx);
-/* End of validity, seconds since 1970: for `status` and metrics. */
-int64_t tls_context_not_after_s(const struct tls_context *ctx);
 
 /* A server connection on the non-blocking fd, which stays the caller's. Refs ctx. */
 MUST_USE int tls_new(struct tls_context *ctx, int fd, struct tls **out);

@@ -66,22 +66,34 @@ struct tls_key_id tls_signer_key_id(const struct tls_signer *s)
 	return s->id;
 }
 
-bool tls_signer_fits(const struct tls_signer *s, struct slice chain_pem)
+static X509 *first_certificate(struct slice chain_pem)
 {
-	BIO *bio;
-	X509 *x = NULL;
-	bool fits;
+	BIO *bio = chain_pem.len > TLS_CHAIN_BYTES_MAX ? NULL : BIO_new_mem_buf(chain_pem.ptr, (int)chain_pem.len);
+	X509 *x = bio == NULL ? NULL : PEM_read_bio_X509(bio, NULL, NULL, NULL);
 
-	if (chain_pem.len > TLS_CHAIN_BYTES_MAX)
-		return false;
-	bio = BIO_new_mem_buf(chain_pem.ptr, (int)chain_pem.len);
-	if (bio != NULL)
-		x = PEM_read_bio_X509(bio, NULL, NULL, NULL);
-	fits = x != NULL && X509_check_private_key(x, s->key) == 1;
-	X509_free(x);
 	BIO_free(bio);
 	ERR_clear_error();
+	return x;
+}
+
+bool tls_signer_fits(const struct tls_signer *s, struct slice chain_pem)
+{
+	X509 *x = first_certificate(chain_pem);
+	bool fits = x != NULL && X509_check_private_key(x, s->key) == 1;
+
+	X509_free(x);
+	ERR_clear_error();
 	return fits;
+}
+
+int64_t tls_chain_not_after_s(struct slice chain_pem)
+{
+	X509 *x = first_certificate(chain_pem);
+	struct tm tm;
+	int64_t end_s = x != NULL && ASN1_TIME_to_tm(X509_get0_notAfter(x), &tm) == 1 ? (int64_t)timegm(&tm) : 0;
+
+	X509_free(x);
+	return end_s;
 }
 
 /* RFC 8446 §4.4.3: 64 spaces, the context string, 0, the transcript hash. */

@@ -18,6 +18,8 @@ void tls_signer_free(struct tls_signer *s);
 struct tls_key_id tls_signer_key_id(const struct tls_signer *s);
 /* True when the first certificate of the chain carries this key. */
 bool tls_signer_fits(const struct tls_signer *s, struct slice chain_pem);
+/* End of validity of the first certificate of the chain, seconds since 1970; 0: not readable. */
+int64_t tls_chain_not_after_s(struct slice chain_pem);
 /*
  * Append the signature. 0; -EPERM when tbs is not what a TLS server signs, or the scheme does
  * not fit the key; -EIO. Some 20 us (P-256) to 1 ms (RSA).
