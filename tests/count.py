@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Count test cases in meson's JUnit reports; the last line is "N passed, N failed"."""
+"""Count test cases in meson's JUnit reports (--all: and name each); the last line is "N passed, N failed"."""
 import os
 import sys
 import xml.etree.ElementTree as tree
@@ -7,7 +7,8 @@ import xml.etree.ElementTree as tree
 
 def main():
     passed = failed = skipped = 0
-    for path in sys.argv[1:]:
+    tell = sys.argv[1:2] == ["--all"]
+    for path in sys.argv[2 if tell else 1:]:
         if not os.path.exists(path):
             print(f"failed: {path} is missing: it was not built or its tests did not run")
             failed += 1
@@ -22,6 +23,8 @@ def main():
                 print(f"skipped: {name}")
             else:
                 passed += 1
+                if tell:
+                    print(f"passed: {case.get('name', '').split(' - ', 1)[-1]}")
     if skipped:
         print(f"{skipped} skipped")
     if passed == 0:

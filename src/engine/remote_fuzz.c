@@ -1,6 +1,6 @@
 /*
  * A hostile client of the store: arbitrary requests over a real channel to a store with
- * an engine in memory that allows everything.
+ * an engine in memory that allows all but objects of 'd' and, for now, of 'n'.
  */
 #include <sys/socket.h>
 #include <unistd.h>
@@ -17,7 +17,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static enum remote_verdict allow(void *arg, const struct remote_access *access)
 {
-	return REMOTE_ALLOW;
+	uint8_t first = access->object.len > 0 ? access->object.ptr[0] : 'a';
+
+	if (first == 'n' && access->call != REMOTE_WATCH)	/* a watch waits for seconds then */
+		return REMOTE_NOT_YET;
+	return first == 'd' ? REMOTE_DENY : REMOTE_ALLOW;
 }
 
 static void closed(void *arg)
@@ -42,27 +46,33 @@ struct run {
 	struct slice input;
 };
 
-/* The input is a list of messages: type, length, bytes. */
+/* The input is a list of messages: type, length, bytes. One that starts with 0xff skips the hello. */
 static void send_all(void *arg)
 {
 	struct run *run = arg;
 	struct reader rd = reader_of(run->input);
 	int fd = -1;
 
-	if (ipc_call_fd(run->client, REMOTE_HELLO, (struct slice){ 0 }, run->ring.fd, 1000000, NULL, &fd) == 0 &&
-	    fd >= 0)
+	if (slice_starts(run->input, SLICE("\xff")))
+		(void)rd_u8(&rd);
+	else if (ipc_call_fd(run->client, REMOTE_HELLO, (struct slice){ 0 }, run->ring.fd, 1000000, NULL, &fd) == 0 &&
+		 fd >= 0)
 		close(fd);
 	while (rd_left(&rd) > 0 && !rd.bad) {
 		uint8_t type = (uint8_t)(rd_u8(&rd) % 14);
-		struct slice body = rd_bytes(&rd, MIN((size_t)rd_be16(&rd), rd_left(&rd)));
+		size_t len = rd_be16(&rd);	/* apart: MIN would read it twice */
+		struct slice body = rd_bytes(&rd, MIN(len, rd_left(&rd)));
 		AUTO_BUF struct buf reply = BUF_INIT(IPC_MESSAGE_BYTES);
-		if (type >= REMOTE_WATCH || type == REMOTE_HELLO) {
+		if (type >= REMOTE_WATCH || type <= REMOTE_HELLO) {	/* no answer comes, or no second one */
 			if (ipc_send(run->client, type, body, -1) != 0)
 				break;
 		} else if (ipc_call(run->client, type, body, 1000000, &reply) != 0) {
 			break;
 		}
 	}
+	/* The one-way messages before this call have been served when it is answered. */
+	AUTO_BUF struct buf reply = BUF_INIT(IPC_MESSAGE_BYTES);
+	(void)ipc_call(run->client, REMOTE_STAT, (struct slice){ 0 }, 1000000, &reply);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

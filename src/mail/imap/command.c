@@ -740,6 +740,8 @@ static enum imap_parsed parse_name(struct imap_lex *l, unsigned state, enum imap
 enum imap_parsed imap_parse_head(struct slice text, unsigned state, struct slice *tag,
 				 enum imap_name *name, const char **why)
 {
+	if (text.ptr == NULL)		/* NULL + 0 is not defined in C */
+		text = SLICE("");
 	struct imap_lex l = { .at = text.ptr, .end = text.ptr + text.len };
 	bool uid;
 
@@ -762,7 +764,7 @@ enum imap_parsed imap_parse(struct arena *arena, struct slice text,
 			    const struct imap_parse_context *context, struct imap_command *out,
 			    const char **why)
 {
-	if (text.ptr == NULL)		/* NULL + 0 is not defined in C */
+	if (text.ptr == NULL)		/* as above */
 		text = SLICE("");
 	struct parser p = {
 		.lex = { .at = text.ptr, .end = text.ptr + text.len, .arena = arena,

@@ -1,3 +1,4 @@
+#include "base/must.h"
 #include "mail/imap/fetch.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -12,5 +13,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	fetch_parse(&l, &p);
 	for (size_t i = 0; !l.bad && i < p.count; i++)
 		fetch_write_name(&p.items[i], &name);
+	must(l.bad || p.count == 0 || fetch_wants(&p, p.items[p.count - 1].kind));
 	return 0;
 }
