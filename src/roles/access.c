@@ -442,3 +442,40 @@ enum remote_verdict access_check(struct grants *g, enum role_id role, unsigned i
 	return allowed_with_grant(e->grant.rights & row->with_grant, access, e) ? REMOTE_ALLOW
 										 : REMOTE_DENY;
 }
+
+/* "a.", "f.<account>." and so on: names of mail or of the queue alone. */
+static bool operator_may_list(struct slice prefix)
+{
+	return prefix.len >= 2 && prefix.ptr[1] == '.' && memchr("aifbq", prefix.ptr[0], 5) != NULL;
+}
+
+enum remote_verdict access_check_operator(const struct remote_access *a)
+{
+	struct object o = object_of(a->object);
+	bool mail = o.class >= CLASS_HEAD && o.class <= CLASS_STREAM && o.whole;
+	bool may = false;
+
+	if (a->grant != NULL)
+		return REMOTE_DENY;
+	switch (a->call) {
+	case REMOTE_STAT:
+	case REMOTE_READ:
+	case REMOTE_KEYS:
+		may = mail || o.class == CLASS_QUEUE;
+		break;
+	case REMOTE_LIST:
+		may = operator_may_list(a->object);
+		break;
+	case REMOTE_APPLY:
+		may = mail && notify_fits(a->op, o.account);
+		break;
+	case REMOTE_HELLO:
+	case REMOTE_LEASE:
+	case REMOTE_UNLEASE:
+	case REMOTE_WATCH:
+	case REMOTE_UNWATCH:
+	case REMOTE_NOTIFY:
+		break;
+	}
+	return may ? REMOTE_ALLOW : REMOTE_DENY;
+}

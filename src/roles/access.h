@@ -38,3 +38,10 @@ size_t grants_list(struct grants *g, uint64_t *cursor, int64_t now_us, struct gr
  */
 enum remote_verdict access_check(struct grants *g, enum role_id role, unsigned instance,
 				 const struct remote_access *access, int64_t now_us);
+
+/*
+ * The same for a tool of the operator's, on the store's own socket (roles/operator.h): all mail and
+ * the queue to read, mail to change; neither the directory with its passwords nor the queue to write.
+ * It quotes no grant, and no channel of a role is ever judged by this.
+ */
+enum remote_verdict access_check_operator(const struct remote_access *access);

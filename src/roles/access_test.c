@@ -95,6 +95,8 @@ static bool try(enum role_id role, unsigned instance, bool with_grant, enum act 
 		a.call = REMOTE_APPLY;
 		a.op = &op;
 	}
+	if (role == ROLE_COUNT)		/* a tool of the operator's */
+		return access_check_operator(&a) == REMOTE_ALLOW;
 	return access_check(table, role, instance, &a, NOW_US) == REMOTE_ALLOW;
 }
 
@@ -152,6 +154,23 @@ START_TEST(a_grant_opens_one_account_as_far_as_the_role_may)
 		expect(role, true, role == ROLE_FRONT ? full : role == ROLE_MX || role == ROLE_QUEUE ? append : nothing);
 		grants_free(table);
 	}
+}
+END_TEST
+
+START_TEST(the_operators_tools_reach_mail_and_read_the_queue_but_no_password)
+{
+	const uint32_t mail = (ALL & ~(BIT(WATCH) | BIT(LEASE)));
+	const uint32_t queue = BIT(STAT) | BIT(READ) | BIT(KEYS) | BIT(KEYS_FRAG) | BIT(KEYS_H) | BIT(LIST);
+	const uint32_t want[OBJECTS] = { [HEAD] = mail, mail, mail, mail, mail, mail, mail, mail,
+					 [QUEUE] = queue, [QUEUE_BODY] = queue,
+					 [13] = BIT(LIST), [14] = BIT(LIST) };
+	const uint32_t nothing[OBJECTS] = { 0 };
+
+	expect(ROLE_COUNT, false, want);
+	expect(ROLE_COUNT, true, nothing);	/* it has no business with grants */
+	ck_assert(try(ROLE_COUNT, 0, false, ADD, objects[FRAGMENT], SLICE("a." ACCOUNT)));
+	ck_assert(!try(ROLE_COUNT, 0, false, ADD, objects[FRAGMENT], SLICE("a." OTHER)));
+	ck_assert(!try(ROLE_COUNT, 0, false, ADD, objects[FRAGMENT], SLICE("u.1")));
 }
 END_TEST
 
@@ -244,6 +263,7 @@ END_TEST
 
 TEST_MAIN("roles/access", without_a_grant_each_role_reaches_its_own_objects_alone,
 	  a_grant_opens_one_account_as_far_as_the_role_may, an_append_grant_ends_at_its_byte_limit,
+	  the_operators_tools_reach_mail_and_read_the_queue_but_no_password,
 	  a_grant_is_worth_nothing_elsewhere_later_or_after_revocation,
 	  a_notice_may_go_to_the_own_account_alone,
 	  before_auth_has_sent_its_grants_unknown_ones_are_asked_to_wait,

@@ -44,6 +44,7 @@ enum listener_kind {
 	LISTEN_POP3,			/* front, 110 */
 	LISTEN_POP3S,			/* front, 995 */
 	LISTEN_CONTROL,			/* control, unix socket */
+	LISTEN_STORE,			/* store, unix socket of packets: the operator's tools (roles/operator.h) */
 	LISTEN_METRICS,			/* control, HTTP */
 };
 

@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/epoll.h>
 #include <unistd.h>
 
 #include "base/event.h"
@@ -19,6 +20,7 @@
 #include "mail/mailbox/mailbox.h"
 #include "roles/access.h"
 #include "roles/grants.h"
+#include "roles/operator.h"
 #include "roles/role.h"
 #include "roles/table.h"
 #include "sys/fiber.h"
@@ -34,6 +36,8 @@ struct store {
 	struct accounts *accounts;	/* for upkeep */
 	struct grants *grants;
 	struct list channels;
+	struct io_watch tools;		/* listens for the operator's tools */
+	unsigned tool_count;
 	bool stopping;
 	bool upkeep_runs;
 	struct fiber_event wake_upkeep;
@@ -43,7 +47,7 @@ struct store {
 struct channel {
 	struct list link;
 	struct store *store;
-	enum role_id role;
+	enum role_id role;		/* ROLE_COUNT: a tool of the operator's */
 	unsigned instance;
 	struct remote_server *server;
 };
@@ -52,13 +56,15 @@ static enum remote_verdict on_allow(void *arg, const struct remote_access *acces
 {
 	struct channel *c = arg;
 	struct store *st = c->store;
-	enum remote_verdict v = access_check(st->grants, c->role, c->instance, access,
-					     world_mono_us(st->ctx->world));
+	enum remote_verdict v = c->role == ROLE_COUNT ?
+					access_check_operator(access) :
+					access_check(st->grants, c->role, c->instance, access,
+						     world_mono_us(st->ctx->world));
 
 	if (v == REMOTE_DENY) {
 		st->denied++;
 		struct event *ev = event_child(st->ctx->ev, "store.denied");
-		event_str(ev, "peer", role_table[c->role].name);
+		event_str(ev, "peer", c->role == ROLE_COUNT ? "operator" : role_table[c->role].name);
 		event_u64(ev, "instance", c->instance);
 		event_u64(ev, "call", access->call);
 		event_slice(ev, "object", access->object);
@@ -79,7 +85,9 @@ static void on_closed(void *arg)
 {
 	struct channel *c = arg;
 
-	if (c->role != ROLE_AUTH)
+	if (c->role == ROLE_COUNT)
+		c->store->tool_count--;
+	else if (c->role != ROLE_AUTH)
 		grants_drop_process(c->store->grants, c->role, c->instance);
 	channel_free(c);
 }
@@ -195,6 +203,45 @@ static void store_channel(struct role_context *ctx, enum role_id peer, unsigned 
 	list_push_back(&st->channels, &c->link);
 }
 
+/* ---- the operator's tools ---- */
+
+#define TOOLS_MAX 8u
+
+static void on_tool(struct io_watch *w, uint32_t events)
+{
+	struct store *st = container_of(w, struct store, tools);
+	int fd = operator_accept(w->fd);
+
+	if (fd < 0)
+		return;
+	struct channel *c = st->tool_count < TOOLS_MAX ? calloc(1, sizeof(*c)) : NULL;
+	if (c == NULL) {
+		close(fd);
+		return;
+	}
+	*c = (struct channel){ .store = st, .role = ROLE_COUNT };
+	list_init(&c->link);
+	if (remote_server_new(st->ctx->loop, st->engine, fd, &callbacks, c, &c->server) != 0) {
+		free(c);
+		return;
+	}
+	st->tool_count++;
+	list_push_back(&st->channels, &c->link);
+}
+
+static int listen_for_tools(struct store *st)
+{
+	struct role_context *ctx = st->ctx;
+
+	for (unsigned i = 0; i < ctx->listener_count; i++) {
+		if (ctx->listeners[i].kind != LISTEN_STORE)
+			continue;
+		st->tools = (struct io_watch){ .fd = ctx->listeners[i].fd, .events = EPOLLIN, .fn = on_tool };
+		return loop_add(ctx->loop, &st->tools);
+	}
+	return 0;
+}
+
 /* ---- upkeep ---- */
 
 static bool pause_upkeep(struct store *st, int64_t us)
@@ -296,6 +343,9 @@ static int store_run(struct role_context *ctx, struct errmsg *why)
 		st->upkeep_runs = false;
 		return errmsg_set(why, rc, "store upkeep");
 	}
+	rc = listen_for_tools(st);
+	if (rc != 0)
+		return errmsg_set(why, rc, "listen for the operator's tools");
 	role_ready(ctx);
 	return 0;
 }

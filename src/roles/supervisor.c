@@ -23,6 +23,7 @@
 #include "base/must.h"
 #include "base/reader.h"
 #include "conf/config.h"
+#include "roles/operator.h"
 #include "roles/supervise.h"
 #include "roles/table.h"
 #include "sys/fiber.h"
@@ -675,8 +676,10 @@ static int add_listener(struct supervisor *s, enum listener_kind kind, const cha
 			return err;
 	}
 	if (fd < 0) {
-		/* Whoever may open the LMTP socket may deliver; the admin socket looks at the peer's uid as well. */
-		err = listen_open(address, kind == LISTEN_LMTP ? 0660 : 0600, (uid_t)-1, &fd, why);
+		/* Whoever may open the LMTP socket may deliver; those of control and store look at the peer's uid as well. */
+		err = kind == LISTEN_STORE ?
+			      listen_open_packets(address, 0600, (uid_t)-1, &fd, why) :
+			      listen_open(address, kind == LISTEN_LMTP ? 0660 : 0600, (uid_t)-1, &fd, why);
 		if (err != 0)
 			return err;
 		/* One that the service manager made stays for the next start. */
@@ -697,8 +700,12 @@ static int open_listeners(struct supervisor *s, struct errmsg *why)
 		{ LISTEN_METRICS, &c->control_metrics },
 	};
 	int fds_end = process_listen_fds();
+	char store[OPERATOR_PATH_BYTES];
 	int err = add_listener(s, LISTEN_CONTROL, c->control_socket, fds_end, why);
 
+	operator_socket_path(c->control_socket, store);
+	if (err == 0)
+		err = add_listener(s, LISTEN_STORE, store, fds_end, why);
 	for (size_t i = 0; i < ARRAY_LEN(all); i++)
 		for (size_t k = 0; k < all[i].list->count && err == 0; k++)
 			err = add_listener(s, all[i].kind, all[i].list->items[k].text, fds_end, why);

@@ -64,6 +64,7 @@ const struct role_row role_table[ROLE_COUNT] = {
 		.reads = { "/proc/self", "/proc/meminfo", "/proc/sys/vm/overcommit_memory",
 			   "/sys/devices/system/cpu", "/sys/dev/block", "/sys/devices" },
 		.data_bytes_max = 16 * GIB, .files_max = 20000, .threads_max = 256,
+		.listens = LISTEN_BIT(LISTEN_STORE),
 		.peers = ROLE_BIT(ROLE_MX) | ROLE_BIT(ROLE_FRONT) | ROLE_BIT(ROLE_AUTH) |
 			 ROLE_BIT(ROLE_QUEUE) | ROLE_BIT(ROLE_CONTROL),
 	},
@@ -93,7 +94,7 @@ static const char *const listener_names[] = {
 	[LISTEN_SMTP] = "smtp",		    [LISTEN_LMTP] = "lmtp",	[LISTEN_SUBMISSION] = "submission",
 	[LISTEN_SUBMISSIONS] = "submissions", [LISTEN_IMAP] = "imap",	[LISTEN_IMAPS] = "imaps",
 	[LISTEN_POP3] = "pop3",		    [LISTEN_POP3S] = "pop3s",	[LISTEN_CONTROL] = "control",
-	[LISTEN_METRICS] = "metrics",
+	[LISTEN_STORE] = "store",	    [LISTEN_METRICS] = "metrics",
 };
 
 const struct role_row *role_find(struct slice name)

@@ -66,10 +66,10 @@ bool listen_parse(const char *address, struct sockaddr_storage *out, socklen_t *
 }
 
 /* A socket file that nobody listens on is left over from a crash. */
-static int remove_dead(const char *path, const struct sockaddr *addr, socklen_t len)
+static int remove_dead(const char *path, int type, const struct sockaddr *addr, socklen_t len)
 {
 	/* Non-blocking: somebody may listen there and never accept. */
-	AUTO_FD int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	AUTO_FD int fd = socket(AF_UNIX, type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	struct stat st;
 
 	if (lstat(path, &st) != 0)
@@ -114,7 +114,7 @@ static int refused(struct errmsg *why, int err, const char *address, sa_family_t
 	return errmsg_set(why, err, "listen on %s", address);
 }
 
-int listen_open(const char *address, mode_t mode, uid_t owner, int *out, struct errmsg *why)
+static int open_type(const char *address, int type, mode_t mode, uid_t owner, int *out, struct errmsg *why)
 {
 	struct sockaddr_storage addr;
 	struct sockaddr *sa = (struct sockaddr *)&addr;
@@ -127,19 +127,19 @@ int listen_open(const char *address, mode_t mode, uid_t owner, int *out, struct 
 		return errmsg_say(why, -EINVAL, "'%s' is not an address to listen on: write 192.0.2.1:25, [2001:db8::1]:25, *:25 or /path",
 				  address);
 	v6only = !both;
-	fd = socket(addr.ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	fd = socket(addr.ss_family, type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (fd < 0 && errno == EAFNOSUPPORT && both) {
 		/* A kernel without IPv6: "*" is then all of IPv4. */
 		struct sockaddr_in in4 = { .sin_family = AF_INET,
 					   .sin_port = ((struct sockaddr_in6 *)&addr)->sin6_port };
 		memcpy(&addr, &in4, sizeof(in4));
 		len = sizeof(in4);
-		fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+		fd = socket(AF_INET, type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	}
 	if (fd < 0)
 		return errmsg_set(why, -errno, "listen on %s", address);
 	if (addr.ss_family == AF_UNIX)
-		err = remove_dead(address, sa, len);
+		err = remove_dead(address, type, sa, len);
 	else if (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one)) != 0)
 		err = -errno;
 	if (err == 0 && addr.ss_family == AF_INET6 &&
@@ -155,6 +155,16 @@ int listen_open(const char *address, mode_t mode, uid_t owner, int *out, struct 
 		return refused(why, err, address, addr.ss_family);
 	*out = TAKE_FD(fd);
 	return 0;
+}
+
+int listen_open(const char *address, mode_t mode, uid_t owner, int *out, struct errmsg *why)
+{
+	return open_type(address, SOCK_STREAM, mode, owner, out, why);
+}
+
+int listen_open_packets(const char *path, mode_t mode, uid_t owner, int *out, struct errmsg *why)
+{
+	return open_type(path, SOCK_SEQPACKET, mode, owner, out, why);
 }
 
 static bool same_address(const struct sockaddr_storage *a, const struct sockaddr_storage *b)

@@ -20,6 +20,12 @@
 MUST_USE int listen_open(const char *address, mode_t mode, uid_t owner, int *out, struct errmsg *why);
 
 /*
+ * The same for a unix socket of packets (SOCK_SEQPACKET), which channels speak (sys/ipc.h). `path` begins
+ * with "/".
+ */
+MUST_USE int listen_open_packets(const char *path, mode_t mode, uid_t owner, int *out, struct errmsg *why);
+
+/*
  * Look among the descriptors [3, end) that the service manager passed for one that is bound to
  * this address; -1 when there is none. The caller then owns it.
  */
