@@ -3,7 +3,6 @@
 Nothing of the system's own configuration is touched: everything lives in one directory.
 """
 import os
-import pwd
 import shutil
 import signal
 import socket
@@ -22,25 +21,28 @@ def wait_for_port(port, seconds=15):
     raise RuntimeError(f"nothing listens on port {port}")
 
 
-def ensure_user(name):
-    try:
-        pwd.getpwnam(name)
-    except KeyError:
-        subprocess.run(["useradd", "--system", "--no-create-home", "--shell", "/usr/sbin/nologin", name],
-                       check=True)
-
-
 class Dovecot:
-    """IMAP, POP3 and LMTP; every user<n>@example.org with one password; Maildir."""
+    """IMAP, POP3 and LMTP; Maildir; mail belongs to Debian's user mail.
 
-    def __init__(self, directory, base_port, password, scheme_hash=None):
+    Passwords of user<n>@example.org are kept as Prickle keeps them (Argon2id, 64 MiB), those of
+    plain<n>@example.org in the clear, the cheapest that there is.
+    """
+
+    def __init__(self, directory, base_port, password, users):
         self.dir = os.path.join(directory, "dovecot")
-        self.imap, self.pop3, self.lmtp = base_port + 143, base_port + 110, base_port + 24
-        ensure_user("vmail")
+        self.imap, self.imaps, self.pop3, self.lmtp = (base_port + 143, base_port + 993, base_port + 110,
+                                                       base_port + 24)
         os.makedirs(self.dir + "/mail")
-        shutil.chown(self.dir + "/mail", "vmail", "vmail")
+        shutil.chown(self.dir + "/mail", "mail", "mail")
         os.chmod(directory, 0o755)
-        stored = scheme_hash or "{PLAIN}" + password
+        hashed = subprocess.run(["doveadm", "pw", "-s", "ARGON2ID", "-p", password], check=True,
+                                capture_output=True, text=True).stdout.strip()
+        with open(self.dir + "/users", "w") as f:
+            for i in range(users):
+                f.write(f"user{i}@example.org:{hashed}::::::\nplain{i}@example.org:{{PLAIN}}{password}::::::\n")
+        subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256",
+                        "-nodes", "-days", "2", "-subj", "/CN=rival.example", "-keyout", self.dir + "/key.pem",
+                        "-out", self.dir + "/cert.pem"], check=True, stderr=subprocess.DEVNULL)
         with open(self.dir + "/dovecot.conf", "w") as f:
             f.write(f"""
 base_dir = {self.dir}/run
@@ -48,30 +50,33 @@ state_dir = {self.dir}/state
 log_path = {self.dir}/log
 protocols = imap pop3 lmtp
 listen = 127.0.0.1
-ssl = no
+ssl = yes
+ssl_cert = <{self.dir}/cert.pem
+ssl_key = <{self.dir}/key.pem
 disable_plaintext_auth = no
 auth_cache_size = 10M
 auth_cache_ttl = 1 hour
 mail_location = maildir:{self.dir}/mail/%u
-mail_uid = vmail
-mail_gid = vmail
+mail_uid = mail
+mail_gid = mail
+mail_max_userip_connections = 100000
 first_valid_uid = 1
 default_process_limit = 2000
 default_client_limit = 20000
 passdb {{
-  driver = static
-  args = password={stored}
+  driver = passwd-file
+  args = {self.dir}/users
 }}
 userdb {{
   driver = static
-  args = uid=vmail gid=vmail home={self.dir}/mail/%u
+  args = uid=mail gid=mail home={self.dir}/mail/%u
 }}
 service imap-login {{
   inet_listener imap {{
     port = {self.imap}
   }}
   inet_listener imaps {{
-    port = 0
+    port = {self.imaps}
   }}
   process_limit = 1000
 }}
@@ -100,7 +105,10 @@ service lmtp {{
 
     def stop(self):
         self.process.send_signal(signal.SIGTERM)
-        self.process.wait(20)
+        try:
+            self.process.wait(20)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
 
 
 class Postfix:
