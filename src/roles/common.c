@@ -359,6 +359,7 @@ int role_main(enum role_id id, unsigned instance)
 		return 2;
 	}
 	p->row = &role_table[id];
+	process_set_name(p->row->name);
 	p->ctx.id = id;
 	p->ctx.instance = instance;
 	err = loop_new(&p->ctx.loop);

@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <stddef.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
@@ -20,6 +21,15 @@ int process_die_with_parent(pid_t parent)
 		return -errno;
 	/* It may have died before we asked. */
 	return getppid() == parent ? 0 : -ESRCH;
+}
+
+void process_set_name(const char *role)
+{
+	char name[16];
+
+	/* Started through /proc/self/exe, all would be called "exe". Only a look suffers if it fails. */
+	snprintf(name, sizeof(name), "prickle:%s", role);
+	(void)prctl(PR_SET_NAME, name, 0, 0, 0);
 }
 
 NORETURN static void run_child(const char *const argv[], int channel, pid_t parent)

@@ -22,6 +22,9 @@ MUST_USE int process_spawn(const char *const argv[], int channel, pid_t *pid, st
  */
 MUST_USE int process_die_with_parent(pid_t parent);
 
+/* What ps, top and ss call this process: "prickle:" and the role, cut to the kernel's 15 bytes. */
+void process_set_name(const char *role);
+
 /* sd_notify(3): tell the service manager, if there is one; `state` is "READY=1", "STOPPING=1"... */
 void process_notify(const char *state);
 

@@ -180,6 +180,7 @@ def check_descriptors(label, node, name, pid, row):
 def check_process(label, node, role, row):
     name, pid = role["name"], role["pid"]
     s = status_fields(pid)
+    check(s["Name"] == f"prickle:{role['name']}"[:15], f"{label}: {name} tells its name to ps and top", s["Name"])
     check(s["NoNewPrivs"] == "1", f"{label}: {name} has no_new_privs")
     check(s["Seccomp"] == "2", f"{label}: {name} runs under a system call filter")
     caps = [s[k].strip("0") for k in ("CapInh", "CapPrm", "CapEff", "CapAmb")]
