@@ -1,6 +1,7 @@
 #include "base/event.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <sys/socket.h>
@@ -18,6 +19,7 @@
  */
 #define BUDGET_NAMES	128u
 #define QUIET_US	(60 * INT64_C(1000000))
+#define PATIENCE_MS	1000
 
 /* Lines at once, and lines a second after that. Mail logs are one info line a delivery. */
 static const struct {
@@ -50,6 +52,7 @@ struct event_log {
 	size_t budget_count;
 	uint64_t lost;
 	struct buf line;
+	bool stalled;			/* the last line found no room within PATIENCE_MS */
 };
 
 struct event {
@@ -340,6 +343,20 @@ static void add_head(struct buf *out, const struct event_log *log, int64_t now_u
 	}
 }
 
+/*
+ * A pipe or terminal that nobody reads any more would hold this process for ever. We wait for its
+ * reader once, for a moment; after that only lines that find room are written.
+ */
+static bool has_room(struct event_log *log)
+{
+	struct pollfd p = { .fd = log->fd, .events = POLLOUT };
+
+	if (log->format == EVENT_JOURNALD)
+		return true;		/* sent without waiting */
+	log->stalled = poll(&p, 1, log->stalled ? 0 : PATIENCE_MS) == 0;
+	return !log->stalled;
+}
+
 /* With log->lock held. */
 static void write_line(struct event_log *log, const struct event *ev, int64_t now_us,
 		       enum event_level level, const char *name, const char *message,
@@ -367,7 +384,11 @@ static void write_line(struct event_log *log, const struct event *ev, int64_t no
 	 * One call a line, so that lines of several processes do not mix. When it fails (full disk,
 	 * full journal) serving mail goes on and the loss is counted: there is nobody to tell.
 	 */
-	ssize_t n;
+	ssize_t n = -1;
+	if (!has_room(log)) {
+		__atomic_add_fetch(&log->lost, 1, __ATOMIC_RELAXED);
+		return;
+	}
 	if (log->format == EVENT_JOURNALD)
 		n = send(log->fd, out->ptr, out->len, MSG_NOSIGNAL | MSG_DONTWAIT);
 	else

@@ -3,6 +3,7 @@
 #include "base/test.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -147,6 +148,33 @@ START_TEST(the_journal_gets_one_field_a_line)
 }
 END_TEST
 
+START_TEST(a_log_that_nobody_reads_does_not_hold_us)
+{
+	static uint8_t junk[65536];
+	struct event_log *log;
+	int fd[2];
+
+	ck_assert_int_eq(pipe2(fd, O_CLOEXEC | O_NONBLOCK), 0);
+	while (write(fd[1], junk, sizeof(junk)) > 0)
+		;
+	ck_assert_int_eq(fcntl(fd[1], F_SETFL, 0), 0);	/* as standard error is: a write would wait */
+	ck_assert_int_eq(event_log_new(fd[1], EVENT_TEXT, EVENT_INFO, NULL, NULL, &log), 0);
+	struct event *ev = event_root(log, "role.test");
+	for (int i = 0; i < 50; i++)
+		event_info(ev, "is somebody there?");
+	ck_assert_uint_eq(event_log_lost(log), 50);
+	while (read(fd[0], junk, sizeof(junk)) > 0)
+		;
+	event_info(ev, "now there is");
+	ck_assert_uint_eq(event_log_lost(log), 50);
+	ck_assert_int_gt(read(fd[0], junk, sizeof(junk)), 0);
+	event_free(ev);
+	event_log_free(log);
+	close(fd[0]);
+	close(fd[1]);
+}
+END_TEST
+
 START_TEST(without_an_event_nothing_happens)
 {
 	struct event *ev = event_child(NULL, "a.b");
@@ -164,4 +192,4 @@ TEST_MAIN("base/event", a_line_has_the_fields_of_the_event_and_its_parents,
 	  a_value_can_forge_neither_a_line_nor_a_field_nor_a_terminal_sequence,
 	  long_values_and_many_fields_are_cut_and_the_line_says_so,
 	  a_flood_of_warnings_is_suppressed_counted_and_told, the_journal_gets_one_field_a_line,
-	  without_an_event_nothing_happens)
+	  a_log_that_nobody_reads_does_not_hold_us, without_an_event_nothing_happens)

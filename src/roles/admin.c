@@ -111,6 +111,28 @@ void admin_json_string(struct buf *out, struct slice s)
 	buf_addc(out, '"');
 }
 
+bool admin_json_is_shallow(struct slice json, unsigned max)
+{
+	unsigned depth = 0;
+	bool text = false;
+
+	for (size_t i = 0; i < json.len; i++) {
+		uint8_t c = json.ptr[i];
+
+		if (c == '"') {
+			text = !text;
+		} else if (text) {
+			i += c == '\\';		/* what it escapes may be a quote */
+		} else if (c == '[' || c == '{') {
+			if (++depth > max)
+				return false;
+		} else if ((c == ']' || c == '}') && depth > 0) {
+			depth--;
+		}
+	}
+	return true;
+}
+
 /* --- the command line's side ------------------------------------------------------------------ */
 
 static int64_t now_ms(void)

@@ -66,6 +66,12 @@ struct slice admin_positional(const struct admin_request *req, unsigned i);
 void admin_json_string(struct buf *out, struct slice s);
 
 /*
+ * No object or array in this JSON text is nested deeper than max. To be asked before text of another
+ * process goes to a parser that recurses. Says nothing about whether it is JSON.
+ */
+MUST_USE bool admin_json_is_shallow(struct slice json, unsigned max);
+
+/*
  * Ask the node, blocking; for the command line. The reply's slices point into *storage. 0;
  * -ENOENT, -ECONNREFUSED no node listens there; -EACCES; -ETIMEDOUT; -EBADMSG.
  */

@@ -25,11 +25,13 @@
 #include "sys/ipc.h"
 #include "sys/stream.h"
 
-#define CONNECTIONS_MAX	   64u		/* admin and HTTP together; more wait in the kernel's queue */
+#define CONNECTIONS_MAX	   32u		/* of each kind; more wait in the kernel's queue */
 #define ACCEPTS_A_ROUND	   16
 #define ADMIN_CALL_US	   60000000	/* the other role's time for one request */
 #define SUPERVISOR_CALL_US 5000000
 #define HTTP_TIMEOUT_US	   10000000
+#define HTTP_BYTES_S_MIN   100u		/* a head in drops holds a connection for half a minute, no longer */
+#define STATUS_DEPTH_MAX   16u		/* of a role's JSON; jansson recurses, and our stacks are small */
 #define ADMIN_IDLE_US	   300000000
 #define METRICS_BYTES_MAX  (8u << 20)
 #define NODE_ROLES_MAX	   128u
@@ -44,7 +46,10 @@ struct control {
 		bool http, paused;
 	} acceptors[ROLE_LISTENERS_MAX];
 	unsigned acceptor_count;
-	unsigned connections;
+	/*
+	 * Admin, HTTP: counted apart, so that whoever may reach the metrics cannot keep the operator out.
+	 */
+	unsigned connections[2];
 };
 
 struct connection {
@@ -152,9 +157,11 @@ static void judge_role(json_t *problems, const struct supervise_role *r)
 static json_t *role_json(json_t *problems, const struct node_role *r)
 {
 	const struct supervise_role *s = &r->seen;
-	json_t *own = json_loadb((const char *)r->json.ptr, r->json.len, JSON_REJECT_DUPLICATES, NULL), *item;
+	json_t *own = NULL, *item;
 	size_t i;
 
+	if (admin_json_is_shallow(r->json, STATUS_DEPTH_MAX))
+		own = json_loadb((const char *)r->json.ptr, r->json.len, JSON_REJECT_DUPLICATES, NULL);
 	if (!json_is_object(own)) {
 		json_decref(own);
 		own = json_object();
@@ -434,9 +441,9 @@ static void serve_connection(void *arg)
 		serve_http(conn);
 	else
 		serve_admin(conn);
+	c->connections[conn->http]--;
 	stream_done(&conn->stream);
 	free(conn);
-	c->connections--;
 	resume_accepting(c);
 }
 
@@ -455,6 +462,7 @@ static void take_connection(struct acceptor *a, int fd)
 	struct stream_limits limits = {
 		.read_timeout_us = a->http ? HTTP_TIMEOUT_US : ADMIN_IDLE_US,
 		.write_timeout_us = HTTP_TIMEOUT_US, .out_bytes_max = 65536,
+		.min_rate_bytes_s = a->http ? HTTP_BYTES_S_MIN : 0,
 	};
 	struct control *c = a->control;
 	struct connection *conn;
@@ -473,9 +481,9 @@ static void take_connection(struct acceptor *a, int fd)
 	conn->control = c;
 	conn->http = a->http;
 	stream_init(&conn->stream, c->ctx->loop, fd, &limits);
-	c->connections++;
+	c->connections[a->http]++;
 	if (fiber_start(c->ctx->loop, serve_connection, conn) != 0) {
-		c->connections--;
+		c->connections[a->http]--;
 		stream_done(&conn->stream);
 		free(conn);
 	}
@@ -488,7 +496,7 @@ static void on_accept(struct io_watch *w, uint32_t events)
 	for (int i = 0; i < ACCEPTS_A_ROUND; i++) {
 		int fd;
 
-		if (a->control->connections >= CONNECTIONS_MAX) {
+		if (a->control->connections[a->http] >= CONNECTIONS_MAX) {
 			loop_del(a->control->ctx->loop, w);
 			a->paused = true;
 			return;
@@ -577,7 +585,7 @@ static void control_status(struct role_context *ctx, struct buf *json_object)
 {
 	const struct control *c = ctx->state;
 
-	buf_printf(json_object, "\"connections\":%u", c->connections);
+	buf_printf(json_object, "\"connections\":%u", c->connections[0] + c->connections[1]);
 }
 
 const struct role_ops role_control = {

@@ -87,6 +87,22 @@ START_TEST(json_strings_escape_what_json_forbids)
 }
 END_TEST
 
+START_TEST(json_of_another_process_is_refused_when_it_nests_too_deep)
+{
+	static const struct { const char *text; unsigned depth; } cases[] = {
+		{ "", 0 }, { "1", 0 }, { "{}", 1 }, { "{\"a\":[1,[2]],\"b\":{}}", 3 }, { "[[[[", 4 },
+		{ "[\"[[\",\"\\\"[[\",[]]", 2 }, { "]]][[", 2 }, { "\"[[[[", 0 }, { "[\"\\", 1 },
+	};
+
+	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+		struct slice json = slice_str(cases[i].text);
+		ck_assert_msg(admin_json_is_shallow(json, cases[i].depth), "%s", cases[i].text);
+		if (cases[i].depth > 0)
+			ck_assert_msg(!admin_json_is_shallow(json, cases[i].depth - 1), "%s", cases[i].text);
+	}
+}
+END_TEST
+
 START_TEST(channels_are_mutual_and_only_the_supervisor_keeps_capabilities)
 {
 	for (size_t i = 0; i < ROLE_COUNT; i++) {
@@ -109,4 +125,5 @@ TEST_MAIN("roles/unit", http_requests_are_judged_by_their_head,
 	  a_head_of_the_maximum_passes_and_one_byte_more_does_not,
 	  an_admin_request_survives_its_encoding_and_no_cut_of_it_does,
 	  json_strings_escape_what_json_forbids,
+	  json_of_another_process_is_refused_when_it_nests_too_deep,
 	  channels_are_mutual_and_only_the_supervisor_keeps_capabilities)
