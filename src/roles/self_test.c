@@ -120,6 +120,14 @@ static bool try_setuid(void)
 	return setuid(0) == 0;
 }
 
+static bool try_code(void)
+{
+	void *at = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	return mmap(NULL, 4096, PROT_READ | PROT_WRITE | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) != MAP_FAILED ||
+	       (at != MAP_FAILED && mprotect(at, 4096, PROT_READ | PROT_EXEC) == 0);
+}
+
 static bool try_dumpable(void)
 {
 	return prctl(PR_SET_DUMPABLE, 1, 0, 0, 0) == 0;
@@ -150,6 +158,7 @@ static const struct probe {
 	{ "bpf", try_bpf },
 	{ "signal another process", try_kill },
 	{ "setuid", try_setuid },
+	{ "make memory executable", try_code },
 	{ "become dumpable", try_dumpable },
 	{ "change a resource limit", try_raise_limit },
 };

@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -33,7 +34,7 @@ static const char *const calls_base[] = {
 	"eventfd2", "timerfd_create", "timerfd_settime", "timerfd_gettime", "nanosleep",
 	"clock_nanosleep", "restart_syscall", "futex", "sched_yield",
 	/* memory */
-	"mmap", "munmap", "mremap", "mprotect", "madvise", "brk", "membarrier", "mincore",
+	"munmap", "mremap", "madvise", "brk", "membarrier", "mincore",
 	/* itself */
 	"rt_sigaction", "rt_sigprocmask", "rt_sigreturn", "sigaltstack", "getpid", "gettid", "getuid",
 	"geteuid", "getgid", "getegid", "getppid", "exit", "exit_group", "set_robust_list", "rseq",
@@ -104,8 +105,14 @@ static int add_narrow(scmp_filter_ctx ctx, uint32_t flags)
 	static const int prctls[] = { PR_SET_NAME, PR_GET_NAME, PR_SET_PDEATHSIG, 0x53564d41 /* PR_SET_VMA */ };
 	static const unsigned long ioctls[] = { FIONBIO, FIONREAD };
 	static const int own_signal_calls[] = { SCMP_SYS(tgkill), SCMP_SYS(kill), SCMP_SYS(rt_tgsigqueueinfo) };
+	/* Memory is never code: what is loaded was loaded before. */
+	static const int memory_calls[] = { SCMP_SYS(mmap), SCMP_SYS(mprotect) };
 	uint64_t thread_flags = CLONE_THREAD | CLONE_VM | CLONE_SIGHAND;
 	int err = 0;
+
+	for (size_t i = 0; err == 0 && i < ARRAY_LEN(memory_calls); i++)
+		err = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, memory_calls[i], 1,
+				       SCMP_A2(SCMP_CMP_MASKED_EQ, PROT_EXEC, 0));
 
 	for (size_t i = 0; err == 0 && i < ARRAY_LEN(prctls); i++)
 		err = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(prctl), 1,

@@ -6,7 +6,8 @@
  * System calls: an allow-list for an event loop with sockets that it already has, plus what
  * the flags add. Calls that no mail server makes (execve, ptrace, mount, bpf, keyctl,
  * io_uring, ...) end the process; other ones fail with EPERM and are logged by the kernel.
- * clone3 answers ENOSYS, because a filter cannot look at its flags: libc then takes clone.
+ * Memory cannot be made executable. clone3 answers ENOSYS, because a filter cannot look at its
+ * flags: libc then takes clone.
  */
 #pragma once
 #include <stdbool.h>

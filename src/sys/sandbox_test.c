@@ -70,7 +70,10 @@ static int no_files(void)
 	/* A sanitizer needs the call for itself: then only Landlock stands in the way. */
 	NEED(open("/etc/passwd", O_RDONLY | O_CLOEXEC) == -1 && errno == (SANITIZED ? EACCES : EPERM));
 	NEED(socket(AF_INET, SOCK_STREAM, 0) == -1 && errno == EPERM);
-	NEED(mmap(NULL, 4096, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) != MAP_FAILED);
+	void *memory = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	NEED(memory != MAP_FAILED && mprotect(memory, 4096, PROT_READ) == 0);
+	NEED(mprotect(memory, 4096, PROT_READ | PROT_EXEC) == -1 && errno == EPERM);
+	NEED(mmap(NULL, 4096, PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) == MAP_FAILED && errno == EPERM);
 	return 0;
 }
 
