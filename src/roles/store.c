@@ -260,12 +260,13 @@ static void upkeep_fiber(void *arg)
 		bool more = false;
 		enum mailbox_result r =
 			accounts_maintain_step(st->accounts, st->engine, &cursor, &more);
-		if (r != MAILBOX_OK) {
-			struct event *ev = event_child(st->ctx->ev, "store.upkeep");
+		more = more && r == MAILBOX_OK;
+		if (r != MAILBOX_OK || (!more && cursor.failed > 0)) {
+			AUTO_EVENT struct event *ev = event_child(st->ctx->ev, "store.upkeep");
 			event_str(ev, "result", mailbox_result_name(r));
-			event_warn(ev, "upkeep of an account did not finish, it is tried again in the next round");
-			event_free(ev);
-			more = false;
+			event_u64(ev, "accounts_failed", cursor.failed);
+			event_warn(ev, "upkeep did not finish for all accounts, it is tried again in the next round; "
+				       "damage is found by 'prickle mail fsck'");
 		}
 		if (!more)
 			cursor = (struct maintain_cursor){ .started = false };
