@@ -133,6 +133,18 @@ static void *new_array(struct imap_lex *l, size_t max, size_t item_bytes)
 	return p;
 }
 
+/* RFC 9051 §5.1, RFC 6855 §3: neither C0 nor C1 control characters, nor separators of lines and paragraphs. */
+static bool name_characters_ok(struct slice name)
+{
+	uint32_t c;
+
+	while (utf8_next(&name, &c)) {
+		if (c < 0x20 || (c >= 0x7f && c <= 0x9f) || c == 0x2028 || c == 0x2029)
+			return false;
+	}
+	return name.len == 0;
+}
+
 bool imap_mailbox_name(struct arena *arena, struct slice raw, bool utf8, struct slice *out)
 {
 	struct slice name;
@@ -155,10 +167,8 @@ bool imap_mailbox_name(struct arena *arena, struct slice raw, bool utf8, struct 
 	}
 	if (arena->err != 0 || name.len > IMAP_MAILBOX_BYTES_MAX)
 		return false;
-	for (size_t i = 0; i < name.len; i++) {
-		if (name.ptr[i] < 0x20 || name.ptr[i] == 0x7f)
-			return false;
-	}
+	if (!name_characters_ok(name))
+		return false;
 	/* RFC 9051 §5.1: INBOX is case-insensitive, also as the first level of a name. */
 	if (slice_starts_nocase(name, SLICE("INBOX")) && (name.len == 5 || name.ptr[5] == '/')) {
 		uint8_t *copy = arena_alloc(arena, name.len);

@@ -97,15 +97,17 @@ static void parse_section(struct imap_lex *l, struct section *s)
 	lex_expect(l, ']', "a section is not closed");
 }
 
-/* partial = "<" number "." nz-number ">" */
+/* partial = "<" number64 "." nz-number64 ">" (RFC 9051 §9) */
 static void parse_partial(struct imap_lex *l, struct fetch_item *item)
 {
 	if (!lex_take(l, '<'))
 		return;
 	item->partial = true;
-	item->offset = lex_number(l);
+	item->offset = lex_number64(l);
 	lex_expect(l, '.', "a partial is not well formed");
-	item->length = lex_nz_number(l);
+	item->length = lex_number64(l);
+	if (item->length == 0)
+		lex_fail(l, "a partial of no bytes");
 	lex_expect(l, '>', "a partial is not closed");
 }
 

@@ -30,7 +30,7 @@ struct fetch_item {
 	bool peek;			/* does not set \Seen */
 	struct section section;
 	bool partial;
-	uint32_t offset, length;	/* length >= 1 when partial */
+	uint64_t offset, length;	/* length >= 1 when partial */
 };
 
 struct fetch_program {

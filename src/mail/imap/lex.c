@@ -237,12 +237,12 @@ void lex_seqset(struct imap_lex *l, uint32_t star, bool empty_ok, struct seqset 
 	if (star == 0 && empty_ok) {
 		/* Check the form with any star, then name nothing. */
 		star = 1;
-		nothing = slice_find_byte(text, '*') != SLICE_NPOS;
+		nothing = true;
 	}
 	switch (seqset_parse(l->arena, text, star, out, &bad_at)) {
 	case SEQSET_OK:
-		if (nothing)
-			*out = (struct seqset){ 0 };
+		if (nothing && out->star)
+			*out = (struct seqset){ .star = true };
 		break;
 	case SEQSET_BAD_SYNTAX:
 		lex_fail(l, "a message set is not well formed");

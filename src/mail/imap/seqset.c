@@ -72,6 +72,7 @@ enum seqset_result seqset_parse(struct arena *arena, struct slice text, uint32_t
 		commas += text.ptr[i] == ',';
 	if (commas + 1 > IMAP_SEQSET_RANGES_MAX)
 		return SEQSET_TOO_BIG;
+	set.star = slice_find_byte(text, '*') != SLICE_NPOS;
 	set.ranges = arena_array(arena, commas + 1, sizeof(*set.ranges));
 	if (set.ranges == NULL)
 		return SEQSET_TOO_BIG;

@@ -20,6 +20,7 @@ struct seqset {
 	struct seqset_range *ranges;
 	size_t count;
 	bool saved;			/* "$": the saved result; ranges are empty then */
+	bool star;			/* "*" stood in the text */
 };
 
 enum seqset_result {

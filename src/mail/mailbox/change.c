@@ -95,7 +95,7 @@ static enum mailbox_result store_once(struct mailbox *m, const struct store_requ
 		return MAILBOX_NO_FOLDER;
 	}
 	struct rows rows = rows_of(table, &r->uids);
-	bool memory = true;
+	bool memory = true, foreign = false;
 
 	for (struct message_info *row; memory && (row = rows_next(&rows)) != NULL;) {
 		if (r->has_unchangedsince && row->modseq > r->unchangedsince) {
@@ -110,6 +110,8 @@ static enum mailbox_result store_once(struct mailbox *m, const struct store_requ
 		folder_count_remove(f, row);
 		folder_count_add(f, &now);
 		memory &= range_list_add(&ranges, &c.arena, row->uid);
+		/* With .SILENT the client would never hear of what another session set before. */
+		foreign |= row->modseq > m->synced && !view_is_own(m, row->modseq);
 	}
 	if (!memory) {
 		res = MAILBOX_MEMORY;
@@ -119,7 +121,7 @@ static enum mailbox_result store_once(struct mailbox *m, const struct store_requ
 		res = commit_submit(&c, t);
 	}
 	*out = (struct store_result){ modified.list, modified.count, done.list, done.count, c.h.modseq };
-	if (res == MAILBOX_OK && ranges.count > 0)
+	if (res == MAILBOX_OK && ranges.count > 0 && !foreign)
 		view_own(m, c.h.modseq);
 	commit_done(&c);
 	return res;

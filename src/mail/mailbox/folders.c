@@ -170,7 +170,8 @@ static enum mailbox_result list_locked(struct account *a, struct arena *arena, s
 
 	for (size_t i = 0; i < s->folder_count; i++)
 		room += 1 + levels(slice_str(s->folders[i].name));
-	room += s->sub_count;
+	for (size_t i = 0; i < s->sub_count; i++)
+		room += 1 + levels(slice_str(s->subs[i].name));
 	struct folder_info *list = arena_array(arena, room + 1, sizeof(*list));
 
 	if (list == NULL)
@@ -180,9 +181,12 @@ static enum mailbox_result list_locked(struct account *a, struct arena *arena, s
 		list[n].name = arena_dup(arena, slice_str(s->folders[i].name));
 		n = add_parents(list, n + 1, list[n].name);
 	}
-	for (size_t i = 0; i < s->sub_count; i++)
-		list[n++] = (struct folder_info){ .name = arena_dup(arena, slice_str(s->subs[i].name)),
-						  .subscribed = true };
+	for (size_t i = 0; i < s->sub_count; i++) {
+		list[n] = (struct folder_info){ .name = arena_dup(arena, slice_str(s->subs[i].name)),
+						.subscribed = true };
+		/* LSUB "%" shows the level above a subscription even where no mailbox is (RFC 3501 §6.3.9). */
+		n = add_parents(list, n + 1, list[n].name);
+	}
 	if (arena->err != 0)
 		return MAILBOX_MEMORY;
 	*count = fold_infos(list, n);

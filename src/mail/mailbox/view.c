@@ -320,7 +320,7 @@ void view_own(struct mailbox *m, uint64_t modseq)
 	m->told_own[m->own_count++] = modseq;
 }
 
-static bool is_own(const struct mailbox *m, uint64_t modseq)
+bool view_is_own(const struct mailbox *m, uint64_t modseq)
 {
 	for (unsigned i = 0; i < m->own_count; i++)
 		if (m->told_own[i] == modseq)
@@ -393,7 +393,7 @@ static bool sync_walk(struct sync *s, uint32_t *added)
 			if (there && s->t->rows[row].modseq > m->synced)
 				s->changed[s->changed_count++] = (struct message_change){
 					s->seq, uid, s->t->rows[row].modseq,
-					is_own(m, s->t->rows[row].modseq)
+					view_is_own(m, s->t->rows[row].modseq)
 				};
 			if (uid == m->ranges[i].last)
 				break;

@@ -30,6 +30,7 @@ struct mailbox {
 
 /* Remember that the session knows the outcome of its own store. */
 void view_own(struct mailbox *m, uint64_t modseq);
+bool view_is_own(const struct mailbox *m, uint64_t modseq);
 /* The table, loaded; with the lock held. */
 MUST_USE enum mailbox_result view_table(struct mailbox *m, struct table **out);
 

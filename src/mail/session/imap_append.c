@@ -104,6 +104,9 @@ static void one_message(struct appending *a, const struct imap_append_part *part
 		}
 	} else if (a->failed && literal->bytes > 4 * a->r->s->base.sv->set.message_bytes_max) {
 		/* RFC 7888 §4: rather close than read all of that away. */
+		imap_finish(a->r);
+		buf_adds(&a->r->out, "* BYE [TOOBIG] The literal is too large\r\n");
+		imap_send(a->r);
 		a->closed = true;
 		return;
 	}

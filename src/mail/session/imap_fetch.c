@@ -568,7 +568,7 @@ static void fetch_all(struct fetch *f)
 static bool write_vanished(struct imap_run *r)
 {
 	const struct seqset *set = &r->c.fetch.set;
-	struct uid_range *copy = arena_array(&r->arena, set->count, sizeof(*copy));
+	struct uid_range *copy = arena_array(&r->arena, set->count + 1, sizeof(*copy));
 	struct uid_ranges known, vanished;
 	enum mailbox_result result = MAILBOX_MEMORY;
 
@@ -576,6 +576,9 @@ static bool write_vanished(struct imap_run *r)
 		for (size_t i = 0; i < set->count; i++)
 			copy[i] = (struct uid_range){ set->ranges[i].first, set->ranges[i].last };
 		known = (struct uid_ranges){ copy, set->count };
+		/* "1:*" means everything: also what was above the highest UID that is left. */
+		if (set->star && seqset_last(set) < UINT32_MAX)
+			copy[known.count++] = (struct uid_range){ seqset_last(set) + 1, UINT32_MAX };
 		result = mailbox_vanished(r->s->box, r->c.fetch.program.since, &known, &r->arena,
 					  &vanished);
 	}

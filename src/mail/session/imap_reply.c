@@ -96,6 +96,9 @@ void imap_finish(struct imap_run *r)
 	}
 	buf_adds(out, r->message);
 	buf_adds(out, "\r\n");
+	/* Mistakes in a row end a session, not those of a long day. */
+	if (r->status[0] == 'O')
+		r->s->base.bad_commands = 0;
 	imap_send(r);
 }
 

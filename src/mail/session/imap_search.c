@@ -22,6 +22,7 @@
 #define HEADER_BYTES_MAX   (1u << 20)
 #define BODY_KEPT_BYTES	   (1u << 20)	/* a larger message is read anew for each key */
 #define MESSAGES_IN_TURN   4096u	/* then other sessions get the processor */
+#define BYTES_IN_TURN	   (8u << 20)	/* of text that was searched: the same */
 #define BATCH_MESSAGES	   256u
 #define BATCH_ARENA_BYTES  (BATCH_MESSAGES * (72u << 10) + MIME_ARENA_BYTES)
 
@@ -44,6 +45,7 @@ struct search {
 	/* What was found, ascending. */
 	struct buf hits;		/* struct hit */
 	uint64_t highest_modseq;
+	uint64_t searched_bytes;	/* of bodies, since others had their turn */
 };
 
 /* ---- preparing the program ---- */
@@ -239,6 +241,12 @@ static bool text_matches(struct search *s, const struct search_key *k)
 		return true;
 	if (!load_body(s))
 		return false;
+	/* Many keys on one message would keep all other sessions waiting. */
+	s->searched_bytes += s->info.size;
+	if (s->searched_bytes > BYTES_IN_TURN) {
+		s->searched_bytes = 0;
+		fiber_yield();
+	}
 	search = search_text_new(&s->arena, s->mime, k->text, k->op == SEARCH_TEXT);
 	if (search == NULL) {
 		fail(s, MAILBOX_MEMORY);
@@ -452,6 +460,22 @@ static void write_numbers(struct imap_run *r, const char *word, struct hits hits
 	buf_adds(out, "\r\n");
 }
 
+/* RFC 4731 §3.2: of the messages that the answer names, when it names only the first or the last. */
+static uint64_t shown_modseq(struct imap_run *r, uint8_t returns, struct hits hits, uint64_t highest)
+{
+	struct message_info first, last;
+	uint64_t modseq = 0;
+
+	if (returns & (RETURN_ALL | RETURN_COUNT) || !(returns & (RETURN_MIN | RETURN_MAX)))
+		return highest;
+	if (returns & RETURN_MIN && mailbox_message(r->s->box, hits.at[0].uid, &first))
+		modseq = first.modseq;
+	if (returns & RETURN_MAX &&
+	    mailbox_message(r->s->box, hits.at[hits.count - 1].uid, &last))
+		modseq = MAX(modseq, last.modseq);
+	return modseq;
+}
+
 /* RFC 4731 §3.1, RFC 9051 §7.3.4 */
 static void write_esearch(struct imap_run *r, uint8_t returns, struct hits hits,
 			  uint64_t highest_modseq)
@@ -485,7 +509,7 @@ static void write_esearch(struct imap_run *r, uint8_t returns, struct hits hits,
 	}
 	if (r->c.search.program.modseq && hits.count > 0) {
 		buf_adds(out, " MODSEQ ");
-		buf_dec(out, highest_modseq);
+		buf_dec(out, shown_modseq(r, returns, hits, highest_modseq));
 	}
 	buf_adds(out, "\r\n");
 }
@@ -722,6 +746,8 @@ void imap_do_search(struct imap_run *r)
 		if (charset == NULL) {
 			/* RFC 9051 §7.1: the charsets that are surely there. */
 			imap_no(r, "BADCHARSET (US-ASCII UTF-8)", "No such charset");
+			if (p->returns & RETURN_SAVE)
+				r->s->saved_count = 0;	/* as below */
 			return;
 		}
 	}

@@ -548,9 +548,9 @@ START_TEST(mistakes_are_answered_and_too_many_end_the_session)
 
 	server_init(&s);
 	login(&s, &c);
+	HAS(ask(&c, "c NOOP"), "c OK");
 	HAS(ask(&c, "a XYZZY"), "a BAD ");
 	HAS(ask(&c, "b SELECT"), "b BAD ");
-	HAS(ask(&c, "c NOOP"), "c OK");
 	HAS(ask(&c, "d LOGIN {99999}"), "d BAD ");
 	HAS(ask(&c, "* y"), "* BAD ");
 	HAS(ask(&c, "f FETCH"), "f BAD ");
@@ -643,6 +643,131 @@ START_TEST(a_walk_over_many_messages_gives_each_its_own_bytes)
 }
 END_TEST
 
+/* RFC 7162 §3.2.6: "1:*" with VANISHED asks for all, also what was above the highest UID of today. */
+START_TEST(vanished_tells_of_the_highest_uid_that_is_gone)
+{
+	struct server s;
+	struct client c;
+
+	server_init(&s);
+	login(&s, &c);
+	append(&c, "a", "INBOX", "Subject: one\r\n\r\n1\r\n");
+	append(&c, "a", "INBOX", "Subject: two\r\n\r\n2\r\n");
+	ask(&c, "b ENABLE QRESYNC");
+	ask(&c, "c SELECT INBOX");
+	ask(&c, "d UID STORE 2 +FLAGS.SILENT (\\Deleted)");
+	HAS(ask(&c, "e UID EXPUNGE 2"), "* VANISHED 2\r\n");
+	HAS(ask(&c, "f UID FETCH 1:* (FLAGS) (CHANGEDSINCE 1 VANISHED)"),
+	    "* VANISHED (EARLIER) 2\r\n");
+	HAS_NOT(ask(&c, "g UID FETCH 1 (FLAGS) (CHANGEDSINCE 1 VANISHED)"), "VANISHED (EARLIER)");
+	ask(&c, "h UID STORE 1 +FLAGS.SILENT (\\Deleted)");
+	ask(&c, "i UID EXPUNGE 1");
+	HAS(ask(&c, "j UID FETCH 1:* (FLAGS) (CHANGEDSINCE 1 VANISHED)"),
+	    "* VANISHED (EARLIER) 1:2\r\n");
+	client_done(&c);
+	server_done(&s);
+}
+END_TEST
+
+START_TEST(a_search_that_fails_leaves_no_saved_result)
+{
+	struct server s;
+	struct client c;
+
+	server_init(&s);
+	login(&s, &c);
+	append(&c, "a", "INBOX", "Subject: one\r\n\r\n1\r\n");
+	ask(&c, "b SELECT INBOX");
+	ask(&c, "c SEARCH RETURN (SAVE) ALL");
+	HAS(ask(&c, "d FETCH $ UID"), "* 1 FETCH (UID 1)");
+	/* RFC 5182 §2.1: NO empties "$", BAD does not. */
+	HAS(ask(&c, "e SEARCH RETURN (SAVE) FOO"), "e BAD");
+	HAS(ask(&c, "f FETCH $ UID"), "* 1 FETCH (UID 1)");
+	HAS(ask(&c, "g SEARCH RETURN (SAVE) CHARSET x-none ALL"), "g NO [BADCHARSET");
+	HAS_NOT(ask(&c, "h FETCH $ UID"), "FETCH (");
+	client_done(&c);
+	server_done(&s);
+}
+END_TEST
+
+START_TEST(esearch_tells_the_modseq_of_the_messages_it_names)
+{
+	struct server s;
+	struct client c;
+
+	server_init(&s);
+	login(&s, &c);
+	for (int i = 0; i < 3; i++)
+		append(&c, "a", "INBOX", "Subject: one\r\n\r\n1\r\n");
+	ask(&c, "b SELECT INBOX (CONDSTORE)");
+	ask(&c, "c STORE 2 +FLAGS (\\Seen)");
+	/* RFC 4731 §3.2: messages 1 to 3 have the mod-sequences 2, 5 and 4. */
+	HAS(ask(&c, "d SEARCH RETURN (MIN) MODSEQ 1"), " MIN 1 MODSEQ 2\r\n");
+	HAS(ask(&c, "e SEARCH RETURN (MAX) MODSEQ 1"), " MAX 3 MODSEQ 4\r\n");
+	HAS(ask(&c, "f SEARCH RETURN (MIN MAX) MODSEQ 1"), " MIN 1 MAX 3 MODSEQ 4\r\n");
+	HAS(ask(&c, "g SEARCH RETURN (MIN COUNT) MODSEQ 1"), " MIN 1 COUNT 3 MODSEQ 5\r\n");
+	client_done(&c);
+	server_done(&s);
+}
+END_TEST
+
+START_TEST(a_silent_store_does_not_hide_what_another_session_set)
+{
+	struct server s;
+	struct client a, b;
+
+	server_init(&s);
+	login(&s, &a);
+	login(&s, &b);
+	append(&a, "a", "INBOX", "Subject: one\r\n\r\n1\r\n");
+	ask(&a, "b SELECT INBOX");
+	ask(&b, "b SELECT INBOX");
+	ask(&a, "c STORE 1 +FLAGS.SILENT (\\Flagged)");
+	/* RFC 3501 §6.4.6: a change from elsewhere is told all the same. */
+	HAS(ask(&b, "c STORE 1 +FLAGS.SILENT (\\Seen)"), "* 1 FETCH (UID 1 FLAGS (\\Seen \\Flagged");
+	HAS_NOT(ask(&b, "d STORE 1 +FLAGS.SILENT (\\Answered)"), "FETCH");
+	HAS(ask(&a, "d NOOP"), "* 1 FETCH (UID 1 FLAGS (\\Seen \\Answered \\Flagged");
+	client_done(&a);
+	client_done(&b);
+	server_done(&s);
+}
+END_TEST
+
+START_TEST(levels_above_a_subscription_are_shown_without_a_mailbox)
+{
+	struct server s;
+	struct client c;
+
+	server_init(&s);
+	login(&s, &c);
+	ask(&c, "a SUBSCRIBE gone/kid/x");
+	/* RFC 3501 §6.3.9, RFC 5258 §5 example 9 */
+	HAS(ask(&c, "b LSUB \"\" %"), "* LSUB (\\Noselect) \"/\" gone\r\nb OK");
+	HAS(ask(&c, "c LIST (SUBSCRIBED RECURSIVEMATCH) \"\" %"),
+	    "* LIST (\\NonExistent \\HasNoChildren) \"/\" gone (\"CHILDINFO\" (\"SUBSCRIBED\"))\r\nc OK");
+	HAS_NOT(ask(&c, "d LIST \"\" *"), "gone");
+	HAS_NOT(ask(&c, "e LIST (SUBSCRIBED) \"\" %"), "gone");
+	client_done(&c);
+	server_done(&s);
+}
+END_TEST
+
+START_TEST(only_mistakes_in_a_row_end_a_session)
+{
+	struct server s;
+	struct client c;
+
+	server_init(&s);
+	login(&s, &c);
+	for (int i = 0; i < 12; i++) {
+		HAS(ask(&c, "a FOO"), "a BAD");
+		HAS(ask(&c, "b NOOP"), "b OK");
+	}
+	client_done(&c);
+	server_done(&s);
+}
+END_TEST
+
 START_TEST(a_user_has_a_maximum_of_sessions)
 {
 	struct server s;
@@ -687,5 +812,10 @@ TEST_MAIN("session/imap", login_needs_the_right_password_and_tells_capabilities,
 	  rev2_changes_what_a_client_sees, mistakes_are_answered_and_too_many_end_the_session,
 	  literals_wait_for_the_server_and_pipelined_commands_are_served_in_order,
 	  append_refuses_early_and_the_session_goes_on,
-	  a_walk_over_many_messages_gives_each_its_own_bytes, a_user_has_a_maximum_of_sessions,
+	  a_walk_over_many_messages_gives_each_its_own_bytes,
+	  vanished_tells_of_the_highest_uid_that_is_gone, a_search_that_fails_leaves_no_saved_result,
+	  esearch_tells_the_modseq_of_the_messages_it_names,
+	  a_silent_store_does_not_hide_what_another_session_set,
+	  levels_above_a_subscription_are_shown_without_a_mailbox,
+	  only_mistakes_in_a_row_end_a_session, a_user_has_a_maximum_of_sessions,
 	  a_stopping_server_says_bye)
