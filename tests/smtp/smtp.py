@@ -232,6 +232,18 @@ def port_25_has_no_auth():
     assert b"with ESMTPS id" in inbox()[0]
 
 
+def tls_forgets_who_the_client_was():
+    """a login before STARTTLS does not count behind it (RFC 3207 section 4.2)"""
+    with smtplib.SMTP("127.0.0.1", node.port("submission"), timeout=30) as s:
+        s.ehlo()
+        s.login(BOB, PASSWORD)
+        assert s.docmd("MAIL", "FROM:<%s>" % BOB)[0] == 250
+        s.starttls(context=context)
+        s.ehlo()
+        assert "auth" in s.esmtp_features
+        assert s.docmd("MAIL", "FROM:<%s>" % BOB)[0] == 530
+
+
 def injection_before_tls():
     """commands pipelined behind STARTTLS are not executed and end the session"""
     for service in "smtp", "submission":
@@ -418,9 +430,10 @@ def kill_store():
     assert len(acknowledged) >= 30, f"only {len(acknowledged)} were taken"
 
 
-CASES = [smtplib_delivers, several_recipients, large_messages, large_to_several, header_only, too_large, no_relay, submission,
-         auth_mechanisms, scram_works, port_25_has_no_auth, injection_before_tls, lmtp, smtputf8, bdat,
-         quota, notify_success, smuggling, idle_clients, kill_mx, kill_store]
+CASES = [smtplib_delivers, several_recipients, large_messages, large_to_several, header_only, too_large,
+         no_relay, submission, auth_mechanisms, scram_works, port_25_has_no_auth,
+         tls_forgets_who_the_client_was, injection_before_tls, lmtp, smtputf8, bdat, quota, notify_success,
+         smuggling, idle_clients, kill_mx, kill_store]
 
 try:
     tap.run(CASES)

@@ -165,6 +165,14 @@ static enum session_next do_helo(struct smtp_session *s, const struct smtp_comma
 	return SESSION_GO_ON;
 }
 
+static void smtp_logout(struct smtp_session *s)
+{
+	if (s->login != NULL)
+		authc_logout(s->s.sv->authc, s->login->grant);
+	free(s->login);
+	s->login = NULL;
+}
+
 static enum session_next do_starttls(struct smtp_session *s)
 {
 	if (s->s.stream.tls != NULL)
@@ -186,10 +194,11 @@ static enum session_next do_starttls(struct smtp_session *s)
 		buf_reset(&s->s.stream.out);
 		return SESSION_CLOSE;
 	}
-	/* RFC 3207 §4.2: forget everything that was said before. */
+	/* RFC 3207 §4.2: forget everything that was said before, who the client is as well. */
 	smtp_transaction_end(s);
 	free(s->helo);
 	s->helo = NULL;
+	smtp_logout(s);
 	return SESSION_GO_ON;
 }
 
@@ -367,17 +376,27 @@ static bool read_chunk(struct smtp_session *s, uint64_t left, struct incoming *b
 	return true;
 }
 
-/* The chunk's bytes come whatever we think of it (RFC 3030 §2): read them, then answer. */
+/*
+ * The chunk's bytes come whatever we think of it (RFC 3030 §2): read them, then answer; for LMTP the
+ * last one with a reply for each recipient (RFC 2033 §4.3). The chunks that a client has sent behind
+ * a refused recipient or chunk are no mistakes of its own.
+ */
 static enum session_next refuse_chunk(struct smtp_session *s, const struct smtp_command *c,
 				      unsigned code, const char *enhanced, const char *text)
 {
 	if (c->chunk_bytes > s->s.sv->set.message_bytes_max) {
-		smtp_reply(s, 421, "5.3.4", "Chunk is too large, closing the connection");
+		smtp_reply(s, 552, "5.3.4", "Chunk is too large, closing the connection");
 		return SESSION_CLOSE;
 	}
 	if (!read_chunk(s, c->chunk_bytes, NULL))
 		return SESSION_CLOSE;
-	return bad(s, code, enhanced, text);
+	if (!s->in_mail)
+		return bad(s, code, enhanced, text);
+	unsigned count = s->kind == SMTP_KIND_LMTP && c->chunk_last && s->rcpt_count > 0 ?
+				 s->rcpt_count : 1;
+	for (unsigned i = 0; i < count; i++)
+		smtp_reply(s, code, enhanced, text);
+	return SESSION_GO_ON;
 }
 
 static enum session_next do_bdat(struct smtp_session *s, const struct smtp_command *c)
@@ -553,9 +572,7 @@ static void smtp_done(struct session *session)
 
 	smtp_transaction_end(s);
 	arena_done(&s->arena);
-	if (s->login != NULL)
-		authc_logout(session->sv->authc, s->login->grant);
-	free(s->login);
+	smtp_logout(s);
 	free(s->helo);
 }
 

@@ -283,7 +283,11 @@ static enum smtp_refusal start(struct incoming *b, struct slice text, size_t end
 		prepare_queue(b, buf_slice(&whole));
 		pass_on(b, buf_slice(&whole));
 	} else {
-		prepare_queue(b, header);
+		/* What begins without a header is body, else it would be read as a header of ours. */
+		bool headless = !smtp_header_starts(header);
+		prepare_queue(b, headless ? SLICE("\r\n") : header);
+		if (headless)
+			pass_on(b, SLICE("\r\n"));
 		pass_on(b, header);
 	}
 	pass_on(b, slice_from(text, end));

@@ -210,7 +210,7 @@ START_TEST(a_typical_session_stores_one_copy_for_each_recipient_and_refuses_the_
 			 "Delivered-To: ann@example.org\r\n"
 			 "Received: from client.example ([192.0.2.1])\r\n"
 			 "\tby mx.example.org with ESMTP id 0101010101010101;\r\n"
-			 "\tMon, 23 Nov 2026 09:00:00 +0000\r\n"
+			 "\tMon, 23 Nov 2026 09:00:00 +0000\r\n\r\n"
 			 "Blah blah blah...\r\n..etc. etc. etc.\r\n");
 	ck_assert_ptr_nonnull(strstr(message_text(1), "Delivered-To: bob@example.org\r\n"));
 	ck_assert_uint_gt(stored[0].summary_len, 0);
@@ -350,6 +350,64 @@ START_TEST(lmtp_repeats_the_refusal_of_a_message_for_each_recipient)
 			     SLICE("550 5.6.0 Lines end with CR LF, and have neither elsewhere\r\n"
 				   "550 5.6.0 Lines end with CR LF, and have neither elsewhere\r\n"
 				   "250 2.0.0 Ok\r\n")));
+	finish();
+}
+END_TEST
+
+/* RFC 2033 §4.3: BDAT LAST is answered for each recipient, also when it is refused. */
+START_TEST(lmtp_answers_a_refused_last_chunk_for_each_recipient)
+{
+	AUTO_BUF struct buf big = BUF_INIT(4 << 20);
+
+	open_as(&lmtp_session, "220 mx.example.org LMTP Prickle\r\n");
+	client_says(&c, "LHLO foo.edu\r\n");
+	client_expects(&c, "250-mx.example.org\r\n");
+	client_says(&c, "MAIL FROM:<>\r\nRCPT TO:<ann@example.org>\r\nRCPT TO:<bob@example.org>\r\n"
+			"BDAT 3145728\r\n");
+	buf_fill(&big, 'x', 3145728);
+	client_send(&c, buf_slice(&big));
+	client_says(&c, "BDAT 1 LAST\r\nxBDAT 2 LAST\r\nxxRSET\r\nNOOP\r\n");
+	for (int i = 0; i < 200; i++) {
+		loop_run_once(rig.sv.loop, 5);
+		client_poll(&c);
+	}
+	ck_assert(slice_ends(client_unseen(&c),
+			     SLICE("250 2.0.0 Chunk ok\r\n"
+				   "552 5.3.4 Message is too large\r\n552 5.3.4 Message is too large\r\n"
+				   "503 5.5.1 An earlier chunk was refused\r\n"
+				   "503 5.5.1 An earlier chunk was refused\r\n"
+				   "250 2.0.0 Ok\r\n250 2.0.0 Ok\r\n")));
+	finish();
+}
+END_TEST
+
+START_TEST(chunks_behind_a_refused_recipient_are_not_errors_of_their_own)
+{
+	smtp_open();
+	ehlo();
+	client_says(&c, "MAIL FROM:<a@b>\r\nRCPT TO:<nobody@example.org>\r\n");
+	client_expects(&c, "250 2.1.0 Sender ok\r\n550 5.1.1 No such user here\r\n");
+	for (int i = 0; i < SMTP_BAD_COMMANDS + 5; i++)
+		TALK("BDAT 2\r\nhi", "503 5.5.1 No valid recipients\r\n");
+	TALK("BDAT 0 LAST\r\nRSET\r\n", "503 5.5.1 No valid recipients\r\n250 2.0.0 Ok\r\n");
+	finish();
+}
+END_TEST
+
+START_TEST(a_message_without_header_is_all_body)
+{
+	smtp_open();
+	ehlo();
+	for (int i = 0; i < 2; i++) {
+		TALK("MAIL FROM:<a@b>\r\nRCPT TO:<ann@example.org>\r\n",
+		     "250 2.1.0 Sender ok\r\n250 2.1.5 Recipient ok\r\n");
+		TALK("DATA\r\n", "354 End data with <CR><LF>.<CR><LF>\r\n");
+		TALK(i == 0 ? "hello, no header\r\nmore\r\n.\r\n" : "hello: a header\r\nmore\r\n.\r\n",
+		     i == 0 ? "250 2.0.0 Stored as 0101010101010101\r\n" :
+			      "250 2.0.0 Stored as 0202020202020202\r\n");
+	}
+	ck_assert_ptr_nonnull(strstr(message_text(0), " +0000\r\n\r\nhello, no header\r\nmore\r\n"));
+	ck_assert_ptr_nonnull(strstr(message_text(1), " +0000\r\nhello: a header\r\nmore\r\n"));
 	finish();
 }
 END_TEST
@@ -586,7 +644,7 @@ START_TEST(a_bdat_of_four_billion_bytes_ends_the_session)
 	smtp_open();
 	ehlo();
 	TALK("BDAT 18446744073709551615 LAST\r\n",
-	     "421 5.3.4 Chunk is too large, closing the connection\r\n");
+	     "552 5.3.4 Chunk is too large, closing the connection\r\n");
 	client_expects_end(&c);
 	finish();
 }
@@ -814,6 +872,8 @@ START_TEST(submission_wants_to_know_who_sends_and_completes_the_header)
 	TALK("AUTH PLAIN\r\n", "334 \r\n");
 	TALK("*\r\n", "501 5.7.0 Authentication cancelled\r\n");
 	TALK("AUTH PLAIN\r\n", "334 \r\n");
+	TALK("**\r\n", "501 5.5.2 Cannot decode the response\r\n");
+	TALK("AUTH PLAIN\r\n", "334 \r\n");
 	TALK("AGFubkBleGFtcGxlLm9yZwBzZWNyZXQ=\r\n", "235 2.7.0 Authentication succeeded\r\n");
 	TALK("AUTH PLAIN\r\n", "503 5.5.1 Authenticated already\r\n");
 	TALK("MAIL FROM:<bob@example.org>\r\n", "553 5.7.1 This sender address is not yours\r\n");
@@ -883,6 +943,9 @@ TEST_MAIN("session/smtp",
 	  each_recipient_gets_the_reply_that_its_case_has,
 	  an_account_behind_several_addresses_gets_one_copy, lmtp_answers_for_each_recipient_alone,
 	  lmtp_repeats_the_refusal_of_a_message_for_each_recipient,
+	  lmtp_answers_a_refused_last_chunk_for_each_recipient,
+	  chunks_behind_a_refused_recipient_are_not_errors_of_their_own,
+	  a_message_without_header_is_all_body,
 	  only_a_message_that_is_durable_for_all_is_acknowledged,
 	  quota_is_looked_at_again_when_the_size_is_known,
 	  who_could_not_be_served_goes_to_the_queue_before_the_answer,

@@ -66,8 +66,10 @@ static enum session_next answer(struct smtp_session *s, enum authc_result r)
 	return SESSION_GO_ON;
 }
 
-/* Send a challenge and read the response. 1; 0: cancelled or not base64; -1: the client is gone. */
-static int exchange(struct smtp_session *s, struct slice challenge, struct buf *response)
+enum exchanged { EXCHANGED, EXCHANGE_GONE, EXCHANGE_CANCELLED, EXCHANGE_NOT_BASE64, EXCHANGE_TOO_LONG };
+
+/* Send a challenge and read the response. */
+static enum exchanged exchange(struct smtp_session *s, struct slice challenge, struct buf *response)
 {
 	AUTO_BUF struct buf out = BUF_INIT(32768);
 	struct slice line;
@@ -77,12 +79,36 @@ static int exchange(struct smtp_session *s, struct slice challenge, struct buf *
 	buf_adds(&out, "\r\n");
 	stream_write(&s->s.stream, buf_slice(&out));
 	int rc = stream_line(&s->s.stream, SMTP_AUTH_LINE, false, &line);
-	if (rc == -EMSGSIZE || rc == -EBADMSG)
-		return 0;
+	if (rc == -EMSGSIZE)
+		return EXCHANGE_TOO_LONG;
+	if (rc == -EBADMSG)
+		return EXCHANGE_NOT_BASE64;
 	if (rc <= 0)
-		return -1;
+		return EXCHANGE_GONE;
+	if (slice_eq(line, SLICE("*")))
+		return EXCHANGE_CANCELLED;
 	buf_reset(response);
-	return base64_decode(response, line);	/* "*" is not base64 either */
+	return base64_decode(response, line) ? EXCHANGED : EXCHANGE_NOT_BASE64;
+}
+
+/* RFC 4954 §4: the answers to what ends an exchange before its result. */
+static enum session_next broken_off(struct smtp_session *s, enum exchanged why)
+{
+	switch (why) {
+	case EXCHANGED:
+	case EXCHANGE_GONE:
+		return SESSION_CLOSE;
+	case EXCHANGE_CANCELLED:
+		smtp_reply(s, 501, "5.7.0", "Authentication cancelled");
+		break;
+	case EXCHANGE_NOT_BASE64:
+		smtp_reply(s, 501, "5.5.2", "Cannot decode the response");
+		break;
+	case EXCHANGE_TOO_LONG:
+		smtp_reply(s, 500, "5.5.6", "Authentication exchange line is too long");
+		break;
+	}
+	return SESSION_GO_ON;
 }
 
 static enum session_next run_exchange(struct smtp_session *s, const struct smtp_command *c,
@@ -98,13 +124,10 @@ static enum session_next run_exchange(struct smtp_session *s, const struct smtp_
 	enum authc_result r = authc_sasl_start(s->s.sv->authc, &peer, c->arg, initial, &challenge,
 					       login, &sasl);
 	while (r == AUTHC_MORE) {
-		int rc = exchange(s, buf_slice(&challenge), &response);
-		if (rc <= 0) {
+		enum exchanged e = exchange(s, buf_slice(&challenge), &response);
+		if (e != EXCHANGED) {
 			authc_sasl_cancel(&sasl);
-			if (rc < 0)
-				return SESSION_CLOSE;
-			smtp_reply(s, 501, "5.7.0", "Authentication cancelled");
-			return SESSION_GO_ON;
+			return broken_off(s, e);
 		}
 		buf_reset(&challenge);
 		r = authc_sasl_step(&sasl, buf_slice(&response), &challenge, login);

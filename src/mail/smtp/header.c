@@ -112,6 +112,15 @@ bool smtp_field_next(struct slice *header, struct smtp_field *field)
 	return true;
 }
 
+bool smtp_header_starts(struct slice message)
+{
+	struct smtp_field f;
+
+	return message.len == 0 || slice_starts(message, SLICE("\r\n")) ||
+	       slice_starts(message, SLICE("From ")) || slice_starts(message, SLICE(">From ")) ||
+	       smtp_field_next(&message, &f);
+}
+
 void smtp_header_look(struct slice header, struct smtp_header_facts *out)
 {
 	struct smtp_field f;

@@ -39,6 +39,12 @@ struct smtp_field {
 /* The next field; false at the empty line, at the end, or at a line that is no field. */
 bool smtp_field_next(struct slice *header, struct smtp_field *field);
 
+/*
+ * The message starts as one does: with a field, with the empty line, or not at all. The "From " line of
+ * mailbox files is let through: mail/message steps over it.
+ */
+bool smtp_header_starts(struct slice message);
+
 struct smtp_header_facts {
 	unsigned received;		/* Received fields */
 	bool date, message_id, from, delivered_to;	/* there is such a field */
