@@ -144,13 +144,13 @@ void pop3_writer_add(struct pop3_writer *w, struct slice bytes, struct buf *out)
 
 		if (w->line_start && bytes.ptr[0] == '.')
 			buf_addc(out, '.');
-		buf_add(out, slice_head(bytes, n));
+		buf_add(out, slice_head(bytes, text));
+		if (lf != NULL)
+			buf_adds(out, (text > 0 ? bytes.ptr[text - 1] : w->last) == '\r' ? "\n" : "\r\n");
 		if (text > 1 || (text == 1 && bytes.ptr[0] != '\r'))
 			w->line_empty = false;
 		w->any = true;
-		uint8_t before = n > 1 ? bytes.ptr[n - 2] : w->last;
 		w->last = bytes.ptr[n - 1];
-		w->ended_in_crlf = w->last == '\n' && before == '\r';
 		w->line_start = lf != NULL;
 		if (lf != NULL) {
 			count_line(w);
@@ -163,7 +163,7 @@ void pop3_writer_add(struct pop3_writer *w, struct slice bytes, struct buf *out)
 void pop3_writer_end(struct pop3_writer *w, struct buf *out)
 {
 	/* An empty message needs no CRLF of its own. */
-	if (!w->ended_in_crlf && w->any)
+	if (!w->line_start && w->any)
 		buf_adds(out, "\r\n");
 	buf_adds(out, ".\r\n");
 }

@@ -44,8 +44,8 @@ MUST_USE enum pop3_verdict pop3_command_parse(struct slice line, struct pop3_com
 
 /*
  * Writes a message as a multi-line answer: dots stuffed (RFC 1939 §3), and for TOP cut after so
- * many lines of the body. A dot after a bare LF is stuffed as well, because some clients take that
- * for a line end and would see the end of the answer.
+ * many lines of the body. A bare LF, which APPEND of IMAP may bring, becomes CRLF: some clients take
+ * it for a line end and others do not, so that stuffing it or not would be wrong for one of them.
  */
 struct pop3_writer {
 	bool line_start;
@@ -54,8 +54,7 @@ struct pop3_writer {
 	bool cut;			/* TOP */
 	bool done;			/* TOP: no more is wanted */
 	bool any;			/* a byte was written */
-	bool ended_in_crlf;
-	uint8_t last;
+	uint8_t last;			/* as it came */
 	uint64_t lines_left;
 };
 

@@ -25,7 +25,17 @@ void imap_do_create(struct imap_run *r)
 
 void imap_do_delete(struct imap_run *r)
 {
-	imap_result(r, folder_delete(r->s->account, r->c.mailbox), false, "Deleted");
+	struct imap_session *s = r->s;
+	enum mailbox_result result = folder_delete(s->account, r->c.mailbox);
+	struct folder_info info;
+
+	/* Its own selected mailbox: no reason to say BYE, the client knows that it is gone. */
+	if (result == MAILBOX_OK && s->box != NULL) {
+		mailbox_status(s->box, &info);
+		if (info.id == FOLDER_NONE)
+			imap_deselect(s);
+	}
+	imap_result(r, result, false, "Deleted");
 }
 
 void imap_do_rename(struct imap_run *r)

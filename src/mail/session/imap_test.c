@@ -752,6 +752,29 @@ START_TEST(levels_above_a_subscription_are_shown_without_a_mailbox)
 }
 END_TEST
 
+START_TEST(a_session_may_delete_the_mailbox_that_it_has_selected)
+{
+	struct server s;
+	struct client a, b;
+
+	server_init(&s);
+	login(&s, &a);
+	login(&s, &b);
+	ask(&a, "a CREATE x");
+	ask(&a, "b SELECT x");
+	ask(&b, "b SELECT x");
+	HAS(ask(&a, "c RENAME x y"), "c OK");
+	HAS(ask(&a, "d DELETE y"), "d OK");
+	HAS(ask(&a, "e FETCH 1 UID"), "e BAD not in this state");
+	HAS(ask(&a, "f SELECT INBOX"), "f OK");
+	/* Another session can only be told by the end of it (RFC 2180 §3.3). */
+	HAS(ask(&b, "c NOOP"), "* BYE ");
+	client_done(&a);
+	client_done(&b);
+	server_done(&s);
+}
+END_TEST
+
 START_TEST(only_mistakes_in_a_row_end_a_session)
 {
 	struct server s;
@@ -817,5 +840,6 @@ TEST_MAIN("session/imap", login_needs_the_right_password_and_tells_capabilities,
 	  esearch_tells_the_modseq_of_the_messages_it_names,
 	  a_silent_store_does_not_hide_what_another_session_set,
 	  levels_above_a_subscription_are_shown_without_a_mailbox,
+	  a_session_may_delete_the_mailbox_that_it_has_selected,
 	  only_mistakes_in_a_row_end_a_session, a_user_has_a_maximum_of_sessions,
 	  a_stopping_server_says_bye)
