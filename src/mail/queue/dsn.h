@@ -1,6 +1,7 @@
 /*
  * Delivery status notifications: what a sender is told about recipients (RFC 3464, RFC 3461 §6,
- * in the container of RFC 6522).
+ * in the container of RFC 6522). A sender who used SMTPUTF8 gets the international forms of
+ * RFC 6533, which may hold addresses as they are; all others get ASCII.
  */
 #pragma once
 #include "base/buf.h"
