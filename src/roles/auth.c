@@ -450,6 +450,7 @@ static struct auth_settings settings_of(const struct config *c)
 			  .memory_bytes = (uint32_t)c->auth_argon2_memory_bytes },
 		.hashes_at_once = HASHES_AT_ONCE * (unsigned)MAX(sysconf(_SC_NPROCESSORS_ONLN), 1),
 		.loopback_exempt = c->rates_exempt_loopback,
+		.login_failures_per_minute = (unsigned)c->rates_client_login_failures_per_minute,
 		.quota_bytes = c->mail_quota_bytes,
 		.message_bytes_max = c->mail_message_bytes_max,
 	};

@@ -152,10 +152,10 @@ static void on_other(void *arg, struct ipc_request *req)
 	if (c->role == ROLE_AUTH) {
 		switch (req->type) {
 		case GRANTS_MSG_ADD:
-			status = add_grants(st, req->payload);
+			status = (uint8_t)add_grants(st, req->payload);
 			break;
 		case GRANTS_MSG_REVOKE:
-			status = revoke_grants(st, req->payload);
+			status = (uint8_t)revoke_grants(st, req->payload);
 			break;
 		case GRANTS_MSG_LIST:
 			list_grants(st, req);

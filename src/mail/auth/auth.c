@@ -79,6 +79,7 @@ static int set_domain(struct auth *a, const struct auth_settings *set)
 	    !slice_to_str(domain, a->domain, sizeof(a->domain)))
 		a->domain[0] = '\0';
 	a->turns.max = MAX(set->hashes_at_once, 1u);
+	a->failures.source_per_minute = set->login_failures_per_minute;
 	return 0;
 }
 

@@ -25,7 +25,8 @@ struct auth_settings {
 	uint32_t scram_iterations;	/* SCRAM_ITERATIONS_MIN.. */
 	struct password_cost cost;
 	unsigned hashes_at_once;
-	bool loopback_exempt;		/* no delays for 127/8, ::1: the demo */
+	bool loopback_exempt;		/* no delays or limits for 127/8, ::1: the demo */
+	unsigned login_failures_per_minute;	/* of one source; 0: no limit of its own */
 	uint64_t quota_bytes;		/* of users and domains without their own; 0: no limit */
 	uint64_t message_bytes_max;	/* charged to a grant when a recipient comes without SIZE */
 };

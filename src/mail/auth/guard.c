@@ -132,6 +132,8 @@ struct failure {
 	uint8_t key[KEY_BYTES];
 	unsigned count;
 	int64_t last_s;
+	unsigned in_minute;		/* of those since minute_s */
+	int64_t minute_s;
 };
 
 void failures_init(struct failures *f)
@@ -181,8 +183,19 @@ static unsigned failure_count(struct failures *f, struct slice source, struct sl
 	return x->count;
 }
 
+static bool minute_is_full(struct failures *f, struct slice source, int64_t now_s)
+{
+	uint8_t key[KEY_BYTES];
+	struct failure *x = failure_find(f, source, (struct slice){ 0 }, key);
+
+	return f->source_per_minute > 0 && x != NULL && now_s - x->minute_s < 60 &&
+	       x->in_minute >= f->source_per_minute;
+}
+
 bool failures_allow(struct failures *f, struct slice source, struct slice user, int64_t now_s)
 {
+	if (minute_is_full(f, source, now_s))
+		return false;
 	/* No user has an empty name: that entry counts for the source. */
 	return failure_count(f, source, user, now_s) < AUTH_FAILURES_PAIR_MAX &&
 	       failure_count(f, source, (struct slice){ 0 }, now_s) < AUTH_FAILURES_SOURCE_MAX;
@@ -208,6 +221,11 @@ static unsigned failure_add(struct failures *f, struct slice source, struct slic
 	}
 	if (now_s - x->last_s > AUTH_FAILURES_FORGET_S)
 		x->count = 0;
+	if (x->in_minute == 0 || now_s - x->minute_s >= 60) {
+		x->in_minute = 0;
+		x->minute_s = now_s;
+	}
+	x->in_minute++;
 	x->count++;
 	x->last_s = now_s;
 	list_del(&x->lru);

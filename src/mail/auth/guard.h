@@ -31,8 +31,12 @@ void turns_done(struct turns *t);
 MUST_USE bool turns_enter(struct turns *t, struct slice source, int64_t timeout_us);
 void turns_leave(struct turns *t);
 
-/* Failures of a source, and of a source at a user. The oldest are forgotten when the table is full. */
+/*
+ * Failures of a source, and of a source at a user. The oldest are forgotten when the table is full.
+ * source_per_minute: of one source within a minute; 0: only AUTH_FAILURES_SOURCE_MAX holds.
+ */
 struct failures {
+	unsigned source_per_minute;
 	struct map map;
 	struct list lru;		/* oldest failure last */
 };

@@ -86,6 +86,25 @@ START_TEST(a_source_that_tries_many_names_is_refused)
 }
 END_TEST
 
+START_TEST(a_source_has_so_many_failures_a_minute)
+{
+	struct failures f;
+	char name[16];
+
+	failures_init(&f);
+	f.source_per_minute = 20;
+	for (unsigned i = 0; i < 20; i++) {
+		snprintf(name, sizeof(name), "user%u", i);
+		ck_assert(failures_allow(&f, SLICE("192.0.2.1"), slice_str(name), 1000));
+		failures_add(&f, SLICE("192.0.2.1"), slice_str(name), 1000);
+	}
+	ck_assert(!failures_allow(&f, SLICE("192.0.2.1"), SLICE("ann"), 1059));
+	ck_assert(failures_allow(&f, SLICE("192.0.2.2"), SLICE("ann"), 1059));
+	ck_assert(failures_allow(&f, SLICE("192.0.2.1"), SLICE("ann"), 1060));
+	failures_done(&f);
+}
+END_TEST
+
 START_TEST(a_right_password_is_remembered_for_ten_minutes_and_this_hash)
 {
 	struct remembered m;
@@ -186,6 +205,6 @@ END_TEST
 
 TEST_MAIN("auth/guard", a_password_fits_its_hash_alone, imported_hashes_are_checked_and_outdated,
 	  failures_get_slower_until_they_are_refused_and_forgotten,
-	  a_source_that_tries_many_names_is_refused,
+	  a_source_that_tries_many_names_is_refused, a_source_has_so_many_failures_a_minute,
 	  a_right_password_is_remembered_for_ten_minutes_and_this_hash,
 	  hosts_of_one_network_are_one_source, sources_take_turns, who_waits_too_long_goes_away)
