@@ -18,7 +18,7 @@
 #include "sys/loop.h"
 
 #define IPC_MESSAGE_BYTES (120u * 1024u)	/* fits the default SO_SNDBUF of 208 KiB */
-#define IPC_SERVED_MAX 1024u
+#define IPC_SERVED_MAX 4096u	/* logins wait seconds for their turn, and after a failure */
 
 struct ipc;
 struct ipc_request {

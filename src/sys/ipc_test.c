@@ -19,6 +19,8 @@ static void serve(void *arg, struct ipc_request *req)
 
 	if (req->type == 3)
 		fiber_sleep(50000);
+	if (req->type == 5)
+		fiber_sleep(500000);
 	if (req->type == 4) {
 		ipc_free(server);
 		server = NULL;
@@ -233,7 +235,7 @@ START_TEST(a_peer_that_floods_us_waits_and_all_its_requests_are_served)
 {
 	unsigned most = 0, sent = 0;
 	const unsigned all = 3 * IPC_SERVED_MAX;
-	uint8_t head[6] = { 1, 3, 0, 0, 0, 1 };		/* a request that takes 50 ms */
+	uint8_t head[6] = { 1, 5, 0, 0, 0, 1 };		/* a request that takes half a second */
 	uint8_t answer[64];
 	unsigned answers = 0;
 	int fd[2];
@@ -260,13 +262,13 @@ END_TEST
 
 START_TEST(a_peer_that_floods_us_and_goes_is_heard_to_go)
 {
-	uint8_t head[6] = { 1, 3, 0, 0, 0, 1 };
+	uint8_t head[6] = { 1, 5, 0, 0, 0, 1 };
 	int fd[2];
 
 	ck_assert_int_eq(loop_new(&loop), 0);
 	ck_assert_int_eq(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, fd), 0);
 	ck_assert_int_eq(ipc_new(loop, fd[0], &callbacks, NULL, &server), 0);
-	for (int i = 0; i < 100 && fiber_count(loop) < IPC_SERVED_MAX; i++) {
+	for (int i = 0; i < 1000 && fiber_count(loop) < IPC_SERVED_MAX; i++) {
 		while (send(fd[1], head, sizeof(head), MSG_NOSIGNAL) == sizeof(head))
 			;
 		loop_run_once(loop, 0);
