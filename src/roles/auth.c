@@ -336,6 +336,21 @@ static void refuse(struct peer *p, uint8_t type)
 	event_free(ev);
 }
 
+/*
+ * The process that asked ended while we looked at the password: nobody knows the grant, and its
+ * successor would have it renewed for ever.
+ */
+static void undo_login(struct auth_client *client, struct slice reply)
+{
+	AUTO_BUF struct buf nothing = BUF_INIT(64);
+	struct reader r = reader_of(reply);
+	uint8_t result = rd_u8(&r);
+	struct slice grant = rd_bytes(&r, GRANT_ID_BYTES);
+
+	if (!r.bad && result == AUTH_OK && client != NULL)
+		(void)!auth_serve(client, AUTH_LOGOUT, grant, &nothing);
+}
+
 static void on_message(void *arg, struct ipc_request *req)
 {
 	AUTO_BUF struct buf reply = BUF_INIT(IPC_MESSAGE_BYTES);
@@ -359,10 +374,15 @@ static void on_message(void *arg, struct ipc_request *req)
 		buf_reset(&reply);
 		metric_add(&forbidden, 0, 1);
 	}
+	if (req->ipc == NULL && type <= AUTH_STEP)
+		undo_login(client, buf_slice(&reply));
 	if (!req->one_way)
 		ipc_reply(req, reply.err == 0 ? buf_slice(&reply) : (struct slice){ 0 });
 	if (reply.ptr != NULL)
 		explicit_bzero(reply.ptr, reply.cap);
+	/* It may hold a password; the memory is ours, made for this request. */
+	if (req->payload.len > 0)
+		explicit_bzero((void *)(uintptr_t)req->payload.ptr, req->payload.len);
 }
 
 static void gone_fiber(void *arg)
@@ -384,8 +404,11 @@ static void on_closed(void *arg, struct ipc *ipc)
 	struct auth_role *a = p->role;
 
 	peer_free(p);
+	if (client == NULL)
+		return;
+	auth_client_detach(client);
 	/* Without memory for a fiber the grants end by themselves: nobody renews them. */
-	if (client != NULL && fiber_start(a->ctx->loop, gone_fiber, client) < 0)
+	if (fiber_start(a->ctx->loop, gone_fiber, client) < 0)
 		event_warn(a->ctx->ev, "a peer is gone; its grants end within the hour");
 }
 

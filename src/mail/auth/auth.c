@@ -185,6 +185,7 @@ struct auth_client *auth_client(struct auth *a, uint8_t role, uint16_t instance)
 	c->role = role;
 	c->instance = instance;
 	list_init(&c->grants);
+	list_init(&c->ended);
 	list_push_back(&a->clients, &c->link);
 	return c;
 }
@@ -194,24 +195,35 @@ void auth_client_attached(struct auth_client *c)
 	c->attached = true;
 }
 
-void auth_client_gone(struct auth_client *c)
+void auth_client_detach(struct auth_client *c)
 {
 	struct auth *a = c->auth;
+	struct list *it;
 
 	c->attached = false;
-	list_for_each(it, &a->exchange_order) {
-		struct exchange *x = list_entry(it, struct exchange, order);
+	list_for_each(x_it, &a->exchange_order) {
+		struct exchange *x = list_entry(x_it, struct exchange, order);
 
 		if (x->client == c)
 			exchange_free(a, x);
 	}
-	while (!list_empty(&c->grants)) {
+	while ((it = list_pop_front(&c->grants)) != NULL) {
+		list_entry(it, struct live_grant, of_client)->ended = true;
+		list_push_back(&c->ended, it);
+	}
+}
+
+void auth_client_gone(struct auth_client *c)
+{
+	struct auth *a = c->auth;
+
+	while (!list_empty(&c->ended)) {
 		uint8_t ids[1000][GRANT_ID_BYTES];
 		size_t n = 0;
 
-		while (n < ARRAY_LEN(ids) && !list_empty(&c->grants)) {
+		while (n < ARRAY_LEN(ids) && !list_empty(&c->ended)) {
 			struct live_grant *l =
-				list_entry(c->grants.next, struct live_grant, of_client);
+				list_entry(c->ended.next, struct live_grant, of_client);
 
 			if (l->at_store)
 				memcpy(ids[n++], l->g.id, GRANT_ID_BYTES);
@@ -926,6 +938,18 @@ static bool wants_renewal(const struct live_grant *l, int64_t now_s)
 	return (l->g.rights & GRANT_APPEND) == 0 && l->until_s - now_s <= AUTH_LOGIN_GRANT_S / 2;
 }
 
+static void forget_over(struct auth *a, struct list *grants)
+{
+	int64_t now_s = auth_now_s(a);
+
+	list_for_each(it, grants) {
+		struct live_grant *l = list_entry(it, struct live_grant, of_client);
+
+		if (l->until_s <= now_s)
+			grant_table_del(&a->grants, l);
+	}
+}
+
 /* Forget what is over; renew the next ones. How many went to the store: the list may have changed then. */
 static size_t renew_some(struct auth *a, struct auth_client *c, struct grant *batch, size_t max)
 {
@@ -965,6 +989,7 @@ void auth_tick(struct auth *a)
 	list_for_each(it, &a->clients) {
 		struct auth_client *c = list_entry(it, struct auth_client, link);
 
+		forget_over(a, &c->ended);
 		while (renew_some(a, c, batch, BATCH) == BATCH)
 			;
 	}

@@ -62,7 +62,12 @@ uint64_t auth_clock_s(struct auth *a);
 struct auth_client *auth_client(struct auth *a, uint8_t role, uint16_t instance);
 /* Its channel is open: its grants are renewed from now on. */
 void auth_client_attached(struct auth_client *c);
-/* Its process is gone: forgets its exchanges, revokes its grants (waits for the store). */
+/*
+ * Its process is gone: forgets its exchanges and sets its grants aside, so that those of a
+ * successor, which may be there at once, are not among them. Never waits.
+ */
+void auth_client_detach(struct auth_client *c);
+/* Revokes the grants of processes that are gone (waits for the store). */
 void auth_client_gone(struct auth_client *c);
 
 /*

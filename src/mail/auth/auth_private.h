@@ -38,6 +38,7 @@ struct auth_client {
 	uint16_t instance;
 	bool attached;
 	struct list grants;		/* struct live_grant.of_client */
+	struct list ended;		/* the same, of earlier processes: to be revoked */
 };
 
 int64_t auth_now_s(struct auth *a);

@@ -206,7 +206,7 @@ static struct live_grant *append_grant(struct auth_client *c, const char *accoun
 
 	for (l = grant_table_of(&a->grants, account, NULL); l != NULL;
 	     l = grant_table_of(&a->grants, account, l)) {
-		if (l->g.role != c->role || l->g.instance != c->instance ||
+		if (l->ended || l->g.role != c->role || l->g.instance != c->instance ||
 		    l->g.rights != GRANT_APPEND ||
 		    l->until_s - now_s < AUTH_APPEND_GRANT_LEFT_S ||
 		    l->g.append_bytes_max - l->charged_bytes < charge)

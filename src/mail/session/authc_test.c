@@ -482,10 +482,39 @@ static void store_restarts(struct fixture *f)
 	ck_assert_int_eq(auth_resend(f->auth), 0);
 	ck_assert(store_has(f, l.grant));
 	ck_assert_uint_le(f->at_store[0].lifetime_s, AUTH_LOGIN_GRANT_S);
+	auth_client_detach(f->client);
 	auth_client_gone(f->client);
 	ck_assert_uint_eq(f->grants, 0);
 	ck_assert_uint_eq(auth_grants(f->auth), 0);
 }
+
+/* The successor is there, and has logged users in, before the end of the first is dealt with. */
+static void front_restarts(struct fixture *f)
+{
+	AUTO_ARENA struct arena arena = ARENA_INIT(1u << 20);
+	struct authc_login old, new;
+	struct authc_target *before, *after;
+	size_t n;
+
+	ck_assert_int_eq(login(f, "ann", "pencil", &old), AUTHC_OK);
+	ck_assert_int_eq(authc_rcpt(f->authc, SLICE("ann@example.org"), 1, &arena, &before, &n), AUTHC_RCPT_OK);
+	auth_client_detach(f->client);
+	auth_client_attached(f->client);
+	ck_assert_int_eq(login(f, "ann", "pencil", &new), AUTHC_OK);
+	ck_assert_int_eq(authc_rcpt(f->authc, SLICE("ann@example.org"), 1, &arena, &after, &n), AUTHC_RCPT_OK);
+	auth_client_gone(f->client);
+	ck_assert(!store_has(f, old.grant));
+	ck_assert(!store_has(f, before->grant));
+	ck_assert(store_has(f, new.grant));
+	ck_assert(store_has(f, after->grant));
+	ck_assert_uint_eq(auth_grants(f->auth), 2);
+}
+
+START_TEST(a_front_that_ends_takes_no_grant_of_its_successor_along)
+{
+	with_auth(front_restarts);
+}
+END_TEST
 
 START_TEST(a_store_that_restarts_gets_the_live_grants_again)
 {
@@ -675,7 +704,7 @@ TEST_MAIN("session/authc", a_login_gives_a_grant_that_logout_revokes,
 	  no_grant_is_given_that_the_store_has_not_taken, a_new_password_holds_at_once_and_ends_sessions,
 	  a_locked_or_removed_user_neither_logs_in_nor_gets_mail, plain_and_login_exchanges_work,
 	  scram_logs_in_with_the_right_password_only, an_unknown_user_has_a_salt_that_survives_restarts,
-	  sessions_outlive_a_restart_of_auth, a_store_that_restarts_gets_the_live_grants_again,
+	  sessions_outlive_a_restart_of_auth, a_store_that_restarts_gets_the_live_grants_again, a_front_that_ends_takes_no_grant_of_its_successor_along,
 	  recipients_get_reused_append_grants, quota_counts_merged_and_fresh_mail,
 	  users_send_as_themselves_and_their_aliases, an_imported_hash_becomes_ours_at_the_first_login,
 	  clear_passwords_are_not_offered_on_an_open_line, wrong_passwords_are_answered_later_and_later,
