@@ -1,6 +1,10 @@
 #include "base/metrics.h"
 
+#include <malloc.h>
 #include <stdio.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <time.h>
 
 #include "base/crc32c.h"
 #include "base/reader.h"
@@ -9,7 +13,9 @@
 extern struct metric *const __start_prickle_metrics[] __attribute__((visibility("hidden")));
 extern struct metric *const __stop_prickle_metrics[] __attribute__((visibility("hidden")));
 
-METRIC_COUNTER(snapshots, "prickle_metrics_snapshots", "Times that this process gave its metrics");
+METRIC_COUNTER_SCALED(cpu_seconds, "prickle_process_cpu_seconds", "Processor time used", 1e-6);
+METRIC_GAUGE(heap_bytes, "prickle_process_heap_bytes", "Memory that is allocated now");
+METRIC_GAUGE(resident_max_bytes, "prickle_process_resident_max_bytes", "The most memory that was ever resident");
 
 static size_t metric_count(void)
 {
@@ -45,9 +51,22 @@ void metric_observe(struct metric *m, uint64_t value)
 	metric_add(m, m->cell_count - 1, value);
 }
 
+static void look_at_process(void)
+{
+	struct mallinfo2 heap = mallinfo2();
+	struct rusage usage;
+	struct timespec t;
+
+	if (clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t) == 0)
+		metric_set(&cpu_seconds, 0, (uint64_t)t.tv_sec * 1000000 + (uint64_t)t.tv_nsec / 1000);
+	if (getrusage(RUSAGE_SELF, &usage) == 0)
+		metric_set(&resident_max_bytes, 0, (uint64_t)usage.ru_maxrss * 1024);
+	metric_set(&heap_bytes, 0, heap.uordblks + heap.hblkhd);
+}
+
 void metrics_snapshot(struct buf *out)
 {
-	metric_add(&snapshots, 0, 1);
+	look_at_process();
 	buf_be32(out, fingerprint());
 	for (size_t i = 0; i < metric_count(); i++) {
 		const struct metric *m = __start_prickle_metrics[i];
@@ -102,7 +121,9 @@ static void add_family(struct buf *out, const struct metric *m, struct slice lab
 		add_sample(out, m->name, m->kind == METRIC_COUNTER_KIND ? "_total" : "", labels,
 			   m->label, m->label == NULL ? NULL : m->label_values[i]);
 		/* Gauges of different events may dip below zero for a moment. */
-		if (m->kind == METRIC_GAUGE_KIND)
+		if (m->scale != 0)
+			buf_printf(out, "%.9g\n", (double)v * m->scale);
+		else if (m->kind == METRIC_GAUGE_KIND)
 			buf_printf(out, "%lld\n", (long long)v);
 		else
 			buf_printf(out, "%llu\n", (unsigned long long)v);
@@ -135,6 +156,20 @@ static struct reader at_metric(struct slice snapshot, size_t index)
 	return r;
 }
 
+/* Is name "prickle_GROUP_..." or "GROUP_..." for one of the groups? */
+static bool in_groups(const char *name, const char *const *groups)
+{
+	const char *group = strncmp(name, "prickle_", 8) == 0 ? name + 8 : name;
+	size_t len = strcspn(group, "_");
+
+	if (groups == NULL || (len == 7 && memcmp(group, "process", 7) == 0))
+		return true;
+	for (; *groups != NULL; groups++)
+		if (strlen(*groups) == len && memcmp(*groups, group, len) == 0)
+			return true;
+	return false;
+}
+
 size_t metrics_text(struct buf *out, const struct metrics_source *sources, size_t count)
 {
 	static const char *const kinds[] = { "counter", "gauge", "histogram" };
@@ -144,11 +179,14 @@ size_t metrics_text(struct buf *out, const struct metrics_source *sources, size_
 		unusable += !usable(sources[s].snapshot);
 	for (size_t i = 0; i < metric_count(); i++) {
 		const struct metric *m = __start_prickle_metrics[i];
-		buf_printf(out, "# TYPE %s %s\n# HELP %s %s\n", m->name, kinds[m->kind], m->name,
-			   m->help);
+		bool headed = false;
 		for (size_t s = 0; s < count; s++) {
-			if (!usable(sources[s].snapshot))
+			if (!in_groups(m->name, sources[s].groups) || !usable(sources[s].snapshot))
 				continue;
+			if (!headed)
+				buf_printf(out, "# TYPE %s %s\n# HELP %s %s\n", m->name, kinds[m->kind],
+					   m->name, m->help);
+			headed = true;
 			struct reader r = at_metric(sources[s].snapshot, i);
 			add_family(out, m, sources[s].labels, &r);
 		}

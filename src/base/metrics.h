@@ -12,7 +12,8 @@
  *
  * The values of a label are a fixed table: a stranger must not be able to make series. All
  * roles run the same program, so a role hands its numbers over as a snapshot (a list of
- * numbers), and the control role writes the text with one label more a source.
+ * numbers), and the control role writes the text with one label more a source. The second word
+ * of a name ("smtp") is its group: a source shows the groups that it has a part in.
  *
  * Adding is one atomic instruction without ordering, a few nanoseconds; safe in threads.
  */
@@ -32,7 +33,7 @@ struct metric {
 	const char *label;		/* NULL: one cell */
 	const char *const *label_values;
 	const double *bounds;		/* histogram: upper bounds, ascending, without +Inf */
-	double scale;			/* histogram: cells count value / scale, text shows value * scale */
+	double scale;			/* the text shows cells * scale; 0: cells as they are */
 	uint32_t cell_count;		/* label values, or bounds + 2: the last is the sum */
 	uint64_t *cells;
 };
@@ -55,6 +56,12 @@ struct metric {
 #define METRIC_COUNTER(var, name, help) METRIC_ONE_(var, name, help, METRIC_COUNTER_KIND)
 #define METRIC_COUNTER_BY(var, name, help, label, values)                                          \
 	METRIC_MANY_(var, name, help, METRIC_COUNTER_KIND, label, values)
+/* In steps of `unit`: 1e-6 when microseconds are added and seconds shown. */
+#define METRIC_COUNTER_SCALED(var, n, h, unit)                                                     \
+	static uint64_t var##_cells_[1];                                                           \
+	static struct metric var = { .name = (n), .help = (h), .kind = METRIC_COUNTER_KIND,        \
+				     .scale = (unit), .cell_count = 1, .cells = var##_cells_ };    \
+	METRIC_COLLECT_(var)
 #define METRIC_GAUGE(var, name, help) METRIC_ONE_(var, name, help, METRIC_GAUGE_KIND)
 #define METRIC_GAUGE_BY(var, name, help, label, values)                                            \
 	METRIC_MANY_(var, name, help, METRIC_GAUGE_KIND, label, values)
@@ -82,7 +89,7 @@ static inline void metric_sub(struct metric *m, uint32_t cell, uint64_t n)
 	metric_add(m, cell, 0 - n);
 }
 
-/* Gauge: the value now (not negative). */
+/* Gauge: the value now (not negative). Counter that is kept elsewhere: what it is there. */
 static inline void metric_set(struct metric *m, uint32_t cell, uint64_t value)
 {
 	if (cell < m->cell_count)
@@ -93,12 +100,13 @@ uint64_t metric_get(const struct metric *m, uint32_t cell);
 /* Histogram: note one value, in steps of the metric's unit. O(bounds). */
 void metric_observe(struct metric *m, uint64_t value);
 
-/* All numbers of this process, for metrics_text in another one. */
+/* All numbers of this process, for metrics_text in another one; processor time and memory are looked up. */
 void metrics_snapshot(struct buf *out);
 
 struct metrics_source {
 	struct slice labels;		/* ours: `role="front",instance="0"`; empty: none */
 	struct slice snapshot;		/* from metrics_snapshot of the same program; another role's bytes */
+	const char *const *groups;	/* NULL at the end; "process" always belongs to it; NULL: all */
 };
 
 /*

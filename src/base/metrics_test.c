@@ -22,9 +22,9 @@ START_TEST(the_text_has_each_family_once_with_a_series_for_each_source)
 	metric_observe(&wait, 2000000);
 	metrics_snapshot(&snapshot);
 	struct metrics_source sources[] = {
-		{ SLICE("role=\"mx\""), buf_slice(&snapshot) },
-		{ SLICE("role=\"bad\""), slice_head(buf_slice(&snapshot), snapshot.len - 1) },
-		{ SLICE(""), buf_slice(&snapshot) },
+		{ SLICE("role=\"mx\""), buf_slice(&snapshot), NULL },
+		{ SLICE("role=\"bad\""), slice_head(buf_slice(&snapshot), snapshot.len - 1), NULL },
+		{ SLICE(""), buf_slice(&snapshot), NULL },
 	};
 	ck_assert_uint_eq(metrics_text(&text, sources, 3), 1);
 	const char *got = buf_cstr(&text);
@@ -51,12 +51,33 @@ START_TEST(a_snapshot_of_another_program_is_left_out)
 
 	metrics_snapshot(&snapshot);
 	snapshot.ptr[0] ^= 1;
-	struct metrics_source source = { SLICE(""), buf_slice(&snapshot) };
+	struct metrics_source source = { SLICE(""), buf_slice(&snapshot), NULL };
 	ck_assert_uint_eq(metrics_text(&text, &source, 1), 1);
 	source.snapshot = SLICE("");
 	ck_assert_uint_eq(metrics_text(&text, &source, 1), 1);
 }
 END_TEST
 
-TEST_MAIN("base/metrics", the_text_has_each_family_once_with_a_series_for_each_source,
+START_TEST(a_source_shows_its_groups_alone_and_always_its_process)
+{
+	AUTO_BUF struct buf snapshot = BUF_INIT(10000);
+	AUTO_BUF struct buf text = BUF_INIT(10000);
+
+	metrics_snapshot(&snapshot);
+	struct metrics_source sources[] = {
+		{ SLICE("role=\"a\""), buf_slice(&snapshot), (const char *const[]){ "other", "test", NULL } },
+		{ SLICE("role=\"b\""), buf_slice(&snapshot), (const char *const[]){ "tes", "tests", NULL } },
+	};
+	ck_assert_uint_eq(metrics_text(&text, sources, 2), 0);
+	ck_assert_ptr_nonnull(strstr(buf_cstr(&text), "test_sessions{role=\"a\"}"));
+	ck_assert_ptr_null(strstr(buf_cstr(&text), "test_sessions{role=\"b\"}"));
+	ck_assert_ptr_nonnull(strstr(buf_cstr(&text), "\nprickle_process_cpu_seconds_total{role=\"b\"} 0."));
+	buf_reset(&text);
+	ck_assert_uint_eq(metrics_text(&text, sources + 1, 1), 0);
+	ck_assert_ptr_null(strstr(buf_cstr(&text), "# TYPE test_sessions"));
+}
+END_TEST
+
+TEST_MAIN("base/metrics", a_source_shows_its_groups_alone_and_always_its_process,
+	  the_text_has_each_family_once_with_a_series_for_each_source,
 	  a_snapshot_of_another_program_is_left_out)

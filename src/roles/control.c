@@ -363,7 +363,8 @@ static void http_metrics(struct connection *conn, bool head)
 	for (unsigned i = 0; i < node.count; i++) {
 		snprintf(labels[i], sizeof(labels[i]), "role=\"%s\",instance=\"%u\"",
 			 role_table[node.roles[i].seen.role].name, (unsigned)node.roles[i].seen.instance);
-		sources[i] = (struct metrics_source){ slice_str(labels[i]), node.roles[i].metrics };
+		sources[i] = (struct metrics_source){ slice_str(labels[i]), node.roles[i].metrics,
+						      role_table[node.roles[i].seen.role].metrics };
 	}
 	metrics_text(&text, sources, node.count);
 	node_done(&node);

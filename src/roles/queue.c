@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "base/event.h"
+#include "base/metrics.h"
 #include "conf/config.h"
 #include "mail/session/authc.h"
 #include "mail/session/queue_runner.h"
@@ -194,18 +195,32 @@ static void queue_stop(struct role_context *ctx)
 	queue_runner_stop(q->runner, stopped, ctx);
 }
 
+/* For `prickle status --json` by name, and as metrics. */
+#define QUEUE_NUMBERS(X)                                                                           \
+	X(GAUGE, waiting, "Messages that wait, as of the last round")                              \
+	X(COUNTER, tried, "Tries to deliver a message")                                            \
+	X(COUNTER, delivered, "Deliveries to a recipient that succeeded")                          \
+	X(COUNTER, failed, "Recipients that were given up")                                        \
+	X(COUNTER, notices, "Notices written to senders")                                          \
+	X(COUNTER, collected, "Bodies without an entry that were removed")
+
+#define DECLARE_METRIC(kind, name, help) METRIC_##kind(queue_##name, "prickle_queue_" #name, help);
+QUEUE_NUMBERS(DECLARE_METRIC)
+
 static void queue_status(struct role_context *ctx, struct buf *json)
 {
 	struct queue_role *q = ctx->state;
 	struct queue_counts c = { 0 };
+	const char *comma = "";
 
 	if (q->runner != NULL)
 		queue_runner_counts(q->runner, &c);
-	buf_printf(json,
-		   "\"waiting\":%llu,\"tried\":%llu,\"delivered\":%llu,\"failed\":%llu,\"notices\":%llu,\"collected\":%llu",
-		   (unsigned long long)c.waiting, (unsigned long long)c.tried,
-		   (unsigned long long)c.delivered, (unsigned long long)c.failed,
-		   (unsigned long long)c.notices, (unsigned long long)c.collected);
+#define TELL(kind, name, help)                                                                     \
+	metric_set(&queue_##name, 0, c.name);                                                      \
+	buf_printf(json, "%s\"" #name "\":%llu", comma, (unsigned long long)c.name);               \
+	comma = ",";
+	QUEUE_NUMBERS(TELL)
+#undef TELL
 }
 
 const struct role_ops role_queue = {

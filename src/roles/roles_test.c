@@ -1,5 +1,6 @@
 #include <errno.h>
 
+#include "base/metrics.h"
 #include "base/test.h"
 #include "roles/admin.h"
 #include "roles/http_request.h"
@@ -121,7 +122,32 @@ START_TEST(channels_are_mutual_and_only_the_supervisor_keeps_capabilities)
 }
 END_TEST
 
-TEST_MAIN("roles/unit", http_requests_are_judged_by_their_head,
+/* A group that no role shows is a counter that nobody ever sees. */
+START_TEST(each_metric_is_shown_by_a_role)
+{
+	AUTO_BUF struct buf snapshot = BUF_INIT(100000), all = BUF_INIT(1000000), shown = BUF_INIT(1000000);
+	struct metrics_source sources[ROLE_COUNT];
+	size_t n = 0, families[2] = { 0, 0 };
+	struct slice text[2], rest;
+
+	metrics_snapshot(&snapshot);
+	for (size_t i = 0; i < ROLE_COUNT; i++)
+		sources[n++] = (struct metrics_source){ SLICE(""), buf_slice(&snapshot), role_table[i].metrics };
+	metrics_text(&shown, sources, n);
+	sources[0].groups = NULL;
+	metrics_text(&all, sources, 1);
+	text[0] = buf_slice(&all);
+	text[1] = buf_slice(&shown);
+	for (size_t i = 0; i < 2; i++)
+		for (rest = text[i]; slice_find(rest, SLICE("# TYPE ")) != SLICE_NPOS; families[i]++)
+			rest = slice_from(rest, slice_find(rest, SLICE("# TYPE ")) + 1);
+	ck_assert_uint_gt(families[0], 10);
+	ck_assert_uint_eq(families[0], families[1]);
+}
+END_TEST
+
+TEST_MAIN("roles/unit", each_metric_is_shown_by_a_role,
+	  http_requests_are_judged_by_their_head,
 	  a_head_of_the_maximum_passes_and_one_byte_more_does_not,
 	  an_admin_request_survives_its_encoding_and_no_cut_of_it_does,
 	  json_strings_escape_what_json_forbids,

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "base/event.h"
+#include "base/metrics.h"
 #include "base/must.h"
 #include "base/reader.h"
 #include "conf/config.h"
@@ -362,11 +363,28 @@ static void store_stop(struct role_context *ctx)
 		role_exit(ctx);
 }
 
-static void add_number(struct buf *json, const char *name, uint64_t n)
-{
-	buf_printf(json, "%s\"%s\":%llu", json->len > 0 && json->ptr[json->len - 1] != '{' ? "," : "", name,
-		   (unsigned long long)n);
-}
+/* What the engine counts: for `prickle status --json` by name, and as metrics. */
+#define ENGINE_NUMBERS(X)                                                                          \
+	X(COUNTER, operations, ops, "Calls that changed something")                                \
+	X(COUNTER, reads, reads, "Calls that read")                                                \
+	X(COUNTER, batches, batches, "Groups of calls that shared a write and a sync")             \
+	X(COUNTER, syncs, syncs, "Syncs of the log to the disk")                                   \
+	X(COUNTER, sync_failures, sync_failures, "Syncs that failed")                              \
+	X(COUNTER, log_bytes, log_bytes, "Bytes written to the log, all included")                 \
+	X(COUNTER, payload_bytes, payload_bytes, "Bytes that callers gave")                        \
+	X(COUNTER, moved_bytes, moved_bytes, "Bytes moved by compaction")                          \
+	X(COUNTER, damage, damage, "Damaged records found since the start")                        \
+	X(COUNTER, full, full, "Calls refused for lack of room on the disk")                       \
+	X(GAUGE, segments, segments, "Segments of the log that hold records")                      \
+	X(GAUGE, segments_free, segments_free, "Segments that wait to be written again")           \
+	X(GAUGE, live_bytes, live_bytes, "Bytes in the log that are still needed")                 \
+	X(GAUGE, stored_bytes, stored_bytes, "Bytes in the log")                                   \
+	X(GAUGE, stopped, stopped, "1 while the log stands still after a disk error")
+
+#define DECLARE_METRIC(kind, name, field, help) METRIC_##kind(engine_##name, "prickle_store_" #name, help);
+ENGINE_NUMBERS(DECLARE_METRIC)
+METRIC_COUNTER(denied_calls, "prickle_store_denied", "Calls that the caller's role or grant does not allow");
+METRIC_GAUGE(grants_open, "prickle_store_grants", "Grants that are open");
 
 static void store_status(struct role_context *ctx, struct buf *json)
 {
@@ -376,23 +394,15 @@ static void store_status(struct role_context *ctx, struct buf *json)
 	if (st->engine == NULL)
 		return;
 	embedded_stats(st->engine, &s);
-	add_number(json, "operations", s.ops);
-	add_number(json, "batches", s.batches);
-	add_number(json, "syncs", s.syncs);
-	add_number(json, "log_bytes", s.log_bytes);
-	add_number(json, "payload_bytes", s.payload_bytes);
-	add_number(json, "moved_bytes", s.moved_bytes);
-	add_number(json, "reads", s.reads);
-	add_number(json, "segments", s.segments);
-	add_number(json, "segments_free", s.segments_free);
-	add_number(json, "live_bytes", s.live_bytes);
-	add_number(json, "stored_bytes", s.stored_bytes);
-	add_number(json, "damage", s.damage);
-	add_number(json, "sync_failures", s.sync_failures);
-	add_number(json, "full", s.full);
-	add_number(json, "denied", st->denied);
-	add_number(json, "grants", grants_count(st->grants));
-	add_number(json, "stopped", s.stopped ? 1 : 0);
+#define TELL(kind, name, field, help)                                                              \
+	metric_set(&engine_##name, 0, s.field);                                                    \
+	buf_printf(json, "\"" #name "\":%llu,", (unsigned long long)(s.field));
+	ENGINE_NUMBERS(TELL)
+#undef TELL
+	metric_set(&denied_calls, 0, st->denied);
+	metric_set(&grants_open, 0, grants_count(st->grants));
+	buf_printf(json, "\"denied\":%llu,\"grants\":%zu", (unsigned long long)st->denied,
+		   grants_count(st->grants));
 }
 
 const struct role_ops role_store = {

@@ -34,6 +34,7 @@ const struct role_row role_table[ROLE_COUNT] = {
 		.id = ROLE_MX, .name = "mx", .ops = &role_mx,
 		.what = "takes mail from strangers (SMTP port 25, LMTP); may only append",
 		.uid_offset = 1, .data_bytes_max = 4 * GIB, .files_max = 20000, .threads_max = 1,
+		.metrics = { "mx", "smtp" },
 		.listens = LISTEN_BIT(LISTEN_SMTP) | LISTEN_BIT(LISTEN_LMTP),
 		.peers = ROLE_BIT(ROLE_AUTH) | ROLE_BIT(ROLE_STORE),
 	},
@@ -42,6 +43,7 @@ const struct role_row role_table[ROLE_COUNT] = {
 		.what = "serves users: IMAP, POP3, submission; one process a core",
 		.uid_offset = 2, .per_core = true, .data_bytes_max = 4 * GIB, .files_max = 20000,
 		.threads_max = 1,
+		.metrics = { "front", "imap", "pop3", "smtp" },
 		.listens = LISTEN_BIT(LISTEN_SUBMISSION) | LISTEN_BIT(LISTEN_SUBMISSIONS) |
 			   LISTEN_BIT(LISTEN_IMAP) | LISTEN_BIT(LISTEN_IMAPS) | LISTEN_BIT(LISTEN_POP3) |
 			   LISTEN_BIT(LISTEN_POP3S),
@@ -52,6 +54,7 @@ const struct role_row role_table[ROLE_COUNT] = {
 		.what = "passwords, TLS private keys, users and addresses",
 		.uid_offset = 3, .sandbox_flags = SANDBOX_FILES | SANDBOX_THREADS, .files = ROLE_FILES_TLS,
 		.data_bytes_max = 4 * GIB, .files_max = 4096, .threads_max = 64,
+		.metrics = { "auth" },
 		.peers = ROLE_BIT(ROLE_MX) | ROLE_BIT(ROLE_FRONT) | ROLE_BIT(ROLE_STORE) |
 			 ROLE_BIT(ROLE_QUEUE) | ROLE_BIT(ROLE_CONTROL),
 	},
@@ -64,6 +67,7 @@ const struct role_row role_table[ROLE_COUNT] = {
 		.reads = { "/proc/self", "/proc/meminfo", "/proc/sys/vm/overcommit_memory",
 			   "/sys/devices/system/cpu", "/sys/dev/block", "/sys/devices" },
 		.data_bytes_max = 16 * GIB, .files_max = 20000, .threads_max = 256,
+		.metrics = { "store" },
 		.listens = LISTEN_BIT(LISTEN_STORE),
 		.peers = ROLE_BIT(ROLE_MX) | ROLE_BIT(ROLE_FRONT) | ROLE_BIT(ROLE_AUTH) |
 			 ROLE_BIT(ROLE_QUEUE) | ROLE_BIT(ROLE_CONTROL),
@@ -72,12 +76,14 @@ const struct role_row role_table[ROLE_COUNT] = {
 		.id = ROLE_QUEUE, .name = "queue", .ops = &role_queue,
 		.what = "tries again what could not be delivered, tells senders",
 		.uid_offset = 5, .data_bytes_max = 2 * GIB, .files_max = 4096, .threads_max = 1,
+		.metrics = { "queue" },
 		.peers = ROLE_BIT(ROLE_AUTH) | ROLE_BIT(ROLE_STORE) | ROLE_BIT(ROLE_CONTROL),
 	},
 	[ROLE_CONTROL] = {
 		.id = ROLE_CONTROL, .name = "control", .ops = &role_control,
 		.what = "the admin socket, metrics and health",
 		.uid_offset = 6, .data_bytes_max = GIB, .files_max = 1024, .threads_max = 1,
+		.metrics = { "control" },
 		.listens = LISTEN_BIT(LISTEN_CONTROL) | LISTEN_BIT(LISTEN_METRICS),
 		.peers = ROLE_BIT(ROLE_AUTH) | ROLE_BIT(ROLE_STORE) | ROLE_BIT(ROLE_QUEUE),
 	},

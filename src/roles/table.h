@@ -33,6 +33,7 @@ struct role_row {
 	uint64_t data_bytes_max;	/* private memory */
 	uint64_t files_max, threads_max;
 	uint32_t listens;		/* LISTEN_BIT of the listeners it gets */
+	const char *metrics[5];		/* groups of metrics that its code moves (base/metrics.h) */
 	uint32_t peers;			/* ROLE_BIT of the roles it has a channel with, besides the supervisor */
 };
 

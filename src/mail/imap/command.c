@@ -9,58 +9,63 @@
 #define ANY	 (IMAP_NOT_AUTHENTICATED | IMAP_AUTHENTICATED | IMAP_SELECTED)
 #define LOGGED_IN (IMAP_AUTHENTICATED | IMAP_SELECTED)
 
-/* In the order of RFC 9051 §6; then the extensions. `uid`: may have UID in front. */
-static const struct {
-	const char *word;
-	enum imap_name name;
-	unsigned states;
-	bool uid;
-} commands[] = {
-	{ "CAPABILITY", IMAP_CAPABILITY, ANY, false },
-	{ "NOOP", IMAP_NOOP, ANY, false },
-	{ "LOGOUT", IMAP_LOGOUT, ANY, false },
-	{ "STARTTLS", IMAP_STARTTLS, IMAP_NOT_AUTHENTICATED, false },
-	{ "AUTHENTICATE", IMAP_AUTHENTICATE, IMAP_NOT_AUTHENTICATED, false },
-	{ "LOGIN", IMAP_LOGIN, IMAP_NOT_AUTHENTICATED, false },
-	{ "ENABLE", IMAP_ENABLE, LOGGED_IN, false },
-	{ "SELECT", IMAP_SELECT, LOGGED_IN, false },
-	{ "EXAMINE", IMAP_EXAMINE, LOGGED_IN, false },
-	{ "CREATE", IMAP_CREATE, LOGGED_IN, false },
-	{ "DELETE", IMAP_DELETE, LOGGED_IN, false },
-	{ "RENAME", IMAP_RENAME, LOGGED_IN, false },
-	{ "SUBSCRIBE", IMAP_SUBSCRIBE, LOGGED_IN, false },
-	{ "UNSUBSCRIBE", IMAP_UNSUBSCRIBE, LOGGED_IN, false },
-	{ "LIST", IMAP_LIST, LOGGED_IN, false },
-	{ "LSUB", IMAP_LSUB, LOGGED_IN, false },
-	{ "NAMESPACE", IMAP_NAMESPACE, LOGGED_IN, false },
-	{ "STATUS", IMAP_STATUS, LOGGED_IN, false },
-	{ "APPEND", IMAP_APPEND, LOGGED_IN, false },
-	{ "IDLE", IMAP_IDLE, LOGGED_IN, false },
-	{ "ID", IMAP_ID, ANY, false },
-	{ "GETQUOTA", IMAP_GETQUOTA, LOGGED_IN, false },
-	{ "GETQUOTAROOT", IMAP_GETQUOTAROOT, LOGGED_IN, false },
-	{ "SETQUOTA", IMAP_SETQUOTA, LOGGED_IN, false },
-	{ "CHECK", IMAP_CHECK, IMAP_SELECTED, false },
-	{ "CLOSE", IMAP_CLOSE, IMAP_SELECTED, false },
-	{ "UNSELECT", IMAP_UNSELECT, IMAP_SELECTED, false },
-	{ "EXPUNGE", IMAP_EXPUNGE, IMAP_SELECTED, true },
-	{ "SEARCH", IMAP_SEARCH, IMAP_SELECTED, true },
-	{ "SORT", IMAP_SORT, IMAP_SELECTED, true },
-	{ "THREAD", IMAP_THREAD, IMAP_SELECTED, true },
-	{ "FETCH", IMAP_FETCH, IMAP_SELECTED, true },
-	{ "STORE", IMAP_STORE, IMAP_SELECTED, true },
-	{ "COPY", IMAP_COPY, IMAP_SELECTED, true },
-	{ "MOVE", IMAP_MOVE, IMAP_SELECTED, true },
+const char *const imap_command_names[IMAP_COMMANDS] = {
+	[0] = "?",
+	[IMAP_CAPABILITY] = "CAPABILITY", [IMAP_NOOP] = "NOOP", [IMAP_LOGOUT] = "LOGOUT",
+	[IMAP_STARTTLS] = "STARTTLS", [IMAP_AUTHENTICATE] = "AUTHENTICATE", [IMAP_LOGIN] = "LOGIN",
+	[IMAP_ENABLE] = "ENABLE", [IMAP_SELECT] = "SELECT", [IMAP_EXAMINE] = "EXAMINE",
+	[IMAP_CREATE] = "CREATE", [IMAP_DELETE] = "DELETE", [IMAP_RENAME] = "RENAME",
+	[IMAP_SUBSCRIBE] = "SUBSCRIBE", [IMAP_UNSUBSCRIBE] = "UNSUBSCRIBE", [IMAP_LIST] = "LIST",
+	[IMAP_LSUB] = "LSUB", [IMAP_NAMESPACE] = "NAMESPACE", [IMAP_STATUS] = "STATUS",
+	[IMAP_APPEND] = "APPEND", [IMAP_IDLE] = "IDLE", [IMAP_ID] = "ID",
+	[IMAP_GETQUOTA] = "GETQUOTA", [IMAP_GETQUOTAROOT] = "GETQUOTAROOT",
+	[IMAP_SETQUOTA] = "SETQUOTA", [IMAP_CHECK] = "CHECK", [IMAP_CLOSE] = "CLOSE",
+	[IMAP_UNSELECT] = "UNSELECT", [IMAP_EXPUNGE] = "EXPUNGE", [IMAP_SEARCH] = "SEARCH",
+	[IMAP_SORT] = "SORT", [IMAP_THREAD] = "THREAD", [IMAP_FETCH] = "FETCH",
+	[IMAP_STORE] = "STORE", [IMAP_COPY] = "COPY", [IMAP_MOVE] = "MOVE",
 };
 
-const char *imap_command_name(enum imap_name name)
-{
-	for (size_t i = 0; i < ARRAY_LEN(commands); i++) {
-		if (commands[i].name == name)
-			return commands[i].word;
-	}
-	return "?";
-}
+/* In which states a command is allowed, and whether it may have UID in front. */
+static const struct {
+	unsigned states;
+	bool uid;
+} rules[IMAP_COMMANDS] = {
+	[IMAP_CAPABILITY] = { ANY, false },
+	[IMAP_NOOP] = { ANY, false },
+	[IMAP_LOGOUT] = { ANY, false },
+	[IMAP_STARTTLS] = { IMAP_NOT_AUTHENTICATED, false },
+	[IMAP_AUTHENTICATE] = { IMAP_NOT_AUTHENTICATED, false },
+	[IMAP_LOGIN] = { IMAP_NOT_AUTHENTICATED, false },
+	[IMAP_ENABLE] = { LOGGED_IN, false },
+	[IMAP_SELECT] = { LOGGED_IN, false },
+	[IMAP_EXAMINE] = { LOGGED_IN, false },
+	[IMAP_CREATE] = { LOGGED_IN, false },
+	[IMAP_DELETE] = { LOGGED_IN, false },
+	[IMAP_RENAME] = { LOGGED_IN, false },
+	[IMAP_SUBSCRIBE] = { LOGGED_IN, false },
+	[IMAP_UNSUBSCRIBE] = { LOGGED_IN, false },
+	[IMAP_LIST] = { LOGGED_IN, false },
+	[IMAP_LSUB] = { LOGGED_IN, false },
+	[IMAP_NAMESPACE] = { LOGGED_IN, false },
+	[IMAP_STATUS] = { LOGGED_IN, false },
+	[IMAP_APPEND] = { LOGGED_IN, false },
+	[IMAP_IDLE] = { LOGGED_IN, false },
+	[IMAP_ID] = { ANY, false },
+	[IMAP_GETQUOTA] = { LOGGED_IN, false },
+	[IMAP_GETQUOTAROOT] = { LOGGED_IN, false },
+	[IMAP_SETQUOTA] = { LOGGED_IN, false },
+	[IMAP_CHECK] = { IMAP_SELECTED, false },
+	[IMAP_CLOSE] = { IMAP_SELECTED, false },
+	[IMAP_UNSELECT] = { IMAP_SELECTED, false },
+	[IMAP_EXPUNGE] = { IMAP_SELECTED, true },
+	[IMAP_SEARCH] = { IMAP_SELECTED, true },
+	[IMAP_SORT] = { IMAP_SELECTED, true },
+	[IMAP_THREAD] = { IMAP_SELECTED, true },
+	[IMAP_FETCH] = { IMAP_SELECTED, true },
+	[IMAP_STORE] = { IMAP_SELECTED, true },
+	[IMAP_COPY] = { IMAP_SELECTED, true },
+	[IMAP_MOVE] = { IMAP_SELECTED, true },
+};
 
 /* ---- assembly ---- */
 
@@ -733,11 +738,11 @@ static enum imap_parsed parse_name(struct imap_lex *l, unsigned state, enum imap
 		*uid = true;
 		word = lex_word(l);
 	}
-	for (size_t i = 0; i < ARRAY_LEN(commands); i++) {
-		if (!slice_eq_nocase(word, slice_str(commands[i].word)) || (*uid && !commands[i].uid))
+	for (size_t i = 1; i < IMAP_COMMANDS; i++) {
+		if (!slice_eq_nocase(word, slice_str(imap_command_names[i])) || (*uid && !rules[i].uid))
 			continue;
-		*name = commands[i].name;
-		if ((commands[i].states & state) == 0) {
+		*name = (enum imap_name)i;
+		if ((rules[i].states & state) == 0) {
 			*why = "not in this state";
 			return IMAP_WRONG_STATE;
 		}

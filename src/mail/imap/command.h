@@ -48,6 +48,7 @@ enum imap_name {
 	IMAP_CHECK, IMAP_CLOSE, IMAP_UNSELECT, IMAP_EXPUNGE, IMAP_SEARCH, IMAP_SORT, IMAP_THREAD,
 	IMAP_FETCH, IMAP_STORE, IMAP_COPY, IMAP_MOVE,
 };
+#define IMAP_COMMANDS (IMAP_MOVE + 1)
 
 /* In which states a command is allowed (RFC 9051 §3), as bits. */
 enum imap_state {
@@ -173,5 +174,5 @@ MUST_USE enum imap_parsed imap_parse_append(struct arena *arena, struct slice te
 
 /* Checks a mailbox name and brings it to its inner form; false when it is malformed. */
 bool imap_mailbox_name(struct arena *arena, struct slice raw, bool utf8, struct slice *out);
-/* The word for a command, for events. */
-const char *imap_command_name(enum imap_name name);
+/* The words, by enum imap_name; "?" for 0, which is none. */
+extern const char *const imap_command_names[IMAP_COMMANDS];

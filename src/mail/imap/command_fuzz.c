@@ -43,7 +43,7 @@ static void parse(struct slice text, bool utf8)
 	enum imap_name head;
 	struct slice tag;
 	if (imap_parse_head(text, 7, &tag, &head, &why) == IMAP_PARSED)
-		must(imap_command_name(head)[0] != '?' && tag.len <= IMAP_TAG_BYTES_MAX);
+		must(imap_command_names[head][0] != '?' && tag.len <= IMAP_TAG_BYTES_MAX);
 	if (imap_parse_append(&arena, text, &context, text.len > 0 && text.ptr[0] == ' ' ? NULL : &c,
 			      &part, &why) == IMAP_PARSED && part.has_date) {
 		AUTO_BUF struct buf date = BUF_INIT(64);

@@ -4,10 +4,17 @@
 #include <stdlib.h>
 
 #include "base/event.h"
+#include "base/metrics.h"
 #include "mail/imap/write.h"
 
 #define IDLE_CHECK_US	   60000000	/* a lost notification costs at most this (design of watches) */
 #define DISCARD_BYTES_MAX  (1u << 20)	/* non-synchronizing literal that we read only to forget it */
+
+static const double command_bounds[] = { 0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3, 10 };
+METRIC_COUNTER_BY(commands, "prickle_imap_commands", "Commands, by name; ? for malformed ones", "command",
+		  imap_command_names);
+METRIC_HISTOGRAM(command_seconds, "prickle_imap_command_seconds",
+		 "From a command's last byte to the answer, IDLE apart", command_bounds, 1e-6);
 
 /* ---- small commands ---- */
 
@@ -408,11 +415,15 @@ static void parse_and_run(struct imap_run *r)
 		context.stars.seq = mailbox_count(s->box);
 		context.stars.uid = mailbox_uid(s->box, context.stars.seq);
 	}
+	int64_t began_us = world_mono_us(s->base.sv->world);
 	parsed = imap_parse(&r->arena, buf_slice(&r->text), &context, &r->c, &why);
 	if (parsed == IMAP_PARSED)
 		dispatch(r);
 	else
 		parse_failed(r, parsed, why);
+	metric_add(&commands, parsed == IMAP_PARSED ? r->c.name : 0, 1);
+	if (!s->idling)
+		metric_observe(&command_seconds, (uint64_t)(world_mono_us(s->base.sv->world) - began_us));
 }
 
 static enum session_next read_command(struct imap_run *r)

@@ -70,7 +70,7 @@ void imap_result(struct imap_run *r, enum mailbox_result result, bool try_create
 	if (result == MAILBOX_DAMAGED || result == MAILBOX_DENIED) {
 		AUTO_EVENT struct event *ev = event_child(r->s->base.ev, "imap.command");
 
-		event_str(ev, "command", imap_command_name(r->c.name));
+		event_str(ev, "command", imap_command_names[r->c.name]);
 		event_str(ev, "result", mailbox_result_name(result));
 		event_warn(ev, "the mailbox layer refused a command, answering NO");
 	}

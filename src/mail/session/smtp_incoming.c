@@ -569,6 +569,10 @@ static void reject_full(struct incoming *b)
 	}
 }
 
+static const double store_bounds[] = { 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3, 10 };
+METRIC_HISTOGRAM(store_seconds, "prickle_smtp_store_seconds",
+		 "From a message's last byte to its answer, which says that it is durable", store_bounds, 1e-6);
+
 /* Store it: the place after which nothing may be lost. */
 static void store(struct incoming *b)
 {
@@ -621,7 +625,9 @@ void incoming_finish(struct incoming *b, unsigned faults)
 	if (b->refusal == SMTP_NOT_REFUSED && !b->started)
 		b->refusal = start(b, buf_slice(&b->head), b->head.len);
 	if (b->refusal == SMTP_NOT_REFUSED) {
+		int64_t began_us = world_mono_us(b->s->s.sv->world);
 		store(b);
+		metric_observe(&store_seconds, (uint64_t)(world_mono_us(b->s->s.sv->world) - began_us));
 	} else {
 		struct answer answer = refusal_answers[b->refusal];
 		metric_add(&messages, answer.code < 500 ? OUTCOME_TEMPORARY : OUTCOME_REFUSED, 1);
