@@ -8,6 +8,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/file.h>
 #include <sys/random.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
@@ -258,6 +259,13 @@ static int real_sync_dir(struct world *w, const char *path)
 	return fsync(fd) == 0 ? 0 : -errno;
 }
 
+static int real_lock(struct world *w, struct file *f, bool shared)
+{
+	if (flock(f->fd, (shared ? LOCK_SH : LOCK_EX) | LOCK_NB) == 0)
+		return 0;
+	return errno == EWOULDBLOCK ? -EBUSY : -errno;
+}
+
 static int real_space(struct world *w, uint64_t *free_bytes, uint64_t *total_bytes)
 {
 	struct statvfs st;
@@ -287,6 +295,7 @@ static const struct world_ops real_ops = {
 	.mkdir = real_mkdir,
 	.list = real_list,
 	.sync_dir = real_sync_dir,
+	.lock = real_lock,
 	.space = real_space,
 };
 

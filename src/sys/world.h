@@ -7,6 +7,7 @@
  * which pure libraries must not use at all.
  */
 #pragma once
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/uio.h>
@@ -51,6 +52,11 @@ struct world_ops {
 	int (*list)(struct world *w, const char *path, int (*fn)(void *arg, const char *name), void *arg);
 	/* Make names that were created, renamed or removed in this directory durable. */
 	int (*sync_dir)(struct world *w, const char *path);
+	/*
+	 * Lock the open file against other openings, of this process too, until it is closed: alone, or
+	 * shared with other shared ones. -EBUSY: somebody has it.
+	 */
+	int (*lock)(struct world *w, struct file *f, bool shared);
 	/* Bytes that are free for us and bytes in all on the file system of the state directory. */
 	int (*space)(struct world *w, uint64_t *free_bytes, uint64_t *total_bytes);
 };

@@ -66,7 +66,7 @@ struct embedded_options {
 /*
  * Open (and make, when the directory is empty) the store in the world's root. Replays the tail of the
  * log; rebuilds the index when it is missing, foreign or unreadable. The options are copied, strings too.
- * 0 or negative errno: -EBUSY another process has it open; -EIO, -ENOSPC, -EUCLEAN (not our files).
+ * 0 or negative errno: -EBUSY it is open elsewhere (read_only: for writing); -EIO, -ENOSPC, -EUCLEAN (not our files).
  * engine_close() flushes the index and ends the threads; no call may be under way then.
  */
 MUST_USE int embedded_open(struct world *world, const struct embedded_options *options,

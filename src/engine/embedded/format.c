@@ -1,6 +1,6 @@
 #include "engine/embedded/format.h"
 
-#include "engine/crc32c.h"
+#include "base/crc32c.h"
 
 void block_header_write(uint8_t out[BLOCK_HEADER_BYTES], const struct block_header *h)
 {
@@ -26,7 +26,7 @@ bool block_header_read(const uint8_t in[BLOCK_HEADER_BYTES], struct block_header
 	h->number = get_be32(in + 16);
 	h->first_record = (uint16_t)(in[20] << 8 | in[21]);
 	h->block_shift = in[23];
-	return true;
+	return h->generation != 0 && h->generation < INT32_MAX;
 }
 
 void record_header_write(uint8_t out[RECORD_HEADER_BYTES], const struct record_header *h,
@@ -54,7 +54,7 @@ bool record_header_read(const uint8_t in[RECORD_HEADER_BYTES], struct record_hea
 	h->durable = get_be64(in + 28);
 	return h->body_bytes <= RECORD_BODY_BYTES_MAX && h->type >= RECORD_OP &&
 	       h->type <= RECORD_MARK && in[9] == LOG_FORMAT && in[10] == 0 && in[11] == 0 &&
-	       h->lsn != 0 && h->durable < h->lsn;
+	       h->lsn != 0 && h->lsn < INT64_MAX && h->durable < h->lsn;
 }
 
 bool record_intact(struct slice record)

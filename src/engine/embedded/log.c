@@ -2,8 +2,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/crc32c.h"
 #include "base/must.h"
-#include "engine/crc32c.h"
 #include "engine/embedded/store.h"
 
 #define FILES_OPEN_MAX 256u

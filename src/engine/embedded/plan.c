@@ -3,7 +3,7 @@
  */
 #include <errno.h>
 
-#include "engine/crc32c.h"
+#include "base/crc32c.h"
 #include "engine/embedded/store.h"
 
 bool op_valid(const struct engine_op *op)

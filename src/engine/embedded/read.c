@@ -5,7 +5,7 @@
 #include <errno.h>
 #include <stdio.h>
 
-#include "engine/crc32c.h"
+#include "base/crc32c.h"
 #include "engine/embedded/store.h"
 
 #define VALUE_BYTES_MAX (RECORD_BODY_BYTES_MAX + 4096u)

@@ -566,6 +566,21 @@ static int recover_all(struct recovery *r)
 	return err;
 }
 
+/* Two processes must never write one log; a reader (fsck) wants no writer beside it. */
+static int store_lock(struct store *s, struct errmsg *why)
+{
+	int err = s->w->ops->open(s->w, "log/lock", s->opt.read_only ? OPEN_READ : OPEN_CREATE,
+				  &s->lock);
+
+	if (err == -ENOENT && s->opt.read_only)
+		return 0;		/* nobody ever opened it for writing, or it was copied without */
+	if (err == 0)
+		err = s->w->ops->lock(s->w, s->lock, s->opt.read_only);
+	if (err == -EBUSY)
+		return errmsg_say(why, err, "the store is in use by another process");
+	return err == 0 ? 0 : errmsg_set(why, err, "locking the store");
+}
+
 int recover(struct store *s, struct errmsg *why)
 {
 	struct recovery r = { .s = s, .why = why };
@@ -578,6 +593,9 @@ int recover(struct store *s, struct errmsg *why)
 		if (err != 0 && err != -EEXIST)
 			return errmsg_set(why, err, "making the directory 'log'");
 	}
+	err = store_lock(s, why);
+	if (err != 0)
+		return err;
 	err = recover_all(&r);
 	free(r.rows);
 	if (err == 0 && !s->opt.read_only)

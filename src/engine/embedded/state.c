@@ -8,8 +8,8 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "base/crc32c.h"
 #include "base/must.h"
-#include "engine/crc32c.h"
 #include "engine/embedded/store.h"
 
 /* What an entry costs in the log besides its value, about: for the choice what to compact. */
