@@ -85,6 +85,39 @@ static void fail(struct crashsim *c, const struct machine *m, const char *what)
 
 static void on_change(void *arg);
 
+/* From time to time a call fails; the work above must see nothing worse than an error. */
+static void faults_plan(struct crashsim *c, struct sim *world, unsigned calls)
+{
+	static const enum sim_fault kinds[] = { SIM_EIO, SIM_ENOSPC, SIM_SYNC_LOST, SIM_TORN };
+
+	/* One draw a statement: compilers differ in the order of arguments, and a seed must not. */
+	uint64_t call = 1 + below(c, calls);
+	enum sim_fault kind = kinds[below(c, ARRAY_LEN(kinds))];
+
+	sim_fail(world, call, kind);
+}
+
+static void faults_end(struct machine *m)
+{
+	sim_fail(m->world, 0, SIM_OK);
+}
+
+/* Opening while calls fail may fail, but harms nothing: the next one without faults must work. */
+static int machine_open_again(struct machine *m, struct engine **out)
+{
+	struct crashsim *c = m->c;
+	int err;
+
+	if (c->opt.faults && below(c, 3) == 0) {
+		faults_plan(c, m->world, 6);
+		err = machine_open(m, out);
+		faults_end(m);
+		if (err == 0)
+			return 0;
+	}
+	return machine_open(m, out);
+}
+
 /* Open what is left, look, and go on for a while, with further cuts on the way. */
 static void explore(struct machine *m)
 {
@@ -97,7 +130,7 @@ static void explore(struct machine *m)
 	/* A copy for the cuts inside recovery: they must see the question still open. */
 	if (m->depth < c->opt.depth && below(c, 8) == 0)
 		sim_on_change(m->world, on_change, m);
-	int err = machine_open(m, &e);
+	int err = machine_open_again(m, &e);
 	if (err != 0) {
 		if (!c->failed)
 			fail(c, m, "the store does not open");
@@ -107,9 +140,12 @@ static void explore(struct machine *m)
 		fail(c, m, "damage where there was only a power cut");
 	if (!c->failed && !c->m->check(m->model, e, c->why))
 		fail(c, m, "after the power cut");
-	if (!c->failed && m->depth < c->opt.depth && below(c, 6) == 0 &&
-	    !c->m->work(m->model, e, m->world, NESTED_STEPS, c->why))
-		fail(c, m, "working on");
+	if (!c->failed && m->depth < c->opt.depth && below(c, 6) == 0) {
+		if (c->opt.faults && below(c, 2) == 0)
+			faults_plan(c, m->world, 20);
+		if (!c->m->work(m->model, e, m->world, NESTED_STEPS, c->why))
+			fail(c, m, "working on");
+	}
 	embedded_kill(e);
 }
 
@@ -149,12 +185,27 @@ static void on_change(void *arg)
 			cut(m);
 }
 
-/* From time to time a call fails; the work above must see nothing worse than an error. */
-static void faults_plan(struct crashsim *c, struct sim *world)
+/* The process ends, by itself or killed, and another one takes its place: what the page cache has stays. */
+static int restart(struct machine *m, struct engine **e)
 {
-	static const enum sim_fault kinds[] = { SIM_EIO, SIM_ENOSPC, SIM_SYNC_LOST };
+	struct crashsim *c = m->c;
+	bool killed = below(c, 2) == 0;
 
-	sim_fail(world, 1 + below(c, 60), kinds[below(c, ARRAY_LEN(kinds))]);
+	if (m->faults && !killed && below(c, 2) == 0)
+		faults_plan(c, m->world, 4);
+	if (killed)
+		embedded_kill(*e);
+	else
+		engine_close(*e);
+	*e = NULL;
+	faults_end(m);
+	if (killed)
+		index_memory_rewind(m->ix, below(c, index_memory_states(m->ix)));
+	int err = machine_open_again(m, e);
+
+	if (err == 0 && !c->failed && !c->m->check(m->model, *e, c->why))
+		fail(c, m, killed ? "after a kill" : "after a clean restart");
+	return err;
 }
 
 static int run_once(struct crashsim *c)
@@ -173,19 +224,18 @@ static int run_once(struct crashsim *c)
 	int err = machine_open(&m, &e);
 	for (unsigned done = 0; err == 0 && done < c->opt.steps && !c->failed; done += 20) {
 		if (m.faults)
-			faults_plan(c, m.world);
+			faults_plan(c, m.world, 60);
 		if (!c->m->work(m.model, e, m.world, 20, c->why))
 			fail(c, &m, "working");
-		sim_fail(m.world, 0, SIM_OK);
-		sim_advance(m.world, 2000000);
-		if (below(c, 8) == 0 && !c->failed) {	/* a clean restart */
-			engine_close(e);
-			e = NULL;
-			err = machine_open(&m, &e);
-			if (err == 0 && !c->m->check(m.model, e, c->why))
-				fail(c, &m, "after a clean restart");
-		}
+		faults_end(&m);
+		/* Sometimes at once: what failed is not mended yet. */
+		if (below(c, 4) != 0)
+			sim_advance(m.world, 2000000);
+		if (below(c, 5) == 0 && !c->failed)
+			err = restart(&m, &e);
 	}
+	if (err != 0 && !c->failed)
+		fail(c, &m, "the store does not open");
 	if (err == 0 && !c->failed && m.damage > 0)
 		fail(c, &m, "damage without any");
 	if (e != NULL)

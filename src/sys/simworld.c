@@ -482,9 +482,19 @@ static int64_t sim_pread(struct world *w, struct file *f, void *to, size_t n, ui
 
 static int64_t sim_pread_direct(struct world *w, struct file *f, void *to, size_t n, uint64_t at)
 {
+	const struct inode *i = f->inode;
+	struct fate all = { .sector_per_mille = 1000 };
+	struct image disk = { 0 };
+
+	if (!i->limbo)
+		return image_read(&i->seen, at, to, n);
 	/* Waiting writes would be written out first; what a failed sync lost is not there. */
-	return image_read(f->inode->pending_count == 0 ? &f->inode->stored : &f->inode->seen, at, to,
-			  n);
+	image_copy(&disk, &i->stored);
+	pending_store(i, &disk, &all);
+	int64_t got = image_read(&disk, at, to, n);
+
+	image_done(&disk);
+	return got;
 }
 
 static bool room_for(struct sim *s, struct file *f, uint64_t size)
@@ -506,8 +516,15 @@ static int sim_pwritev(struct world *w, struct file *f, const struct iovec *iov,
 	bool lost;
 	int err = change(s, false, &lost);
 
-	if (err != 0)
+	if (err != 0) {
+		size_t part = s->fault == SIM_TORN ? (size_t)sim_below(s, iov[0].iov_len + 1) : 0;
+
+		if (part > 0 && at + part <= f->inode->seen.size) {
+			image_write(&f->inode->seen, at, iov[0].iov_base, part);
+			pending_add(f->inode, PENDING_WRITE, at, iov[0].iov_base, part);
+		}
 		return err;
+	}
 	for (int i = 0; i < count; i++) {
 		if (!room_for(s, f, at + iov[i].iov_len))
 			return -ENOSPC;

@@ -43,6 +43,7 @@ enum sim_fault {
 	SIM_OK,
 	SIM_EIO,			/* the call does nothing */
 	SIM_ENOSPC,			/* the call does nothing */
+	SIM_TORN,			/* a write: -EIO after a random part; other calls: as SIM_EIO */
 	SIM_SYNC_LOST,			/* a datasync: -EIO, a random part is stored, the rest never will be */
 };
 /* The n-th changing call from now (1 is the next) fails so; calls it does not fit pass it on to the next. */

@@ -333,6 +333,8 @@ int compact_step(struct store *s, size_t budget, bool all)
 			err = move_record(s, c);
 			if (err == 0)
 				continue;
+		} else if (got == SCAN_ERROR) {
+			err = c->err;
 		} else {
 			err = log_commit(s);
 			if (err == 0) {

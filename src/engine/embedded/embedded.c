@@ -210,7 +210,8 @@ static struct call *batch_finish(struct store *s, struct call *first, struct cal
 
 	for (struct call *c = first; c != stop; c = c->next) {
 		if (c->kind == CALL_APPLY) {
-			if (err != 0 && c->result == ENGINE_OK)
+			/* A guard may have failed on account of an effect that now will not be. */
+			if (err != 0 && (c->result == ENGINE_OK || c->result == ENGINE_GUARD))
 				c->result = ENGINE_UNAVAILABLE;
 			if (c->result == ENGINE_OK)
 				count(&s->stats.ops, 1);
@@ -291,7 +292,7 @@ static void writer_wait(struct store *s, int ms)
 /* One piece of work that nobody waits for. True: there may be more. */
 static bool housekeeping(struct store *s, size_t budget)
 {
-	if (s->verify_segment != NO_SEGMENT)
+	if (s->verify)
 		log_verify(s);
 	if (s->opt.no_compaction && !s->tight)
 		return false;
@@ -869,7 +870,6 @@ static struct store *store_new(struct world *world, const struct embedded_option
 	s->w = world;
 	s->opt = *options;
 	s->active = NO_SEGMENT;
-	s->verify_segment = NO_SEGMENT;
 	s->footer_lost = true;
 	atomic_store(&s->epoch, 1);
 	buf_init(&s->wb, 2 * (size_t)BATCH_BYTES_MAX + 2 * RECORD_BODY_BYTES_MAX);

@@ -493,6 +493,52 @@ START_TEST(after_a_failed_sync_nothing_is_lost_and_work_goes_on)
 }
 END_TEST
 
+/*
+ * The failed sync may have stored all, a part or nothing, the page cache shows all of it, and the process
+ * that knew is dead: the next one must decide by the disk alone.
+ */
+START_TEST(what_a_failed_sync_left_in_the_page_cache_is_not_believed_after_a_restart)
+{
+	unsigned there = 0, absent = 0;
+
+	for (unsigned round = 0; round < 60; round++) {
+		struct sim *sim = sim_new(round);
+		struct place p = { 0 };
+		struct engine *e = open_sim(sim, &p);
+
+		/* In round 0, 3, 6, ... the segment's first batch is the one that fails. */
+		for (unsigned i = 0; i < round % 3; i++)
+			ck_assert_int_eq(put(e, i, 500), ENGINE_OK);
+		sim_fail(sim, 1, SIM_SYNC_LOST);
+		ck_assert_int_eq(put(e, 99, 1500), ENGINE_UNAVAILABLE);
+		if (round % 2 == 0)
+			embedded_kill(e);
+		else
+			engine_close(e);
+		e = open_sim(sim, &p);
+		enum engine_result r = get(e, 99, 1500);
+
+		ck_assert(r == ENGINE_OK || r == ENGINE_ABSENT);
+		there += r == ENGINE_OK;
+		absent += r == ENGINE_ABSENT;
+		ck_assert_int_eq(put(e, 100, 500), ENGINE_OK);
+		embedded_kill(e);
+		struct sim *cut = sim_power_cut(sim, round);
+
+		e = open_sim(cut, &p);
+		for (unsigned i = 0; i < round % 3; i++)
+			ck_assert_int_eq(get(e, i, 500), ENGINE_OK);
+		ck_assert_int_eq(get(e, 100, 500), ENGINE_OK);
+		ck_assert_int_eq(get(e, 99, 1500), r);
+		ck_assert_msg(p.damage == 0, "%s", p.what);
+		engine_close(e);
+		sim_free(cut);
+		sim_free(sim);
+	}
+	ck_assert(there > 0 && absent > 0);
+}
+END_TEST
+
 START_TEST(a_flipped_bit_anywhere_is_found_and_harms_at_most_its_batch)
 {
 	struct place p = { 0 };
@@ -524,4 +570,5 @@ TEST_MAIN_SLOW(60, "engine/embedded", what_was_acknowledged_is_there_after_a_kil
 	       compaction_gives_room_back_while_serving,
 	       a_full_disk_refuses_data_lets_deletions_through_and_recovers,
 	       after_a_failed_sync_nothing_is_lost_and_work_goes_on,
+	       what_a_failed_sync_left_in_the_page_cache_is_not_believed_after_a_restart,
 	       a_flipped_bit_anywhere_is_found_and_harms_at_most_its_batch)

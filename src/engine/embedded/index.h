@@ -47,5 +47,7 @@ MUST_USE int index_rocksdb_destroy(const char *dir, struct errmsg *why);
 struct index *index_memory_new(bool history);
 /* States that could be on disk after a crash now: the flushed one and each commit since. At least 1. */
 size_t index_memory_states(const struct index *ix);
+/* The process is killed: some state since the last flush is what is left. */
+void index_memory_rewind(struct index *ix, size_t which);
 /* A new index (with history) that starts from state `which`; the old one is untouched. Cost O(1). */
 struct index *index_memory_fork(const struct index *ix, size_t which);

@@ -369,6 +369,21 @@ size_t index_memory_states(const struct index *base)
 	return ix->state_count;
 }
 
+void index_memory_rewind(struct index *base, size_t which)
+{
+	struct index_memory *ix = (struct index_memory *)base;
+	struct node *root;
+
+	must(base->vt == &memory_vtable && which < ix->state_count);
+	for (size_t i = 0; i < ix->change_count; i++)
+		pair_unref(ix->changes[i].pair);
+	ix->change_count = 0;
+	root = node_ref(ix->states[which]);
+	node_unref(ix->root);
+	ix->root = root;
+	(void)memory_flush(base);
+}
+
 struct index *index_memory_fork(const struct index *base, size_t which)
 {
 	const struct index_memory *old = (const struct index_memory *)base;

@@ -308,7 +308,7 @@ uint64_t log_put(struct store *s, enum record_type type, uint64_t *lsn)
 	struct segment *g = &s->segs[s->active];
 	struct slice body = slice_from(buf_slice(&s->record), RECORD_HEADER_BYTES);
 	struct record_header h = {
-		.type = type,
+		.type = (uint8_t)type,
 		.generation = g->generation,
 		.salt = g->salt,
 		.lsn = s->next_lsn++,
@@ -530,15 +530,24 @@ void log_abandon(struct store *s)
 static void log_fail(struct store *s, int err)
 {
 	struct segment *g = &s->segs[s->active];
+	char path[32];
 
 	count(&s->stats.sync_failures, 1);
 	store_event(s, true, "writing to log segment %u failed (%s): going on in a new segment",
 		    s->active, strerrordesc_np(-err));
-	if (g->last_lsn < g->base_lsn) {	/* nothing durable in it, not even a manifest */
-		g->state = SEG_FREE;
+	if (g->last_lsn < g->base_lsn) {
+		/*
+		 * Nothing durable in it, not even a manifest. Yet the disk may hold all of it and the page
+		 * cache something else for ever: a file of this name must start with new pages. Where it
+		 * stays, it waits for the next durable manifest, which makes it old.
+		 */
+		file_forget(s, s->active);
+		segment_path(path, s->active);
+		g->state = s->w->ops->unlink(s->w, path) == 0 ? SEG_NONE : SEG_GONE;
 	} else {
 		g->state = SEG_SEALED;
-		s->verify_segment = s->active;
+		g->verify = true;
+		s->verify = true;
 	}
 	s->active = NO_SEGMENT;
 	s->broken = true;
@@ -763,35 +772,51 @@ void log_close(struct store *s)
 	(void)segment_seal(s);
 }
 
+/* Does the disk hold what the page cache shows, up to the segment's end? */
+static bool segment_differs(struct store *s, uint32_t segment, uint8_t *a, uint8_t *b, size_t piece)
+{
+	const struct segment *g = &s->segs[segment];
+	bool differs = false;
+	struct file *file;
+
+	if (file_get(s, segment, &file) != 0)
+		return false;
+	for (uint64_t at = 0; at < g->end && !differs; at += piece) {
+		size_t n = (size_t)MIN((uint64_t)piece, g->end - at);
+		int64_t x = s->w->ops->pread(s->w, file, a, n, at);
+		int64_t y = s->w->ops->pread_direct(s->w, file, b, n, at);
+
+		differs = y != (int64_t)n || (x == y && memcmp(a, b, n) != 0);
+	}
+	file_put(s, segment);
+	return differs;
+}
+
 /*
  * After a failed sync: do the records that were acknowledged before really stand on the disk? Where
  * the disk differs from the page cache, compaction moves what is live, read through the cache.
  */
 void log_verify(struct store *s)
 {
-	uint32_t segment = s->verify_segment;
-	struct segment *g = &s->segs[segment];
 	size_t piece = 64 * 1024;
 	uint8_t *a = malloc(piece), *b = malloc(piece);
-	struct file *file;
-	bool differs = false;
 
-	s->verify_segment = NO_SEGMENT;
-	if (a != NULL && b != NULL && g->state == SEG_SEALED && file_get(s, segment, &file) == 0) {
-		for (uint64_t at = 0; at < g->end && !differs; at += piece) {
-			size_t n = (size_t)MIN((uint64_t)piece, g->end - at);
-			int64_t x = s->w->ops->pread(s->w, file, a, n, at);
-			int64_t y = s->w->ops->pread_direct(s->w, file, b, n, at);
+	if (a != NULL && b != NULL) {
+		s->verify = false;
+		for (uint32_t i = 0; i < s->seg_count; i++) {
+			struct segment *g = &s->segs[i];
 
-			differs = y != (int64_t)n || (x == y && memcmp(a, b, n) != 0);
+			if (!g->verify)
+				continue;
+			g->verify = false;
+			if (g->state != SEG_SEALED || !segment_differs(s, i, a, b, piece))
+				continue;
+			store_event(s, true,
+				    "log segment %u differs on disk from what was acknowledged: moving it",
+				    i);
+			g->move_first = true;
 		}
-		file_put(s, segment);
 	}
 	free(a);
 	free(b);
-	if (!differs)
-		return;
-	store_event(s, true, "log segment %u differs on disk from what was acknowledged: moving it",
-		    segment);
-	g->move_first = true;
 }

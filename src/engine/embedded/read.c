@@ -346,6 +346,10 @@ static enum engine_result check_segment(struct check *k, uint32_t segment)
 			check_tell(k, segment, c->record_pos, c->body.len, f.object,
 				   "the record is malformed");
 	}
+	if (got == SCAN_ERROR) {
+		scan_free(c);
+		return ENGINE_UNAVAILABLE;
+	}
 	if (g->last_lsn >= g->base_lsn && c->expect <= g->last_lsn)
 		check_tell(k, segment, c->good_end, g->end - c->good_end, slice_of(NULL, 0),
 			   "records are missing at the end");

@@ -25,6 +25,7 @@ struct recovery {
 	bool manifest_lost;
 	/* Of the newest segment. */
 	uint64_t first_lsn, last_lsn, durable, end;
+	bool unreadable;		/* the disk refused sectors behind its last good record */
 	uint64_t position;		/* of the index */
 	uint64_t done_bytes, total_bytes;
 	int err;
@@ -125,24 +126,58 @@ static void manifest_row(void *arg, const struct manifest_row *row)
 }
 
 /*
- * Read the newest segment from end to end: where does the log end? A bad place at or below a
- * position that some later record (or the index) knows to be durable is damage; a bad place
- * behind it is the torn tail.
+ * What was written by a process that was killed may stand in the page cache only: make it durable
+ * before it is believed.
  */
-static bool newest_scan(struct recovery *r, uint32_t segment, bool *manifest)
+static int segment_sync(struct recovery *r, uint32_t segment)
 {
 	struct store *s = r->s;
-	struct scan *c = scan_new(s, segment, s->segs[segment].size, 0);
+	struct file *file;
+	int err;
+
+	if (s->opt.read_only || s->opt.planted.no_sync)
+		return 0;
+	err = file_get(s, segment, &file);
+	if (err == 0) {
+		err = s->w->ops->datasync(s->w, file);
+		file_put(s, segment);
+	}
+	return err == 0 ? 0 : errmsg_set(r->why, err, "syncing log segment %u", segment);
+}
+
+/* The newest segment is read past the page cache, which may show what a failed sync never stored. */
+static struct scan *newest_open(struct store *s, uint32_t segment, uint64_t limit, uint64_t expect)
+{
+	struct scan *c = scan_new(s, segment, limit, expect);
+
+	if (c != NULL)
+		c->direct = !s->opt.planted.no_sync;
+	return c;
+}
+
+/*
+ * Read the newest segment from end to end: where does the log end? A bad place at or below a
+ * position that some later record (or the index) knows to be durable is damage; a bad place
+ * behind it is the torn tail. 1; 0: there is no log in it; or a negative errno.
+ */
+static int newest_scan(struct recovery *r, uint32_t segment, bool *manifest)
+{
+	struct store *s = r->s;
 	enum scan_result got;
 	bool first = true, torn = false;
 	uint64_t lowest_lsn = 0;
+	int err = segment_sync(r, segment);
+
+	if (err != 0)
+		return err;
+	struct scan *c = newest_open(s, segment, s->segs[segment].size, 0);
 
 	*manifest = false;
 	r->durable = 0;
 	r->first_lsn = r->last_lsn = 0;
 	r->end = BLOCK_HEADER_BYTES;
 	if (c == NULL)
-		return false;
+		return errmsg_set(r->why, -EIO, "log segment %u", segment);
 	while ((got = scan_next(c)) != SCAN_END && got != SCAN_ERROR) {
 		if (got == SCAN_BAD) {
 			if (!torn) {
@@ -168,15 +203,19 @@ static bool newest_scan(struct recovery *r, uint32_t segment, bool *manifest)
 			r->end = c->good_end;
 		}
 	}
+	r->unreadable = c->unreadable && c->unreadable_end > r->end;
+	err = c->err;
 	scan_free(c);
+	if (err != 0)
+		return errmsg_set(r->why, err, "reading log segment %u", segment);
 	if (first)
-		return false;
+		return 0;
 	if (!*manifest) {
 		/* Its first batch was never acknowledged, unless a later batch says that it was durable. */
 		r->first_lsn = lowest_lsn;
 		return r->durable >= lowest_lsn;
 	}
-	return true;
+	return 1;
 }
 
 static int by_generation(const void *a, const void *b)
@@ -191,7 +230,7 @@ static int by_generation(const void *a, const void *b)
 static int manifest_load(struct recovery *r, uint32_t segment)
 {
 	struct store *s = r->s;
-	struct scan *c = scan_new(s, segment, s->segs[segment].size, 0);
+	struct scan *c = newest_open(s, segment, s->segs[segment].size, 0);
 	int err = -EUCLEAN;
 
 	if (c != NULL && scan_next(c) == SCAN_RECORD && c->header.type == RECORD_MANIFEST &&
@@ -224,7 +263,12 @@ static int newest_find(struct recovery *r)
 
 		if (!f->header)
 			break;
-		if (!newest_scan(r, f->segment, &manifest))
+		int got = newest_scan(r, f->segment, &manifest);
+		if (got < 0)
+			return got;
+		if (r->unreadable)
+			damage(s, f->segment, r->end, 0, "the end of the log cannot be read");
+		if (got == 0)
 			continue;
 		if (r->newest == NO_SEGMENT)
 			r->newest = f->segment;
@@ -353,7 +397,8 @@ static int replay_segment(struct recovery *r, uint32_t segment)
 {
 	struct store *s = r->s;
 	const struct segment *g = &s->segs[segment];
-	struct scan *c = scan_new(s, segment, g->end, g->base_lsn);
+	struct scan *c = segment == r->newest ? newest_open(s, segment, g->end, g->base_lsn) :
+						scan_new(s, segment, g->end, g->base_lsn);
 	uint64_t told = 0;
 	enum scan_result got;
 
@@ -386,6 +431,8 @@ static int replay_segment(struct recovery *r, uint32_t segment)
 			told = c->pos;
 		}
 	}
+	if (got == SCAN_ERROR && s->state_err == 0)
+		s->state_err = c->err;
 	if (s->state_err == 0 && c->expect <= g->last_lsn && g->last_lsn > r->position)
 		damage(s, segment, c->good_end, g->end - c->good_end, "records are missing");
 	progress(r, g->end > told ? g->end - told : 0);
@@ -467,34 +514,20 @@ static int found_all(struct recovery *r)
 	return 0;
 }
 
-/* What we read may stand in the page cache only (a killed process): make it durable before serving. */
-static int newest_sync(struct recovery *r)
+/* New records go to a new segment: give back what this one will not use. */
+static void newest_trim(struct recovery *r)
 {
 	struct store *s = r->s;
 	struct segment *g = &s->segs[r->newest];
 	struct file *file;
-	int err;
 
-	if (s->opt.read_only)
-		return 0;
-	err = file_get(s, r->newest, &file);
-	if (err != 0)
-		return err;
-	if (!s->opt.planted.no_sync)
-		err = s->w->ops->datasync(s->w, file);
+	if (s->opt.read_only || r->unreadable ||
+	    g->size - MIN(g->size, g->end) <= s->opt.segment_bytes / 8 ||
+	    file_get(s, r->newest, &file) != 0)
+		return;
+	if (s->w->ops->truncate(s->w, file, g->end) == 0)
+		g->size = g->end;
 	file_put(s, r->newest);
-	if (err != 0)
-		return errmsg_set(r->why, err, "syncing log segment %u", r->newest);
-	s->durable_lsn = MAX(g->last_lsn, r->position);
-	if (g->size - MIN(g->size, g->end) <= s->opt.segment_bytes / 8)
-		return 0;
-	/* New records go to a new segment: give back what this one will not use. */
-	if (file_get(s, r->newest, &file) == 0) {
-		if (s->w->ops->truncate(s->w, file, g->end) == 0)
-			g->size = g->end;
-		file_put(s, r->newest);
-	}
-	return 0;
 }
 
 static int recover_index(struct recovery *r)
@@ -534,18 +567,18 @@ static int recover_all(struct recovery *r)
 		return rebuild && !s->opt.read_only ? index_fresh(r) : 0;
 	}
 	/* The index knows of durable positions, too: look again where the log ends. */
-	if (r->position > s->segs[r->newest].last_lsn && newest_scan(r, r->newest, &manifest)) {
+	if (r->position > s->segs[r->newest].last_lsn) {
 		struct segment *g = &s->segs[r->newest];
 
+		err = newest_scan(r, r->newest, &manifest);
+		if (err < 0)
+			return err;
 		g->last_lsn = r->last_lsn;
 		g->end = (r->end + LOG_SECTOR_BYTES - 1) & ~(uint64_t)(LOG_SECTOR_BYTES - 1);
 		if (r->position > g->last_lsn)
 			damage(s, r->newest, g->end, 0, "the log ends before its index");
 	}
-	err = newest_sync(r);
-	if (err != 0)
-		return err;
-	uint64_t durable = s->durable_lsn;
+	newest_trim(r);
 	if (rebuild) {
 		err = index_fresh(r);
 		if (err != 0)
@@ -556,7 +589,7 @@ static int recover_all(struct recovery *r)
 	s->flushed_lsn = r->position;
 	s->durable_lsn = r->position;
 	err = replay(r, rebuild);
-	s->durable_lsn = MAX(durable, MAX(r->position, s->segs[r->newest].last_lsn));
+	s->durable_lsn = MAX(r->position, s->segs[r->newest].last_lsn);
 	s->next_lsn = s->durable_lsn + 1;
 	if (err == 0 && rebuild && !s->opt.read_only) {
 		store_event(s, false, "index rebuilt from %llu records",
@@ -588,14 +621,19 @@ int recover(struct store *s, struct errmsg *why)
 
 	if (!s->opt.read_only) {
 		err = s->w->ops->mkdir(s->w, "log");
-		if (err == 0)
+		if (err == 0 || err == -EEXIST)
 			err = s->w->ops->sync_dir(s->w, ".");
-		if (err != 0 && err != -EEXIST)
+		if (err != 0)
 			return errmsg_set(why, err, "making the directory 'log'");
 	}
 	err = store_lock(s, why);
 	if (err != 0)
 		return err;
+	/* Names made by a process that was killed before it could sync them: segments may be in use. */
+	if (!s->opt.read_only)
+		err = s->w->ops->sync_dir(s->w, "log");
+	if (err != 0)
+		return errmsg_set(why, err, "syncing the directory 'log'");
 	err = recover_all(&r);
 	free(r.rows);
 	if (err == 0 && !s->opt.read_only)

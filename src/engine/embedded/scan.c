@@ -10,20 +10,40 @@
 #define WINDOW_BYTES (256u * 1024u)
 #define UNREADABLE_PIECE 4096u
 
+static int64_t scan_read(struct scan *c, uint8_t *to, size_t n, uint64_t at)
+{
+	struct world *w = c->s->w;
+
+	return c->direct ? w->ops->pread_direct(w, c->file, to, n, at) :
+			   w->ops->pread(w, c->file, to, n, at);
+}
+
+/* What a disk says about sectors that it has lost; all else (ENOMEM, ...) may be better next time. */
+static bool medium_error(int64_t err)
+{
+	return err == -EIO || err == -ENODATA || err == -EILSEQ || err == -EBADMSG;
+}
+
 /* Sectors that the disk cannot give are zeros: no record there will prove itself. */
 static void window_read(struct scan *c, uint64_t at, size_t n)
 {
-	struct world *w = c->s->w;
-	int64_t got = w->ops->pread(w, c->file, c->window, n, at);
+	int64_t got = scan_read(c, c->window, n, at);
 
 	c->window_at = at;
 	c->window_len = got < 0 ? n : (size_t)got;
 	if (got >= 0)
 		return;
-	for (size_t i = 0; i < n; i += UNREADABLE_PIECE) {
+	for (size_t i = 0; i < n && c->err == 0; i += UNREADABLE_PIECE) {
 		size_t piece = MIN((size_t)UNREADABLE_PIECE, n - i);
 
-		got = w->ops->pread(w, c->file, c->window + i, piece, at + i);
+		got = scan_read(c, c->window + i, piece, at + i);
+		if (got < 0 && !medium_error(got)) {
+			c->err = (int)got;
+			c->window_len = 0;
+		} else if (got < 0) {
+			c->unreadable = true;
+			c->unreadable_end = at + i + piece;
+		}
 		if (got < (int64_t)piece)
 			memset(c->window + i + MAX(got, 0), 0, piece - (size_t)MAX(got, 0));
 	}
@@ -32,6 +52,8 @@ static void window_read(struct scan *c, uint64_t at, size_t n)
 /* n bytes at a file offset, n <= a block; NULL past the end of the file or the limit. */
 static const uint8_t *window(struct scan *c, uint64_t at, size_t n)
 {
+	if (c->err != 0)
+		return NULL;
 	if (at < c->window_at || at + n > c->window_at + c->window_len) {
 		uint64_t from = at & ~(uint64_t)(c->s->opt.block_bytes - 1);
 
@@ -124,7 +146,7 @@ static bool resync(struct scan *c, uint64_t from, uint64_t *pos, uint64_t *end)
 
 	put_be32(mark, c->generation);
 	put_be32(mark + 4, c->salt);
-	for (uint64_t at = from; at + RECORD_HEADER_BYTES <= c->limit;) {
+	for (uint64_t at = from; at + RECORD_HEADER_BYTES <= c->limit && c->err == 0;) {
 		uint64_t block_at = at & ~(uint64_t)(block - 1);
 		size_t n = (size_t)(MIN(block_at + block, c->limit) - at);
 		const uint8_t *p = window(c, at, n);
@@ -175,6 +197,8 @@ enum scan_result scan_next(struct scan *c)
 		uint64_t pos = pos_normal(c->pos, block);
 		enum parse p = pos >= c->limit ? PARSE_ZERO : parse(c, pos, &end);
 
+		if (c->err != 0)
+			return SCAN_ERROR;
 		if (p == PARSE_ZERO) {
 			c->pos = (c->pos / LOG_SECTOR_BYTES + 1) * LOG_SECTOR_BYTES;
 			continue;
@@ -183,6 +207,8 @@ enum scan_result scan_next(struct scan *c)
 		c->bad_expect = c->expect;
 		if (p == PARSE_BAD || (c->expect != 0 && c->header.lsn < c->expect)) {
 			if (!resync(c, pos + 1, &pos, &end)) {
+				if (c->err != 0)
+					return SCAN_ERROR;
 				c->pos = c->limit;
 				return SCAN_BAD;
 			}

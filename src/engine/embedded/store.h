@@ -44,6 +44,7 @@ struct segment {
 	uint64_t base_lsn, last_lsn;
 	int64_t live_bytes;
 	bool damaged;			/* compaction could not move all of it: stays as it is */
+	bool verify;			/* a write failed: compare what was acknowledged with the disk */
 	bool move_first;		/* the disk differs from what was acknowledged: empty it soon */
 	uint64_t emptied_lsn;		/* lsn that the flushed index must cover */
 	uint64_t emptied_epoch;		/* readers that started before may still hold it */
@@ -104,7 +105,7 @@ struct store {
 	bool dead;			/* the index refuses writes: all calls fail until a restart */
 	bool broken;			/* the last write failed; a new segment mends it */
 	int64_t retry_us;
-	uint32_t verify_segment;	/* its acknowledged tail must be compared with the disk */
+	bool verify;			/* some segment has its own flag set */
 
 	/* The batch being built, as it will stand in the file from wb_at on. */
 	struct buf wb;
@@ -223,7 +224,7 @@ void log_close(struct store *s);
 void log_abandon(struct store *s);
 /* Refill the reserve of free segments when it is not whole; sets s->tight. */
 void log_reserve(struct store *s);
-/* Compare the acknowledged part of a segment after a failed sync with the disk itself. */
+/* Compare the acknowledged part of segments after a failed write or sync with the disk itself. */
 void log_verify(struct store *s);
 /* Add the footer's copy of an effect. object first, then kind and fields in `effect`. */
 void footer_add(struct store *s, struct slice object, struct slice effect);
@@ -248,6 +249,10 @@ struct scan {
 	uint32_t segment, generation, salt;
 	struct file *file;
 	uint64_t pos, limit;		/* limit: position where reading stops */
+	bool direct;			/* past the page cache; set it before the first scan_next */
+	int err;			/* reading failed in a way that says nothing about the disk */
+	bool unreadable;		/* the disk refused some sectors: they were taken for zeros */
+	uint64_t unreadable_end;	/* position behind the last of them */
 	uint64_t expect;		/* lsn of the next record; 0: any */
 	uint8_t *window;
 	uint64_t window_at;
@@ -267,7 +272,7 @@ enum scan_result {
 	SCAN_RECORD,
 	SCAN_BAD,			/* bytes at bad_pos are no record, or records are missing; go on calling */
 	SCAN_END,
-	SCAN_ERROR,			/* the file cannot be read at all */
+	SCAN_ERROR,			/* the file cannot be read now: see err */
 };
 
 /* NULL when memory is short or the file cannot be opened. */
