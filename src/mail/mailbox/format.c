@@ -328,7 +328,7 @@ int folder_decode(struct slice in, uint32_t id, struct folder *out)
 	f.horizon = rd_varint(&r);
 	f.range_count = (uint32_t)rd_varint_max(&r, UINT32_MAX / RANGE_UIDS + 1);
 	if (r.bad || f.range_count > rd_left(&r) || name.len == 0 ||
-	    name.len > FOLDER_NAME_BYTES_MAX)
+	    name.len > FOLDER_NAME_BYTES_MAX || slice_find_byte(name, '\0') != SLICE_NPOS)
 		return -EBADMSG;
 	f.ranges = calloc(f.range_count + 1, sizeof(uint32_t));
 	f.name = slice_strdup(name);
