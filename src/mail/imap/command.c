@@ -111,8 +111,9 @@ enum imap_assembled imap_assemble(struct buf *text, struct slice line, size_t ma
 {
 	size_t at = find_marker(line, literal);
 
+	/* A literal is on its way even then. */
 	if (text->len + line.len + 2 > max)
-		return IMAP_COMMAND_TOO_BIG;
+		return at == SLICE_NPOS ? IMAP_COMMAND_TOO_BIG : IMAP_LITERAL_TOO_BIG;
 	buf_add(text, line);
 	if (text->err != 0)
 		return IMAP_COMMAND_TOO_BIG;

@@ -280,6 +280,10 @@ START_TEST(literals_are_asked_for_where_they_stand)
 	buf_reset(&text);
 	ck_assert_int_eq(imap_assemble(&text, SLICE("a NOOP 12345"), 10, &literal),
 			 IMAP_COMMAND_TOO_BIG);
+	/* The bytes that it announces must be read away all the same. */
+	ck_assert_int_eq(imap_assemble(&text, SLICE("a NOOP {5+}"), 10, &literal),
+			 IMAP_LITERAL_TOO_BIG);
+	ck_assert(literal.bytes == 5 && !literal.waits);
 }
 END_TEST
 

@@ -48,6 +48,15 @@ static void read_message(struct appending *a, uint64_t n, struct mime_stream *mi
 	}
 }
 
+/* RFC 7888 §4: rather close than read away a literal that nobody wants. */
+static void close_session(struct appending *a)
+{
+	imap_finish(a->r);
+	buf_adds(&a->r->out, "* BYE [TOOBIG] The literal is too large, or not expected\r\n");
+	imap_send(a->r);
+	a->closed = true;
+}
+
 static void begin_message(struct appending *a, const struct imap_append_part *part, uint64_t bytes)
 {
 	struct imap_run *r = a->r;
@@ -103,11 +112,7 @@ static void one_message(struct appending *a, const struct imap_append_part *part
 			return;
 		}
 	} else if (a->failed && literal->bytes > 4 * a->r->s->base.sv->set.message_bytes_max) {
-		/* RFC 7888 §4: rather close than read all of that away. */
-		imap_finish(a->r);
-		buf_adds(&a->r->out, "* BYE [TOOBIG] The literal is too large\r\n");
-		imap_send(a->r);
-		a->closed = true;
+		close_session(a);
 		return;
 	}
 	mime = a->failed ? NULL : mime_stream_new(&arena);
@@ -131,25 +136,27 @@ static enum imap_assembled next_line(struct appending *a, bool utf8, struct imap
 	struct slice line;
 	int err = stream_line(&r->s->base.stream, IMAP_LINE_PREAUTH_BYTES_MAX, true, &line);
 
+	*literal = (struct imap_literal){ .waits = true };
 	if (err == -EMSGSIZE || err == -EBADMSG)
 		return IMAP_COMMAND_TOO_BIG;
 	if (err <= 0) {
 		a->closed = true;
 		return IMAP_COMPLETE;
 	}
-	if (utf8) {
-		if (line.len == 0 || line.ptr[0] != ')')
-			return IMAP_COMMAND_TOO_BIG;
-		line = slice_from(line, 1);
-	}
+	bool closed = !utf8 || (line.len > 0 && line.ptr[0] == ')');
+
+	line = slice_from(line, utf8 && closed ? 1 : 0);
 	buf_reset(&r->text);
 	if (line.len == 0)
-		return IMAP_COMPLETE;
+		return closed ? IMAP_COMPLETE : IMAP_COMMAND_TOO_BIG;
 	switch (imap_assemble(&r->text, line, IMAP_COMMAND_BYTES_MAX, literal)) {
 	case IMAP_APPEND_LITERAL:
-		return IMAP_APPEND_LITERAL;
-	default:
+		return closed ? IMAP_APPEND_LITERAL : IMAP_COMMAND_TOO_BIG;
+	case IMAP_COMPLETE:
+		literal->waits = true;
 		return IMAP_COMMAND_TOO_BIG;	/* something else: a mistake */
+	default:
+		return IMAP_COMMAND_TOO_BIG;
 	}
 }
 
@@ -176,6 +183,9 @@ static void append_messages(struct appending *a, struct imap_append_part *part,
 			return;
 		if (next != IMAP_APPEND_LITERAL) {
 			bad_syntax(a, "A message, or the end of the command, was expected");
+			/* What it announced comes now, and is no command. */
+			if (!literal->waits)
+				close_session(a);
 			return;
 		}
 		if (imap_parse_append(&a->r->arena, buf_slice(&a->r->text), context, NULL, part,

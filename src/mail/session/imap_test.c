@@ -601,6 +601,18 @@ START_TEST(append_refuses_early_and_the_session_goes_on)
 	client_send(&c, "e APPEND INBOX {3+}\r\nabcx\r\nf STATUS INBOX (MESSAGES)\r\n");
 	HAS(until(&c, "f"), "e BAD ");
 	HAS(buf_cstr(&c.got), "(MESSAGES 2)");
+	/* A literal behind a mistake is still a literal: what is in it must not be taken for commands. */
+	buf_reset(&c.got);
+	client_send(&c, "g APPEND INBOX {3+}\r\nabc(\\Seen) {8+}\r\nh NOOP\r\n\r\n");
+	HAS(until(&c, "never"), "g BAD ");
+	HAS(buf_cstr(&c.got), "* BYE [TOOBIG] ");
+	HAS_NOT(buf_cstr(&c.got), "h OK");
+	client_done(&c);
+	login(&s, &c);
+	buf_reset(&c.got);
+	client_send(&c, "i APPEND INBOX {400000000+}\r\n");
+	HAS(until(&c, "never"), "i NO [TOOBIG] ");
+	HAS(buf_cstr(&c.got), "* BYE [TOOBIG] ");
 	client_done(&c);
 	server_done(&s);
 }

@@ -59,10 +59,13 @@ void smtp_transaction_end(struct smtp_session *s);
 /* Who is counted by the rates: the user or the client's network; false when exempt. */
 bool smtp_rates_apply(const struct smtp_session *s);
 struct slice smtp_rates_client(const struct smtp_session *s, uint8_t bytes[RATE_CLIENT_BYTES]);
-/* Whether senders may ask for notices: the queue that sends them is there. */
+/*
+ * Whether senders may ask for notices: the queue that sends them is there. LMTP has a reply for each
+ * recipient, so its client knows all, and sends the notices as long as we do not take it upon us.
+ */
 static inline bool smtp_dsn(const struct smtp_session *s)
 {
-	return s->s.sv->smtp->enqueue != NULL;
+	return s->s.sv->smtp->enqueue != NULL && s->kind != SMTP_KIND_LMTP;
 }
 
 /* ---- smtp_incoming.c ---- */

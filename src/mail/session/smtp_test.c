@@ -507,6 +507,24 @@ START_TEST(who_could_not_be_served_goes_to_the_queue_before_the_answer)
 }
 END_TEST
 
+/* An LMTP client hears of each recipient; if we offered DSN, it would leave the notices to us. */
+START_TEST(notices_are_the_business_of_the_lmtp_client)
+{
+	open_as(&lmtp_session, "220 mx.example.org LMTP Prickle\r\n");
+	service.enqueue = fake_enqueue;
+	client_says(&c, "LHLO x\r\nNOOP\r\n");
+	for (int i = 0; i < 60; i++) {
+		loop_run_once(rig.sv.loop, 5);
+		client_poll(&c);
+	}
+	ck_assert(slice_ends(client_unseen(&c), SLICE("250 2.0.0 Ok\r\n")));
+	ck_assert_uint_eq(slice_find(client_unseen(&c), SLICE("DSN")), SLICE_NPOS);
+	c.seen = c.got.len;
+	TALK("MAIL FROM:<a@b> RET=HDRS\r\n", "555 5.5.4 Parameter not recognized\r\n");
+	finish();
+}
+END_TEST
+
 static char spooled[1000];
 static unsigned dropped;
 
@@ -949,6 +967,7 @@ TEST_MAIN("session/smtp",
 	  only_a_message_that_is_durable_for_all_is_acknowledged,
 	  quota_is_looked_at_again_when_the_size_is_known,
 	  who_could_not_be_served_goes_to_the_queue_before_the_answer,
+	  notices_are_the_business_of_the_lmtp_client,
 	  a_body_that_is_too_large_for_memory_reaches_the_queue_as_well,
 	  success_of_a_large_message_is_told_with_its_header,
 	  a_body_that_was_not_written_whole_is_not_stored,
