@@ -66,6 +66,7 @@ static void serve_all(void *arg)
 		must(reply.err == 0);
 	}
 	auth_tick(run->auth);
+	auth_client_detach(c);
 	auth_client_gone(c);
 	must(auth_grants(run->auth) == 0);
 }
