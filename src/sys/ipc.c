@@ -13,8 +13,9 @@
 #include "base/reader.h"
 #include "sys/fiber.h"
 
-#define HEADER_BYTES	  6u
-#define MESSAGES_A_ROUND  64		/* then the loop's other work gets its turn */
+#define LENGTH_BYTES	  4u
+#define HEADER_BYTES	  (LENGTH_BYTES + 6u)
+#define BATCH_BYTES	  (32u << 10)	/* enough to be worth a packet before the round is over */
 #define QUEUED_BYTES_MAX  (16u << 20)	/* a peer that doesn't read: calls fail with -ENOBUFS */
 #define RECEIVED_FDS	  8u		/* room to notice, and close, more than the one that we take */
 
@@ -53,9 +54,14 @@ struct ipc {
 	unsigned served_count;
 	bool full;			/* IPC_SERVED_MAX: not reading until half of them are done */
 	uint32_t next_id;
-	struct queued *out, **out_tail;
+	struct buf batch;		/* messages of this round, a packet to be */
+	struct task batch_end;
+	struct timer lazy;
+	struct queued *out, **out_tail;	/* packets that the socket had no room for */
 	size_t out_bytes;
-	uint8_t *in;			/* IPC_MESSAGE_BYTES */
+	uint8_t *in;			/* IPC_MESSAGE_BYTES: the packet that was read last ... */
+	struct slice rest;		/* ... and what of it was not looked at, since we were full */
+	struct task go_on;
 	bool broken;
 	bool *freed;			/* set while a round of input runs, see on_input */
 	struct task broke;
@@ -94,6 +100,9 @@ static void drop_output(struct ipc *ipc)
 	}
 	ipc->out_tail = &ipc->out;
 	ipc->out_bytes = 0;
+	buf_reset(&ipc->batch);
+	list_del(&ipc->batch_end.link);
+	loop_timer_cancel(ipc->loop, &ipc->lazy);
 }
 
 static void tell_closed(struct task *t)
@@ -109,6 +118,8 @@ static void break_channel(struct ipc *ipc)
 	if (ipc->broken)
 		return;
 	ipc->broken = true;
+	ipc->rest = (struct slice){ 0 };
+	list_del(&ipc->go_on.link);
 	loop_del(ipc->loop, &ipc->watch);
 	drop_output(ipc);
 	fail_calls(ipc);
@@ -122,17 +133,14 @@ static void watch_again(struct ipc *ipc)
 }
 
 /* 0, -EAGAIN, or the channel is broken. */
-static int send_now(struct ipc *ipc, struct slice head, struct slice body, int fd)
+static int send_now(struct ipc *ipc, struct slice packet, int fd)
 {
 	union {
 		struct cmsghdr align;
 		uint8_t bytes[CMSG_SPACE(sizeof(int))];
 	} control = { 0 };
-	struct iovec iov[2] = {
-		{ .iov_base = (void *)(uintptr_t)head.ptr, .iov_len = head.len },
-		{ .iov_base = (void *)(uintptr_t)body.ptr, .iov_len = body.len },
-	};
-	struct msghdr msg = { .msg_iov = iov, .msg_iovlen = body.len == 0 ? 1 : 2 };
+	struct iovec iov = { .iov_base = (void *)(uintptr_t)packet.ptr, .iov_len = packet.len };
+	struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1 };
 
 	if (fd >= 0) {
 		msg.msg_control = control.bytes;
@@ -156,26 +164,15 @@ static int send_now(struct ipc *ipc, struct slice head, struct slice body, int f
 	}
 }
 
-static int send_message(struct ipc *ipc, enum message_kind kind, uint8_t type, uint32_t id,
-			struct slice payload, int fd)
+/* Send a packet, or keep a copy until there is room. 0 or a negative errno. */
+static int send_packet(struct ipc *ipc, struct slice packet, int fd)
 {
-	uint8_t head[HEADER_BYTES] = {
-		(uint8_t)kind, type, (uint8_t)(id >> 24), (uint8_t)(id >> 16), (uint8_t)(id >> 8),
-		(uint8_t)id,
-	};
-
-	if (ipc->broken)
-		return -EPIPE;
-	if (payload.len > IPC_MESSAGE_BYTES - HEADER_BYTES)
-		return -EMSGSIZE;
 	if (ipc->out == NULL) {
-		int rc = send_now(ipc, slice_of(head, sizeof(head)), payload, fd);
+		int rc = send_now(ipc, packet, fd);
 		if (rc != -EAGAIN)
 			return rc;
 	}
-	if (ipc->out_bytes > QUEUED_BYTES_MAX)
-		return -ENOBUFS;
-	struct queued *q = malloc(sizeof(*q) + sizeof(head) + payload.len);
+	struct queued *q = malloc(sizeof(*q) + packet.len);
 	if (q == NULL)
 		return -ENOMEM;
 	q->next = NULL;
@@ -184,10 +181,8 @@ static int send_message(struct ipc *ipc, enum message_kind kind, uint8_t type, u
 		free(q);
 		return -errno;
 	}
-	q->len = sizeof(head) + payload.len;
-	memcpy(q->bytes, head, sizeof(head));
-	if (payload.len > 0)
-		memcpy(q->bytes + sizeof(head), payload.ptr, payload.len);
+	q->len = packet.len;
+	memcpy(q->bytes, packet.ptr, packet.len);
 	*ipc->out_tail = q;
 	ipc->out_tail = &q->next;
 	ipc->out_bytes += q->len;
@@ -195,11 +190,79 @@ static int send_message(struct ipc *ipc, enum message_kind kind, uint8_t type, u
 	return 0;
 }
 
+static void send_batch(struct ipc *ipc)
+{
+	list_del(&ipc->batch_end.link);
+	loop_timer_cancel(ipc->loop, &ipc->lazy);
+	if (ipc->batch.len == 0)
+		return;
+	/* Its messages were accepted: rather no channel than one with a hole. */
+	if (send_packet(ipc, buf_slice(&ipc->batch), -1) != 0)
+		break_channel(ipc);
+	buf_reset(&ipc->batch);
+}
+
+static void on_batch_end(struct task *t)
+{
+	send_batch(container_of(t, struct ipc, batch_end));
+}
+
+static void on_lazy(struct timer *t)
+{
+	send_batch(container_of(t, struct ipc, lazy));
+}
+
+static void add_message(struct buf *packet, enum message_kind kind, uint8_t type, uint32_t id,
+			struct slice payload)
+{
+	buf_be32(packet, (uint32_t)(HEADER_BYTES - LENGTH_BYTES + payload.len));
+	buf_addc(packet, (uint8_t)kind);
+	buf_addc(packet, type);
+	buf_be32(packet, id);
+	buf_add(packet, payload);
+}
+
+enum when { WHEN_ROUND_ENDS, WHEN_SOMETHING_GOES };
+
+static int send_message(struct ipc *ipc, enum message_kind kind, uint8_t type, uint32_t id,
+			struct slice payload, int fd, enum when when)
+{
+	if (ipc->broken)
+		return -EPIPE;
+	if (payload.len > IPC_MESSAGE_BYTES - HEADER_BYTES)
+		return -EMSGSIZE;
+	if (ipc->out_bytes > QUEUED_BYTES_MAX)
+		return -ENOBUFS;
+	if (fd >= 0 || ipc->batch.len + HEADER_BYTES + payload.len > IPC_MESSAGE_BYTES)
+		send_batch(ipc);
+	if (ipc->broken)
+		return -EPIPE;
+	if (fd >= 0) {
+		AUTO_BUF struct buf alone = BUF_INIT(IPC_MESSAGE_BYTES);
+		add_message(&alone, kind, type, id, payload);
+		return alone.err != 0 ? alone.err : send_packet(ipc, buf_slice(&alone), fd);
+	}
+	size_t before = ipc->batch.len;
+	add_message(&ipc->batch, kind, type, id, payload);
+	if (ipc->batch.err != 0) {
+		ipc->batch.len = before;
+		ipc->batch.err = 0;
+		return -ENOMEM;
+	}
+	if (ipc->batch.len >= BATCH_BYTES)
+		send_batch(ipc);
+	else if (when == WHEN_ROUND_ENDS)
+		loop_at_round_end(ipc->loop, &ipc->batch_end);
+	else if (before == 0)
+		loop_timer_set(ipc->loop, &ipc->lazy, IPC_LAZY_US);
+	return ipc->broken ? -EPIPE : 0;
+}
+
 static void send_queued(struct ipc *ipc)
 {
 	while (ipc->out != NULL) {
 		struct queued *q = ipc->out;
-		int rc = send_now(ipc, slice_of(q->bytes, q->len), (struct slice){ 0 }, q->fd);
+		int rc = send_now(ipc, slice_of(q->bytes, q->len), q->fd);
 		if (rc != 0)
 			return;		/* no room yet, or broken and the queue is dropped */
 		ipc->out = q->next;
@@ -220,8 +283,11 @@ static void count_served(struct ipc *ipc, bool more)
 		ipc->full = true;
 	else if (ipc->served_count <= IPC_SERVED_MAX / 2)
 		ipc->full = false;
-	if (!ipc->broken)
-		watch_again(ipc);
+	if (ipc->broken)
+		return;
+	if (!ipc->full && ipc->rest.len > 0)
+		loop_defer(ipc->loop, &ipc->go_on);
+	watch_again(ipc);
 }
 
 static void serve_fiber(void *arg)
@@ -312,8 +378,32 @@ static int take_fd(struct msghdr *msg, bool *bad)
 	return first;
 }
 
-/* >0 a message came, 0 none now, <0 broken. */
-static int receive_one(struct ipc *ipc)
+/* The next message of a packet. False: it makes no sense. */
+static bool take_message(struct ipc *ipc, int fd)
+{
+	struct reader r = reader_of(ipc->rest);
+	struct reader m = reader_of(rd_bytes(&r, rd_be32(&r)));
+	uint8_t kind = rd_u8(&m), type = rd_u8(&m);
+	uint32_t id = rd_be32(&m);
+	struct slice payload = rd_rest(&m);
+
+	ipc->rest = rd_rest(&r);
+	if (!r.bad && !m.bad && kind == KIND_REPLY && (fd < 0 || ipc->rest.len == 0)) {
+		take_reply(ipc, id, payload, fd);
+		return true;
+	}
+	if (!r.bad && !m.bad && (kind == KIND_REQUEST || kind == KIND_ONE_WAY) &&
+	    (fd < 0 || ipc->rest.len == 0)) {
+		take_request(ipc, kind == KIND_ONE_WAY, type, id, payload, fd);
+		return true;
+	}
+	if (fd >= 0)
+		close(fd);
+	return false;
+}
+
+/* Read a packet into ipc->rest. >0 it came, 0 none now, <0 broken. */
+static int receive(struct ipc *ipc, int *fd)
 {
 	union {
 		struct cmsghdr align;
@@ -329,40 +419,35 @@ static int receive_one(struct ipc *ipc)
 
 	if (n < 0)
 		return errno == EAGAIN || errno == EINTR ? 0 : -errno;
-	int fd = take_fd(&msg, &bad);
-	struct reader r = reader_of(slice_of(ipc->in, (size_t)n));
-	uint8_t kind = rd_u8(&r), type = rd_u8(&r);
-	uint32_t id = rd_be32(&r);
-	struct slice payload = rd_rest(&r);
-	if (n == 0 || bad || r.bad || (msg.msg_flags & MSG_TRUNC) != 0) {
-		if (fd >= 0)
-			close(fd);
+	*fd = take_fd(&msg, &bad);
+	if (n == 0 || bad || (msg.msg_flags & MSG_TRUNC) != 0) {
+		if (*fd >= 0)
+			close(*fd);
 		return -EPROTO;
 	}
-	if (kind == KIND_REPLY) {
-		take_reply(ipc, id, payload, fd);
-	} else if (kind == KIND_REQUEST || kind == KIND_ONE_WAY) {
-		take_request(ipc, kind == KIND_ONE_WAY, type, id, payload, fd);
-	} else {
-		if (fd >= 0)
-			close(fd);
-		return -EPROTO;
-	}
+	ipc->rest = slice_of(ipc->in, (size_t)n);
 	return 1;
 }
 
-static void on_input(struct io_watch *w, uint32_t events)
+/*
+ * The messages of one packet; the loop calls again when there are more. Asking the socket at once
+ * would mostly hear "no": the peer puts what it has into one.
+ */
+static void take_packet(struct ipc *ipc, uint32_t events)
 {
-	struct ipc *ipc = container_of(w, struct ipc, watch);
 	bool freed = false;
-	int rc = 1;
+	int rc = 1, fd = -1;
 
 	/* A handler may free the channel; `freed` lives here so that we notice. */
 	ipc->freed = &freed;
 	if ((events & EPOLLOUT) != 0)
 		send_queued(ipc);
-	for (int i = 0; i < MESSAGES_A_ROUND && rc > 0 && !freed && !ipc->broken && !ipc->full; i++)
-		rc = receive_one(ipc);
+	if (!ipc->broken && !ipc->full && ipc->rest.len == 0 && events != 0)
+		rc = receive(ipc, &fd);
+	while (rc > 0 && !freed && !ipc->broken && !ipc->full && ipc->rest.len > 0) {
+		rc = take_message(ipc, fd) ? 1 : -EPROTO;
+		fd = -1;
+	}
 	/* The end is told again and again, and what still waits behind it nobody needs. */
 	if (!freed && ipc->full && (events & (EPOLLHUP | EPOLLERR)) != 0)
 		rc = -EPIPE;
@@ -371,6 +456,16 @@ static void on_input(struct io_watch *w, uint32_t events)
 	ipc->freed = NULL;
 	if (rc < 0)
 		break_channel(ipc);
+}
+
+static void on_input(struct io_watch *w, uint32_t events)
+{
+	take_packet(container_of(w, struct ipc, watch), events);
+}
+
+static void on_go_on(struct task *t)
+{
+	take_packet(container_of(t, struct ipc, go_on), 0);
 }
 
 int ipc_new(struct loop *l, int fd, const struct ipc_callbacks *callbacks, void *arg,
@@ -387,6 +482,10 @@ int ipc_new(struct loop *l, int fd, const struct ipc_callbacks *callbacks, void 
 	ipc->out_tail = &ipc->out;
 	list_init(&ipc->served);
 	task_init(&ipc->broke, tell_closed);
+	task_init(&ipc->batch_end, on_batch_end);
+	task_init(&ipc->go_on, on_go_on);
+	ipc->lazy.fn = on_lazy;
+	buf_init(&ipc->batch, IPC_MESSAGE_BYTES);
 	ipc->in = malloc(IPC_MESSAGE_BYTES);
 	int rc = ipc->in == NULL ? -ENOMEM : loop_add(l, &ipc->watch);
 	if (rc != 0) {
@@ -405,8 +504,11 @@ void ipc_free(struct ipc *ipc)
 	if (ipc->freed != NULL)
 		*ipc->freed = true;
 	if (!ipc->broken)
+		send_batch(ipc);
+	if (!ipc->broken)
 		loop_del(ipc->loop, &ipc->watch);
 	list_del(&ipc->broke.link);
+	list_del(&ipc->go_on.link);
 	fail_calls(ipc);
 	drop_output(ipc);
 	list_for_each(it, &ipc->served) {
@@ -416,6 +518,7 @@ void ipc_free(struct ipc *ipc)
 	}
 	map_done(&ipc->calls);
 	close(ipc->watch.fd);
+	buf_done(&ipc->batch);
 	free(ipc->in);
 	free(ipc);
 }
@@ -433,7 +536,7 @@ int ipc_call_fd(struct ipc *ipc, uint8_t type, struct slice payload, int send_fd
 	int rc = map_add(&ipc->calls, &call.node, id);
 	if (rc != 0)
 		return rc;
-	rc = send_message(ipc, KIND_REQUEST, type, id, payload, send_fd);
+	rc = send_message(ipc, KIND_REQUEST, type, id, payload, send_fd, WHEN_ROUND_ENDS);
 	if (rc != 0) {
 		if (!call.done.set)	/* break_channel has taken it out already */
 			map_del(&ipc->calls, &call.node);
@@ -453,14 +556,23 @@ int ipc_call(struct ipc *ipc, uint8_t type, struct slice payload, int64_t timeou
 
 int ipc_send(struct ipc *ipc, uint8_t type, struct slice payload, int fd)
 {
-	return ipc == NULL ? -EPIPE : send_message(ipc, KIND_ONE_WAY, type, 0, payload, fd);
+	if (ipc == NULL)
+		return -EPIPE;
+	return send_message(ipc, KIND_ONE_WAY, type, 0, payload, fd, WHEN_ROUND_ENDS);
+}
+
+int ipc_send_lazy(struct ipc *ipc, uint8_t type, struct slice payload)
+{
+	if (ipc == NULL)
+		return -EPIPE;
+	return send_message(ipc, KIND_ONE_WAY, type, 0, payload, -1, WHEN_SOMETHING_GOES);
 }
 
 int ipc_reply_fd(struct ipc_request *req, struct slice payload, int fd)
 {
 	if (req->ipc == NULL)
 		return -EPIPE;
-	return send_message(req->ipc, KIND_REPLY, req->type, req->id, payload, fd);
+	return send_message(req->ipc, KIND_REPLY, req->type, req->id, payload, fd, WHEN_ROUND_ENDS);
 }
 
 int ipc_reply(struct ipc_request *req, struct slice payload)

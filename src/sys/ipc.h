@@ -1,10 +1,13 @@
 /*
  * Channels between roles: numbered requests and replies over a SOCK_SEQPACKET pair.
  *
- * A message is: u8 kind (request, reply, one-way), u8 type, be32 id, payload; payloads are
- * encoded field by field (struct buf) and decoded with a struct reader, never by casting:
- * each side treats the other as a stranger. At most IPC_MESSAGE_BYTES a message; larger
+ * A message is: be32 length of what follows, u8 kind (request, reply, one-way), u8 type, be32 id,
+ * payload; payloads are encoded field by field (struct buf) and decoded with a struct reader, never
+ * by casting: each side treats the other as a stranger. At most IPC_MESSAGE_BYTES a message; larger
  * bytes go through the channel's rings (ring.h).
+ *
+ * What one round of the loop sends goes out together, in one packet at its end: under load a system
+ * call and a wake-up of the peer serve many messages. A message with a descriptor goes alone.
  *
  * Requests are served each in a fiber of its own, so handlers are straight-line code. Of one
  * channel at most IPC_SERVED_MAX are served at a time: above that we stop reading, the peer's
@@ -19,6 +22,7 @@
 
 #define IPC_MESSAGE_BYTES (120u * 1024u)	/* fits the default SO_SNDBUF of 208 KiB */
 #define IPC_SERVED_MAX 4096u	/* logins wait seconds for their turn, and after a failure */
+#define IPC_LAZY_US 10000
 
 struct ipc;
 struct ipc_request {
@@ -52,6 +56,8 @@ MUST_USE int ipc_call(struct ipc *ipc, uint8_t type, struct slice payload, int64
 		      struct buf *reply);
 /* A message without a reply; queued, never waits. fd (or -1) is duplicated to the peer. */
 int ipc_send(struct ipc *ipc, uint8_t type, struct slice payload, int fd);
+/* As ipc_send without a descriptor, but may wait IPC_LAZY_US for a message to travel with. */
+int ipc_send_lazy(struct ipc *ipc, uint8_t type, struct slice payload);
 /* As ipc_call, and receives a descriptor (or -1) with the reply. */
 MUST_USE int ipc_call_fd(struct ipc *ipc, uint8_t type, struct slice payload, int send_fd,
 			 int64_t timeout_us, struct buf *reply, int *got_fd);

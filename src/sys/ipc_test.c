@@ -192,7 +192,7 @@ static unsigned open_descriptors(void)
 /* One message from a peer that keeps no rules: `count` descriptors with it. */
 static void send_raw(int to, uint8_t kind, uint8_t type, unsigned count)
 {
-	uint8_t head[6] = { kind, type, 0, 0, 0, 1 };
+	uint8_t head[10] = { 0, 0, 0, 6, kind, type, 0, 0, 0, 1 };
 	int fds[3] = { STDIN_FILENO, STDIN_FILENO, STDIN_FILENO };
 	union {
 		struct cmsghdr align;
@@ -231,25 +231,31 @@ START_TEST(more_descriptors_than_one_end_the_channel_and_none_stays_open)
 }
 END_TEST
 
+static const uint8_t slow[10] = { 0, 0, 0, 6, 1, 5, 0, 0, 0, 1 };	/* a request that takes half a second */
+
 START_TEST(a_peer_that_floods_us_waits_and_all_its_requests_are_served)
 {
 	unsigned most = 0, sent = 0;
 	const unsigned all = 3 * IPC_SERVED_MAX;
-	uint8_t head[6] = { 1, 5, 0, 0, 0, 1 };		/* a request that takes half a second */
-	uint8_t answer[64];
+	uint8_t packet[16 * sizeof(slow)], answer[65536];
+	const ssize_t answer_bytes = sizeof(slow) + 3;	/* "re:" */
 	unsigned answers = 0;
 	int fd[2];
 
+	for (size_t i = 0; i < sizeof(packet); i += sizeof(slow))
+		memcpy(packet + i, slow, sizeof(slow));
 	ck_assert_int_eq(loop_new(&loop), 0);
 	ck_assert_int_eq(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, fd), 0);
 	ck_assert_int_eq(ipc_new(loop, fd[0], &callbacks, NULL, &server), 0);
 	for (int i = 0; i < 20000 && answers < all; i++) {
-		while (sent < all && send(fd[1], head, sizeof(head), MSG_NOSIGNAL) == sizeof(head))
-			sent++;
+		while (sent < all && send(fd[1], packet, sizeof(packet), MSG_NOSIGNAL) == sizeof(packet))
+			sent += 16;
 		loop_run_once(loop, 5);
 		most = MAX(most, fiber_count(loop));
-		while (recv(fd[1], answer, sizeof(answer), 0) > 0)
-			answers++;
+		for (ssize_t n; (n = recv(fd[1], answer, sizeof(answer), 0)) > 0;) {
+			ck_assert_int_eq(n % answer_bytes, 0);
+			answers += (unsigned)(n / answer_bytes);
+		}
 	}
 	ck_assert_uint_eq(answers, all);
 	ck_assert_uint_eq(most, IPC_SERVED_MAX);
@@ -262,14 +268,17 @@ END_TEST
 
 START_TEST(a_peer_that_floods_us_and_goes_is_heard_to_go)
 {
-	uint8_t head[6] = { 1, 5, 0, 0, 0, 1 };
+	uint8_t packet[16 * sizeof(slow)];
 	int fd[2];
+
+	for (size_t i = 0; i < sizeof(packet); i += sizeof(slow))
+		memcpy(packet + i, slow, sizeof(slow));
 
 	ck_assert_int_eq(loop_new(&loop), 0);
 	ck_assert_int_eq(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, fd), 0);
 	ck_assert_int_eq(ipc_new(loop, fd[0], &callbacks, NULL, &server), 0);
-	for (int i = 0; i < 1000 && fiber_count(loop) < IPC_SERVED_MAX; i++) {
-		while (send(fd[1], head, sizeof(head), MSG_NOSIGNAL) == sizeof(head))
+	for (unsigned i = 0; i < 4 * IPC_SERVED_MAX && fiber_count(loop) < IPC_SERVED_MAX; i++) {
+		while (send(fd[1], packet, sizeof(packet), MSG_NOSIGNAL) == sizeof(packet))
 			;
 		loop_run_once(loop, 0);
 	}
@@ -279,6 +288,87 @@ START_TEST(a_peer_that_floods_us_and_goes_is_heard_to_go)
 	ck_assert_int_eq(closed_count, 1);
 	run_fibers();
 	loop_free(loop);
+}
+END_TEST
+
+START_TEST(messages_of_one_round_travel_in_one_packet_and_a_lazy_one_goes_along_or_later)
+{
+	uint8_t packet[1000];
+	int fd[2];
+
+	ck_assert_int_eq(loop_new(&loop), 0);
+	ck_assert_int_eq(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, fd), 0);
+	ck_assert_int_eq(ipc_new(loop, fd[0], &callbacks, NULL, &server), 0);
+	ck_assert_int_eq(ipc_send_lazy(server, 7, SLICE("a")), 0);
+	loop_run_once(loop, 0);
+	ck_assert_int_eq(recv(fd[1], packet, sizeof(packet), 0), -1);
+	ck_assert_int_eq(ipc_send(server, 8, SLICE("bc"), -1), 0);
+	ck_assert_int_eq(ipc_send(server, 9, (struct slice){ 0 }, -1), 0);
+	loop_run_once(loop, 0);
+	ck_assert_int_eq(recv(fd[1], packet, sizeof(packet), 0), 33);
+	ck_assert_slice_eq(slice_of(packet, 11), SLICE("\0\0\0\7\3\7\0\0\0\0a"));
+	ck_assert_int_eq(ipc_send_lazy(server, 7, SLICE("d")), 0);
+	for (int i = 0; i < 100 && recv(fd[1], packet, sizeof(packet), MSG_PEEK) < 0; i++)
+		loop_run_once(loop, 5);
+	ck_assert_int_eq(recv(fd[1], packet, sizeof(packet), 0), 11);
+	/* What was accepted is sent, even when the channel is closed at once. */
+	ck_assert_int_eq(ipc_send_lazy(server, 7, SLICE("e")), 0);
+	ipc_free(server);
+	ck_assert_int_eq(recv(fd[1], packet, sizeof(packet), 0), 11);
+	close(fd[1]);
+	loop_free(loop);
+}
+END_TEST
+
+START_TEST(one_packet_of_very_many_requests_is_served_in_turns)
+{
+	static uint8_t packet[2 * IPC_SERVED_MAX * sizeof(slow)];
+	uint8_t answer[65536];
+	unsigned most = 0, answers = 0;
+	int fd[2];
+
+	for (size_t i = 0; i < sizeof(packet); i += sizeof(slow))
+		memcpy(packet + i, slow, sizeof(slow));
+	ck_assert_int_eq(loop_new(&loop), 0);
+	ck_assert_int_eq(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, fd), 0);
+	ck_assert_int_eq(ipc_new(loop, fd[0], &callbacks, NULL, &server), 0);
+	ck_assert_int_eq(send(fd[1], packet, sizeof(packet), 0), sizeof(packet));
+	for (int i = 0; i < 2000 && answers < 2 * IPC_SERVED_MAX; i++) {
+		loop_run_once(loop, 5);
+		most = MAX(most, fiber_count(loop));
+		for (ssize_t n; (n = recv(fd[1], answer, sizeof(answer), 0)) > 0;)
+			answers += (unsigned)(n / 13);
+	}
+	ck_assert_uint_eq(answers, 2 * IPC_SERVED_MAX);
+	ck_assert_uint_eq(most, IPC_SERVED_MAX);
+	run_fibers();
+	ipc_free(server);
+	close(fd[1]);
+	loop_free(loop);
+}
+END_TEST
+
+START_TEST(a_packet_that_makes_no_sense_ends_the_channel)
+{
+	static const struct slice packets[] = {
+		SLICE("\0\0\0"), SLICE("\0\0\0\5\1\1\0\0\0"), SLICE("\0\0\0\7\1\1\0\0\0\1"),
+		SLICE("\0\0\0\6\4\1\0\0\0\1"), SLICE("\377\377\377\377\1\1\0\0\0\1"),
+	};
+
+	for (size_t i = 0; i < ARRAY_LEN(packets); i++) {
+		int fd[2];
+
+		closed_count = 0;
+		ck_assert_int_eq(loop_new(&loop), 0);
+		ck_assert_int_eq(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, fd), 0);
+		ck_assert_int_eq(ipc_new(loop, fd[0], &callbacks, NULL, &server), 0);
+		ck_assert_int_eq(send(fd[1], packets[i].ptr, packets[i].len, 0), (ssize_t)packets[i].len);
+		loop_run_once(loop, 0);
+		loop_run_once(loop, 0);
+		ck_assert_int_eq(closed_count, 1);
+		close(fd[1]);
+		loop_free(loop);
+	}
 }
 END_TEST
 
@@ -326,4 +416,7 @@ TEST_MAIN("sys/ipc", many_calls_at_once_each_get_their_own_reply,
 	  more_descriptors_than_one_end_the_channel_and_none_stays_open,
 	  a_peer_that_floods_us_waits_and_all_its_requests_are_served,
 	  a_peer_that_floods_us_and_goes_is_heard_to_go,
+	  messages_of_one_round_travel_in_one_packet_and_a_lazy_one_goes_along_or_later,
+	  one_packet_of_very_many_requests_is_served_in_turns,
+	  a_packet_that_makes_no_sense_ends_the_channel,
 	  a_ring_hands_out_space_until_full_and_takes_it_back, a_ring_without_seals_is_refused)

@@ -36,6 +36,7 @@ int loop_new(struct loop **out)
 		return rc;
 	}
 	list_init(&l->tasks);
+	list_init(&l->round_ends);
 	l->now_us = mono_us();
 	*out = l;
 	return 0;
@@ -165,14 +166,20 @@ void loop_defer(struct loop *l, struct task *t)
 		list_push_back(&l->tasks, &t->link);
 }
 
-static void run_tasks(struct loop *l)
+void loop_at_round_end(struct loop *l, struct task *t)
+{
+	if (list_empty(&t->link))
+		list_push_back(&l->round_ends, &t->link);
+}
+
+/* Tasks that tasks add run the next time, so that I/O is not starved. */
+static void run_tasks(struct list *tasks)
 {
 	struct list now;
 
-	/* Tasks that tasks add run in the next round, so that I/O is not starved. */
 	list_init(&now);
-	while (!list_empty(&l->tasks))
-		list_push_back(&now, list_pop_front(&l->tasks));
+	while (!list_empty(tasks))
+		list_push_back(&now, list_pop_front(tasks));
 	for (struct list *it = list_pop_front(&now); it != NULL; it = list_pop_front(&now)) {
 		struct task *t = list_entry(it, struct task, link);
 		t->fn(t);
@@ -205,6 +212,7 @@ static int wait_time_ms(struct loop *l, int wait_ms)
 
 void loop_run_once(struct loop *l, int wait_ms)
 {
+	run_tasks(&l->round_ends);
 	l->now_us = mono_us();
 	int n = epoll_wait(l->epoll_fd, l->events, EVENTS_PER_ROUND, wait_time_ms(l, wait_ms));
 	must(n >= 0 || errno == EINTR);
@@ -218,7 +226,8 @@ void loop_run_once(struct loop *l, int wait_ms)
 	}
 	l->event_count = l->event_at = 0;
 	run_timers(l);
-	run_tasks(l);
+	run_tasks(&l->tasks);
+	run_tasks(&l->round_ends);
 }
 
 void loop_run(struct loop *l)

@@ -55,6 +55,11 @@ void loop_timer_cancel(struct loop *l, struct timer *t);
 
 /* Run t->fn soon; t must have been initialised with task_init. Adding twice runs it once. */
 void loop_defer(struct loop *l, struct task *t);
+/*
+ * Run t->fn once when the current round is over, after every event, timer and task of it: for
+ * output that several of them share. What is added outside of a round runs before the next sleep.
+ */
+void loop_at_round_end(struct loop *l, struct task *t);
 static inline void task_init(struct task *t, void (*fn)(struct task *t))
 {
 	list_init(&t->link);

@@ -14,6 +14,7 @@ struct loop {
 	struct timer **timers;		/* binary heap by at_us, 1-based */
 	size_t timer_count, timer_cap;
 	struct list tasks;
+	struct list round_ends;
 	struct epoll_event *events;	/* of the current round */
 	int event_count, event_at;
 	struct fiber_pool *fibers;	/* made by the first fiber_start */

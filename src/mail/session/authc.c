@@ -485,7 +485,7 @@ void authc_delivered(struct authc *a, const char *account, uint64_t bytes)
 	buf_adds(&payload, account);
 	buf_varint(&payload, bytes);
 	if (payload.err == 0)
-		ipc_send(a->ipc, AUTH_DELIVERED, buf_slice(&payload), -1);
+		ipc_send_lazy(a->ipc, AUTH_DELIVERED, buf_slice(&payload));
 }
 
 enum authc_result authc_sender_allowed(struct authc *a, const uint8_t grant[AUTHC_GRANT_BYTES],
