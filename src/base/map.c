@@ -62,21 +62,6 @@ uint64_t map_hash(struct slice key)
 	return siphash(process_key, key);
 }
 
-uint64_t map_hash_nocase(struct slice key)
-{
-	uint8_t folded[128];
-	uint64_t h = 0;
-
-	do {
-		struct slice part = slice_head(key, sizeof(folded));
-		for (size_t i = 0; i < part.len; i++)
-			folded[i] = ascii_lower(part.ptr[i]);
-		h = h * 0x9e3779b97f4a7c15u + siphash(process_key, slice_of(folded, part.len));
-		key = slice_from(key, part.len);
-	} while (key.len > 0);
-	return h;
-}
-
 static int resize(struct map *m, size_t slots)
 {
 	struct map_node **fresh = calloc(slots, sizeof(*fresh));

@@ -22,8 +22,6 @@ struct map {
 /* The process-wide hash key; roles set it from the kernel's randomness, tests leave it fixed. */
 void map_seed(const uint8_t key[16]);
 uint64_t map_hash(struct slice key);
-/* ASCII case is folded first. */
-uint64_t map_hash_nocase(struct slice key);
 /* SipHash-2-4 with a key of the caller. */
 uint64_t siphash(const uint8_t key[16], struct slice in);
 

@@ -3,7 +3,6 @@
 #include <errno.h>
 #include <stdarg.h>
 #include <stdlib.h>
-#include <unistd.h>
 
 #include "base/must.h"
 #include "base/suggest.h"
@@ -27,7 +26,6 @@ const size_t cli_command_count = ARRAY_LEN(cli_commands);
 
 struct cli {
 	const struct cli_command *command;
-	char program[4096];
 	bool json, help;
 	const char *values[CLI_OPTIONS_MAX];	/* by index of the command's options; "" for a flag */
 	const char *args[CLI_ARGS_MAX];
@@ -41,11 +39,6 @@ static const struct cli_option option_json = { "json", '\0', NULL, "print JSON",
 const struct cli_command *cli_command(const struct cli *cli)
 {
 	return cli->command;
-}
-
-const char *cli_program(const struct cli *cli)
-{
-	return cli->program;
 }
 
 bool cli_json(const struct cli *cli)
@@ -383,9 +376,6 @@ int cli_main(int argc, char **argv)
 		fputs("prickle: out of memory\n", stderr);
 		return CLI_TEMPORARY;
 	}
-	ssize_t n = readlink("/proc/self/exe", cli->program, sizeof(cli->program) - 1);
-	if (n <= 0)
-		snprintf(cli->program, sizeof(cli->program), "%s", argc > 0 ? argv[0] : "prickle");
 	int code = -1;
 	for (int i = 1; i < argc && code < 0; i++) {
 		size_t before = words.len;

@@ -88,8 +88,6 @@ extern const size_t cli_command_count;
 /* ---- for the commands ---- */
 
 const struct cli_command *cli_command(const struct cli *cli);
-/* The path of this program, to run it again as `prickle role NAME`: /proc/self/exe resolved. */
-const char *cli_program(const struct cli *cli);
 bool cli_json(const struct cli *cli);
 /* The option was given (flag or value). `name` must be in the command's table. */
 bool cli_has(const struct cli *cli, const char *name);

@@ -215,11 +215,6 @@ void grants_synced(struct grants *g)
 	g->synced = true;
 }
 
-bool grants_are_synced(const struct grants *g)
-{
-	return g->synced;
-}
-
 size_t grants_count(const struct grants *g)
 {
 	return g->map.count;

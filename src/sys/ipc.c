@@ -67,16 +67,6 @@ struct ipc {
 	struct task broke;
 };
 
-void *ipc_arg(const struct ipc *ipc)
-{
-	return ipc->arg;
-}
-
-unsigned ipc_pending(const struct ipc *ipc)
-{
-	return (unsigned)ipc->calls.count;
-}
-
 static void fail_calls(struct ipc *ipc)
 {
 	struct map_node *n;

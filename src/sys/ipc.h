@@ -63,6 +63,3 @@ MUST_USE int ipc_call_fd(struct ipc *ipc, uint8_t type, struct slice payload, in
 			 int64_t timeout_us, struct buf *reply, int *got_fd);
 int ipc_reply(struct ipc_request *req, struct slice payload);
 int ipc_reply_fd(struct ipc_request *req, struct slice payload, int fd);
-/* Requests sent and not yet answered. */
-unsigned ipc_pending(const struct ipc *ipc);
-void *ipc_arg(const struct ipc *ipc);

@@ -65,7 +65,6 @@ struct sim {
 	size_t change_count, change_cap;
 	void (*on_change)(void *arg);
 	void *on_change_arg;
-	uint64_t calls;
 	uint64_t fail_in;		/* 0: never */
 	enum sim_fault fault;
 	uint64_t room;
@@ -409,7 +408,6 @@ static void change_apply(struct names *n, const struct dir_change *c)
 /* Every changing call passes here first. 0, or the error that was ordered. */
 static int change(struct sim *s, bool is_sync, bool *lost)
 {
-	s->calls++;
 	if (s->on_change != NULL)
 		s->on_change(s->on_change_arg);
 	if (s->fail_in == 0 || --s->fail_in > 0)
@@ -764,11 +762,6 @@ void sim_on_change(struct sim *s, void (*fn)(void *arg), void *arg)
 {
 	s->on_change = fn;
 	s->on_change_arg = arg;
-}
-
-uint64_t sim_changes(const struct sim *s)
-{
-	return s->calls;
 }
 
 void sim_fail(struct sim *s, uint64_t n, enum sim_fault fault)

@@ -36,8 +36,6 @@ struct sim *sim_power_cut(const struct sim *s, uint64_t seed);
  * rename, mkdir, sync_dir, creation): the moments between which nothing else can be seen.
  */
 void sim_on_change(struct sim *s, void (*fn)(void *arg), void *arg);
-/* Such calls so far. */
-uint64_t sim_changes(const struct sim *s);
 
 enum sim_fault {
 	SIM_OK,

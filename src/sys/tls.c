@@ -201,11 +201,6 @@ void tls_context_unref(struct tls_context *ctx)
 	free(ctx);
 }
 
-struct tls_key_id tls_context_key_id(const struct tls_context *ctx)
-{
-	return ctx->key_id;
-}
-
 int tls_new(struct tls_context *ctx, int fd, struct tls **out)
 {
 	struct tls *t = calloc(1, sizeof(*t));
@@ -333,11 +328,6 @@ const char *tls_version(const struct tls *t)
 const char *tls_cipher(const struct tls *t)
 {
 	return SSL_get_cipher_name(t->ssl);
-}
-
-int tls_cipher_bits(const struct tls *t)
-{
-	return SSL_get_cipher_bits(t->ssl, NULL);
 }
 
 static int bind_exporter(const struct tls *t, struct buf *out)

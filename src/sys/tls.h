@@ -85,7 +85,6 @@ MUST_USE int tls_context_new(struct slice chain_pem, const struct tls_remote *re
 /* Connections count: replace a context and unref the old one; running connections keep it. */
 struct tls_context *tls_context_ref(struct tls_context *ctx);
 void tls_context_unref(struct tls_context *ctx);
-struct tls_key_id tls_context_key_id(const struct tls_context *ctx);
 
 /* A server connection on the non-blocking fd, which stays the caller's. Refs ctx. */
 MUST_USE int tls_new(struct tls_context *ctx, int fd, struct tls **out);
@@ -113,7 +112,6 @@ const char *tls_error(const struct tls *t);
 const char *tls_version(const struct tls *t);
 /* "TLS_AES_256_GCM_SHA384" */
 const char *tls_cipher(const struct tls *t);
-int tls_cipher_bits(const struct tls *t);
 
 enum tls_binding {
 	TLS_BINDING_EXPORTER,		/* "tls-exporter", RFC 9266 */
