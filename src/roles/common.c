@@ -150,6 +150,9 @@ static void on_channel(struct role_process *p, struct ipc_request *req)
 		p->early[p->early_count++] = c;
 }
 
+METRIC_COUNTER(lines_lost, "prickle_process_log_lines_lost",
+	       "Event lines that were not written: too many of one kind, or nobody took them");
+
 static void on_status(struct role_process *p, struct ipc_request *req)
 {
 	AUTO_BUF struct buf json = BUF_INIT(STATUS_JSON_BYTES);
@@ -164,6 +167,7 @@ static void on_status(struct role_process *p, struct ipc_request *req)
 		buf_reset(&json);
 		buf_adds(&json, "{}");
 	}
+	metric_set(&lines_lost, 0, p->log == NULL ? 0 : event_log_lost(p->log));
 	metrics_snapshot(&metrics);
 	if (metrics.err != 0)
 		buf_reset(&metrics);

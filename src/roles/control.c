@@ -341,11 +341,37 @@ static void on_supervisor(struct role_context *ctx, struct ipc_request *req)
 static void http_answer(struct stream *s, bool head, const char *status, const char *type, struct slice body)
 {
 	metric_add(&http_requests, *status == '2' ? 0 : *status == '4' ? 1 : 2, 1);
-	stream_printf(s, "HTTP/1.1 %s\r\nContent-Type: %s\r\nContent-Length: %zu\r\n"
+	/* RFC 9110 §10.2.1: a 405 has to name what is allowed; it does no harm elsewhere. */
+	stream_printf(s, "HTTP/1.1 %s\r\nContent-Type: %s\r\nContent-Length: %zu\r\nAllow: GET, HEAD\r\n"
 			 "Cache-Control: no-store\r\nConnection: close\r\n\r\n", status, type, body.len);
 	if (!head)
 		stream_write(s, body);
 	(void)!stream_flush(s);
+}
+
+/* What the supervisor knows of each process: a role in a crash loop shows here, whatever it says itself. */
+static void add_node_metrics(struct buf *out, const struct node *node)
+{
+	static const struct { const char *name, *suffix, *kind, *unit, *help; } families[] = {
+		{ "prickle_role_ready", "", "gauge", NULL, "1 when the process serves" },
+		{ "prickle_role_restarts", "_total", "counter", NULL, "Times that the process was started again" },
+		{ "prickle_role_uptime_seconds", "", "gauge", "seconds", "Time since the process was started" },
+	};
+
+	buf_printf(out, "# TYPE prickle_build info\n# HELP prickle_build The program\n"
+			"prickle_build_info{version=\"%s\"} 1\n", PRICKLE_VERSION);
+	for (size_t f = 0; f < ARRAY_LEN(families); f++) {
+		buf_printf(out, "# TYPE %s %s\n", families[f].name, families[f].kind);
+		if (families[f].unit != NULL)
+			buf_printf(out, "# UNIT %s %s\n", families[f].name, families[f].unit);
+		buf_printf(out, "# HELP %s %s\n", families[f].name, families[f].help);
+		for (unsigned i = 0; i < node->count; i++) {
+			const struct supervise_role *r = &node->roles[i].seen;
+			uint64_t values[] = { r->ready, r->restarts, r->up_us / 1000000 };
+			buf_printf(out, "%s%s{role=\"%s\",instance=\"%u\"} %llu\n", families[f].name, families[f].suffix,
+				   role_table[r->role].name, (unsigned)r->instance, (unsigned long long)values[f]);
+		}
+	}
 }
 
 static void http_metrics(struct connection *conn, bool head)
@@ -366,6 +392,7 @@ static void http_metrics(struct connection *conn, bool head)
 		sources[i] = (struct metrics_source){ slice_str(labels[i]), node.roles[i].metrics,
 						      role_table[node.roles[i].seen.role].metrics };
 	}
+	add_node_metrics(&text, &node);
 	metrics_text(&text, sources, node.count);
 	node_done(&node);
 	if (text.err != 0)

@@ -11,6 +11,7 @@ accepting. Prints TAP.
 
 import json
 import os
+import re
 import signal
 import socket
 import ssl
@@ -18,6 +19,8 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.error
+import urllib.request
 
 PRICKLE = os.path.abspath(sys.argv[1])
 UID_BASE = 62000
@@ -250,6 +253,50 @@ def check_sessions(label, node):
             check(open_now == 1, f"{label}: the status counts the sessions of {name}", open_now)
 
 
+def metrics_mistakes(text):
+    """What OpenMetrics 1.0 wants: families once and together, suffixes by kind, no series twice, an end."""
+    suffixes = {"counter": ["_total"], "gauge": [""], "info": ["_info"], "histogram": ["_bucket", "_sum", "_count"]}
+    kinds, series, family = {}, set(), ""
+    if not text.endswith("\n# EOF\n"):
+        return "no end"
+    for line in text.splitlines()[:-1]:
+        word = line.split()
+        if line.startswith("# TYPE "):
+            family = word[2]
+            if family in kinds:
+                return "family twice: " + line
+            kinds[family] = word[3]
+        elif line.startswith("#"):
+            if word[1] not in ("HELP", "UNIT") or word[2] != family:
+                return "not of this family: " + line
+        else:
+            found = re.fullmatch(r"([a-z0-9_]+)(\{[^{}]*\})? (-?[0-9.e+-]+)", line)
+            if not found or found[1] not in [family + s for s in suffixes[kinds[family]]]:
+                return "not a sample of " + family + ": " + line
+            if found[1] + str(found[2]) in series:
+                return "series twice: " + line
+            series.add(found[1] + str(found[2]))
+    return "" if len(kinds) > 10 else "too few"
+
+
+def check_http(label, node):
+    def get(path, method="GET"):
+        request = urllib.request.Request(f"http://127.0.0.1:{node.base + 90}{path}", method=method)
+        try:
+            with urllib.request.urlopen(request, timeout=10) as answer:
+                return answer.status, answer.headers, answer.read().decode()
+        except urllib.error.HTTPError as error:
+            return error.code, error.headers, error.read().decode()
+    status, headers, text = get("/metrics")
+    wrong = metrics_mistakes(text)
+    check(status == 200 and "openmetrics-text" in headers["Content-Type"] and not wrong,
+          f"{label}: /metrics is OpenMetrics", wrong)
+    check('prickle_role_ready{role="store",instance="0"} 1' in text, f"{label}: /metrics tells which roles serve", text)
+    check([get(p)[0] for p in ("/livez", "/readyz", "/other")] == [200, 200, 404], f"{label}: /livez and /readyz say yes")
+    status, headers, _ = get("/metrics", "DELETE")
+    check(status == 405 and headers["Allow"] == "GET, HEAD", f"{label}: other methods are refused")
+
+
 def try_serve(config):
     """Start a node that cannot start: status and what it says."""
     run = subprocess.run([PRICKLE, "serve", "--config", config], capture_output=True, text=True, check=False,
@@ -296,7 +343,7 @@ def check_never_started(directory):
     path = configuration(directory, free_base())
     make_certificate(directory + "/private", "first.example", os.getuid())
     code, said = try_serve(path)
-    check(code == 1 and "cannot start, so this node ends" in said and "'log'" in said,
+    check(code == 1 and "cannot start, so this node ends" in said and "Not a directory" in said,
           "a node whose store cannot start ends and says why", said)
 
 
@@ -366,6 +413,7 @@ def check_node(as_root, table):
         if "front" in want:
             check_certificate(label, node)
             check_sessions(label, node)
+        check_http(label, node)
         for key in sorted(roles):
             check_kill(label, node, key)
         if not as_root:
