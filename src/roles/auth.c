@@ -44,6 +44,7 @@ static const uint32_t allowed[ROLE_COUNT] = {
 	[ROLE_QUEUE] = BIT(AUTH_RCPT) | BIT(AUTH_DELIVERED),
 	[ROLE_FRONT] = BIT(AUTH_LOGIN) | BIT(AUTH_START) | BIT(AUTH_STEP) | BIT(AUTH_CANCEL) |
 		       BIT(AUTH_LOGOUT) | BIT(AUTH_RCPT) | BIT(AUTH_DELIVERED) | BIT(AUTH_SENDER) |
+		       BIT(AUTH_OPEN) | BIT(AUTH_OPENED) | BIT(AUTH_CLOSED) | BIT(AUTH_TAKE) |
 		       BIT(AUTH_SIGN),
 };
 
@@ -474,6 +475,11 @@ static struct auth_settings settings_of(const struct config *c)
 		.hashes_at_once = HASHES_AT_ONCE * (unsigned)MAX(sysconf(_SC_NPROCESSORS_ONLN), 1),
 		.loopback_exempt = c->rates_exempt_loopback,
 		.login_failures_per_minute = (unsigned)c->rates_client_login_failures_per_minute,
+		.client_connections_max = (unsigned)c->rates_client_connections_max,
+		.client_connections_per_minute = (unsigned)c->rates_client_connections_per_minute,
+		.user_sessions_max = (unsigned)c->rates_user_connections_max,
+		.user_messages_per_minute = (unsigned)c->rates_user_messages_per_minute,
+		.user_recipients_per_minute = (unsigned)c->rates_user_recipients_per_minute,
 		.quota_bytes = c->mail_quota_bytes,
 		.message_bytes_max = c->mail_message_bytes_max,
 	};

@@ -19,7 +19,7 @@
 #include "mail/message/charset.h"
 #include "mail/queue/entry.h"
 #include "mail/session/authc.h"
-#include "mail/session/rates.h"
+#include "mail/auth/rates.h"
 #include "mail/session/session.h"
 #include "mail/session/smtp.h"
 #include "roles/role.h"
@@ -45,23 +45,19 @@ METRIC_COUNTER_BY(sessions_refused, "prickle_front_refused",
 		  "Connections that were refused because the process or the client has too many", "reason",
 		  refusals);
 
-/* What a listening socket leads to. `refusal` is what a client hears that we cannot serve. */
+/* What a listening socket leads to. */
 static const struct protocol {
 	enum listener_kind kind;
 	unsigned metric;
 	const struct session_ops *ops;
 	bool tls;
-	const char *refusal;
 } protocols[] = {
-	{ LISTEN_IMAP, PROTOCOL_IMAP, &imap_session, false,
-	  "* BYE [UNAVAILABLE] Too many connections, try again later\r\n" },
-	{ LISTEN_IMAPS, PROTOCOL_IMAP, &imap_session, true, NULL },
-	{ LISTEN_POP3, PROTOCOL_POP3, &pop3_session, false,
-	  "-ERR [SYS/TEMP] Too many connections, try again later\r\n" },
-	{ LISTEN_POP3S, PROTOCOL_POP3, &pop3_session, true, NULL },
-	{ LISTEN_SUBMISSION, PROTOCOL_SUBMISSION, &submission_session, false,
-	  "421 4.7.0 Too many connections, try again later\r\n" },
-	{ LISTEN_SUBMISSIONS, PROTOCOL_SUBMISSION, &submission_session, true, NULL },
+	{ LISTEN_IMAP, PROTOCOL_IMAP, &imap_session, false },
+	{ LISTEN_IMAPS, PROTOCOL_IMAP, &imap_session, true },
+	{ LISTEN_POP3, PROTOCOL_POP3, &pop3_session, false },
+	{ LISTEN_POP3S, PROTOCOL_POP3, &pop3_session, true },
+	{ LISTEN_SUBMISSION, PROTOCOL_SUBMISSION, &submission_session, false },
+	{ LISTEN_SUBMISSIONS, PROTOCOL_SUBMISSION, &submission_session, true },
 };
 
 struct front;
@@ -105,7 +101,6 @@ static void settings(struct front *f)
 		.message_bytes_max = c->mail_message_bytes_max,
 		.bad_commands_max = (unsigned)c->mail_bad_commands_max,
 		.failed_logins_max = (unsigned)c->auth_failed_logins_max,
-		.user_sessions_max = (unsigned)c->rates_user_connections_max,
 		.plain_without_tls = c->auth_plain_without_tls,
 	};
 	f->smtp.set = (struct smtp_settings){
@@ -113,8 +108,6 @@ static void settings(struct front *f)
 		.hops_max = (unsigned)c->mail_hops_max,
 		.idle_us = c->timeouts_smtp_us,
 		.exempt_loopback = c->rates_exempt_loopback,
-		.messages_per_minute = (unsigned)c->rates_user_messages_per_minute,
-		.recipients_per_minute = (unsigned)c->rates_user_recipients_per_minute,
 	};
 }
 
@@ -164,8 +157,8 @@ static void refuse(const struct protocol *p, int fd, unsigned reason)
 {
 	metric_add(&sessions_refused, reason, 1);
 	/* A full socket buffer this early means that the client does not deserve the sentence. */
-	if (p->refusal != NULL)
-		(void)!send(fd, p->refusal, strlen(p->refusal), MSG_NOSIGNAL | MSG_DONTWAIT);
+	if (!p->tls && p->ops->refusal != NULL)
+		(void)!send(fd, p->ops->refusal, strlen(p->ops->refusal), MSG_NOSIGNAL | MSG_DONTWAIT);
 	close(fd);
 }
 
@@ -177,6 +170,7 @@ static void serve(struct front_listener *l, int fd, const struct sockaddr_storag
 	struct slice client = rate_client(peer, bytes);
 	bool exempt = is_exempt(f, peer);
 
+	/* What one process can tell by itself; auth counts for all of them, when the session begins. */
 	if (!exempt && !rates_take(f->rates, RATE_CONNECTIONS, client,
 				   (unsigned)c->rates_client_connections_per_minute, 1,
 				   loop_now_us(f->ctx->loop))) {
@@ -252,6 +246,7 @@ static int front_start(struct role_context *ctx, struct errmsg *why)
 		.loop = ctx->loop,
 		.world = ctx->world,
 		.ev = ctx->ev,
+		.count_clients = true,
 	};
 	list_init(&f->services.sessions);
 	settings(f);
@@ -260,8 +255,6 @@ static int front_start(struct role_context *ctx, struct errmsg *why)
 		rc = remote_new(ctx->loop, NULL, &f->remote);
 	if (rc == 0)
 		rc = rates_new(CLIENTS_REMEMBERED, &f->rates);
-	if (rc == 0)
-		rc = rates_new(CLIENTS_REMEMBERED, &f->services.users);
 	if (rc == 0)
 		rc = accounts_new(ctx->world,
 				  &(struct accounts_options){ .buckets = 1,

@@ -14,6 +14,8 @@
 #define LOGIN_ARENA_BYTES (256u * 1024u)
 #define TURN_WAIT_US	  25000000
 #define SOURCE_BYTES_MAX  64u
+#define SESSIONS_MAX	  1000000u	/* of one process, as front.sessions_max */
+#define CLIENTS_MAX	  100000u	/* remembered by the rates, about 100 bytes each */
 
 static const char *const result_names[] = {
 	[AUTH_OK] = "ok",
@@ -25,6 +27,7 @@ static const char *const result_names[] = {
 	[AUTH_NO_MECHANISM] = "no_mechanism",
 	[AUTH_NEEDS_TLS] = "needs_tls",
 	[AUTH_TEMPORARY] = "temporary",
+	[AUTH_SESSIONS] = "sessions",
 };
 METRIC_COUNTER_BY(logins, "prickle_auth_logins", "Logins by their result", "result", result_names);
 METRIC_COUNTER(remembered_hits, "prickle_auth_remembered",
@@ -117,6 +120,8 @@ int auth_new(struct engine *e, struct world *w, const struct auth_settings *set,
 	remembered_init(&a->remembered, key);
 	err = directory_new(e, set->separator, &a->dir);
 	if (err == 0)
+		err = rates_new(CLIENTS_MAX, &a->rates);
+	if (err == 0)
 		err = auth_configure(a, set);
 	if (err < 0) {
 		auth_free(a);
@@ -148,8 +153,10 @@ void auth_free(struct auth *a)
 	grant_table_done(&a->grants);
 	list_for_each(cit, &a->clients) {
 		list_del(cit);
+		rates_free(list_entry(cit, struct auth_client, link)->open);
 		free(list_entry(cit, struct auth_client, link));
 	}
+	rates_free(a->rates);
 	auth_rooms_done(a);
 	turns_done(&a->turns);
 	failures_done(&a->failures);
@@ -179,8 +186,10 @@ struct auth_client *auth_client(struct auth *a, uint8_t role, uint16_t instance)
 			return c;
 	}
 	c = calloc(1, sizeof(*c));
-	if (c == NULL)
+	if (c == NULL || rates_new(CLIENTS_MAX, &c->open) < 0) {
+		free(c);
 		return NULL;
+	}
 	c->auth = a;
 	c->role = role;
 	c->instance = instance;
@@ -201,6 +210,7 @@ void auth_client_detach(struct auth_client *c)
 	struct list *it;
 
 	c->attached = false;
+	rates_close_all(a->rates, c->open);
 	list_for_each(x_it, &a->exchange_order) {
 		struct exchange *x = list_entry(x_it, struct exchange, order);
 
@@ -326,6 +336,21 @@ static void write_login(struct buf *reply, struct auth *a, const struct live_gra
 	buf_be64(reply, user->own_quota ? user->quota_messages : home->quota_messages);
 }
 
+/* One session more of this user than there may be, in all processes together? */
+static bool has_too_many_sessions(const struct login *l)
+{
+	struct auth *a = l->auth;
+	unsigned count = 0;
+
+	if (a->set.user_sessions_max == 0 || l->peer->exempt)
+		return false;
+	/* A session's grant lives as long as it does; deliveries have grants of their own. */
+	for (struct live_grant *g = grant_table_of(&a->grants, l->user.account, NULL); g != NULL;
+	     g = grant_table_of(&a->grants, l->user.account, g))
+		count += g->g.rights != GRANT_APPEND;
+	return count >= a->set.user_sessions_max;
+}
+
 /* The password was right: a grant, and the login's record in the reply. */
 static enum auth_result succeed(struct login *l, struct buf *login)
 {
@@ -340,6 +365,9 @@ static enum auth_result succeed(struct login *l, struct buf *login)
 	if (r != DIR_OK && r != DIR_ABSENT)
 		return AUTH_TEMPORARY;
 	failures_forgive(&l->auth->failures, l->peer->source, l->name);
+	/* No waiting from here until the grant is in the table. */
+	if (has_too_many_sessions(l))
+		return AUTH_SESSIONS;
 	g = auth_give(l->client, l->user.account,
 		      l->peer->service == AUTH_SUBMISSION ? 0 : GRANT_READ | GRANT_WRITE,
 		      AUTH_LOGIN_GRANT_S, 0);
@@ -874,6 +902,69 @@ static bool serve_delivered(struct auth_client *c, struct reader *r)
 	return true;
 }
 
+/* ---- what all front processes count together ---- */
+
+static bool serve_open(struct auth_client *c, struct reader *r, struct buf *reply)
+{
+	struct auth *a = c->auth;
+	struct slice client = rd_blob(r);
+	enum auth_open_result result = AUTH_OPEN_OK;
+
+	if (!rd_end(r) || client.len > RATE_CLIENT_BYTES)
+		return false;
+	if (!rates_take(a->rates, RATE_CONNECTIONS, client, a->set.client_connections_per_minute, 1,
+			world_mono_us(a->world)))
+		result = AUTH_OPEN_TOO_FAST;
+	else if (!rates_open(a->rates, client, a->set.client_connections_max))
+		result = AUTH_OPEN_TOO_MANY;
+	else
+		(void)rates_open(c->open, client, 0);
+	buf_addc(reply, (uint8_t)result);
+	return true;
+}
+
+static bool serve_opened(struct auth_client *c, struct reader *r)
+{
+	struct slice client = rd_blob(r);
+	uint64_t count = rd_varint_max(r, SESSIONS_MAX);
+
+	if (!rd_end(r) || client.len > RATE_CLIENT_BYTES)
+		return false;
+	for (; count > 0; count--) {
+		(void)rates_open(c->auth->rates, client, 0);
+		(void)rates_open(c->open, client, 0);
+	}
+	return true;
+}
+
+static bool serve_closed(struct auth_client *c, struct reader *r)
+{
+	struct slice client = rd_blob(r);
+
+	if (!rd_end(r) || client.len > RATE_CLIENT_BYTES)
+		return false;
+	/* Only what this process had opened: it cannot make room for others' clients. */
+	if (rates_close(c->open, client))
+		(void)rates_close(c->auth->rates, client);
+	return true;
+}
+
+static bool serve_take(struct auth_client *c, struct reader *r, struct buf *reply)
+{
+	struct auth *a = c->auth;
+	struct slice account = rd_bytes(r, GRANT_ACCOUNT_CHARS);
+	uint8_t kind = rd_u8(r);
+
+	if (!rd_end(r) || !record_account_good(account) ||
+	    (kind != RATE_MESSAGES && kind != RATE_RECIPIENTS))
+		return false;
+	buf_addc(reply, rates_take(a->rates, (enum rate_kind)kind, account,
+				   kind == RATE_MESSAGES ? a->set.user_messages_per_minute :
+							   a->set.user_recipients_per_minute,
+				   1, world_mono_us(a->world)));
+	return true;
+}
+
 bool auth_serve(struct auth_client *c, uint8_t type, struct slice payload, struct buf *reply)
 {
 	struct reader r = reader_of(payload);
@@ -908,6 +999,14 @@ bool auth_serve(struct auth_client *c, uint8_t type, struct slice payload, struc
 		return true;
 	case AUTH_DELIVERED:
 		return serve_delivered(c, &r);
+	case AUTH_OPEN:
+		return serve_open(c, &r, reply);
+	case AUTH_OPENED:
+		return serve_opened(c, &r);
+	case AUTH_CLOSED:
+		return serve_closed(c, &r);
+	case AUTH_TAKE:
+		return serve_take(c, &r, reply);
 	case AUTH_SENDER:
 		one = rd_blob(&r);
 		two = rd_blob(&r);

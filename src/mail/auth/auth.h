@@ -26,7 +26,11 @@ struct auth_settings {
 	struct password_cost cost;
 	unsigned hashes_at_once;
 	bool loopback_exempt;		/* no delays or limits for 127/8, ::1: the demo */
-	unsigned login_failures_per_minute;	/* of one source; 0: no limit of its own */
+	/* 0: no limit, for each of them. They hold for all front processes together. */
+	unsigned login_failures_per_minute;	/* of one source */
+	unsigned client_connections_max, client_connections_per_minute;
+	unsigned user_sessions_max;
+	unsigned user_messages_per_minute, user_recipients_per_minute;
 	uint64_t quota_bytes;		/* of users and domains without their own; 0: no limit */
 	uint64_t message_bytes_max;	/* charged to a grant when a recipient comes without SIZE */
 };
@@ -71,7 +75,7 @@ void auth_client_detach(struct auth_client *c);
 void auth_client_gone(struct auth_client *c);
 
 /*
- * Serve one message of a client, of enum auth_message up to AUTH_SENDER (not AUTH_SIGN). Appends the
+ * Serve one message of a client, of enum auth_message up to AUTH_TAKE (not AUTH_SIGN). Appends the
  * reply. May wait for long (hashes, delays). False when the message is malformed or of
  * another type: end the channel.
  */

@@ -7,6 +7,7 @@
 #include "mail/auth/auth.h"
 #include "mail/auth/grant_table.h"
 #include "mail/auth/guard.h"
+#include "mail/auth/rates.h"
 #include "mail/auth/sasl.h"
 
 struct auth {
@@ -24,6 +25,7 @@ struct auth {
 	struct map exchanges;
 	struct list exchange_order;	/* oldest first */
 	uint32_t next_exchange;
+	struct rates *rates;		/* connections of clients, and what users send */
 	struct map rooms;		/* struct room by account: what we know of usage */
 	struct list room_order;		/* least recently used last */
 	char dummy_hash[PASSWORD_HASH_BYTES_MAX];
@@ -39,6 +41,7 @@ struct auth_client {
 	bool attached;
 	struct list grants;		/* struct live_grant.of_client */
 	struct list ended;		/* the same, of earlier processes: to be revoked */
+	struct rates *open;		/* connections that this process counted in auth.rates */
 };
 
 int64_t auth_now_s(struct auth *a);

@@ -17,6 +17,10 @@
  *			be64 room, u8 over quota
  *	AUTH_DELIVERED	account 16, varint bytes (one-way)
  *	AUTH_SENDER	blob user, blob address -> u8 result
+ *	AUTH_OPEN	blob client -> u8 enum auth_open_result
+ *	AUTH_OPENED	blob client, varint count: open already, told to an auth that starts (one-way)
+ *	AUTH_CLOSED	blob client (one-way)
+ *	AUTH_TAKE	account 16, u8 enum rate_kind -> u8 1: within the user's rate
  *	AUTH_SIGN	key id 8, be16 scheme, blob to be signed -> u8 0 or 1, blob signature
  * and from auth, one-way:
  *	AUTH_HELLO	u8 flags (AUTH_HELLO_SCRAM)
@@ -33,6 +37,10 @@ enum auth_message {
 	AUTH_RCPT,
 	AUTH_DELIVERED,
 	AUTH_SENDER,
+	AUTH_OPEN,
+	AUTH_OPENED,
+	AUTH_CLOSED,
+	AUTH_TAKE,
 	AUTH_SIGN,
 	AUTH_HELLO,
 	AUTH_CERT,
@@ -51,6 +59,13 @@ enum auth_result {
 	AUTH_NO_MECHANISM,
 	AUTH_NEEDS_TLS,
 	AUTH_TEMPORARY,
+	AUTH_SESSIONS,
+};
+
+enum auth_open_result {
+	AUTH_OPEN_OK,
+	AUTH_OPEN_TOO_MANY,
+	AUTH_OPEN_TOO_FAST,
 };
 
 enum auth_rcpt_result {

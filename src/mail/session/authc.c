@@ -14,6 +14,7 @@
 
 #define LOGIN_TIMEOUT_US 60000000	/* a turn to hash, the hash, and the delay of a failure */
 #define CALL_TIMEOUT_US	 10000000
+#define CLIENTS_MAX	 100000u
 #define BACK_WAIT_US	 2000000	/* auth is started again within a second */
 #define BACK_LOOK_US	 20000
 
@@ -24,7 +25,11 @@ _Static_assert((int)AUTHC_OK == AUTH_OK && (int)AUTHC_MORE == AUTH_MORE &&
 		       (int)AUTHC_MALFORMED == AUTH_MALFORMED &&
 		       (int)AUTHC_NO_MECHANISM == AUTH_NO_MECHANISM &&
 		       (int)AUTHC_NEEDS_TLS == AUTH_NEEDS_TLS &&
-		       (int)AUTHC_TEMPORARY == AUTH_TEMPORARY,
+		       (int)AUTHC_TEMPORARY == AUTH_TEMPORARY &&
+		       (int)AUTHC_SESSIONS == AUTH_SESSIONS &&
+		       (int)AUTHC_OPEN_OK == AUTH_OPEN_OK &&
+		       (int)AUTHC_OPEN_TOO_MANY == AUTH_OPEN_TOO_MANY &&
+		       (int)AUTHC_OPEN_TOO_FAST == AUTH_OPEN_TOO_FAST,
 	       "the results go over the channel as numbers");
 _Static_assert((int)AUTHC_RCPT_OK == AUTH_RCPT_OK &&
 		       (int)AUTHC_RCPT_NOT_LOCAL == AUTH_RCPT_NOT_LOCAL &&
@@ -50,11 +55,13 @@ struct authc {
 	 * store, and so shall the sessions.
 	 */
 	struct map logins;
+	struct rates *open;		/* connections of clients that auth counts */
 };
 
 struct login {
 	struct map_node node;
 	uint8_t grant[AUTHC_GRANT_BYTES];
+	char account[AUTHC_ACCOUNT_CHARS + 1];
 	char address[];
 };
 
@@ -72,8 +79,10 @@ int authc_new(struct loop *l, struct authc **out)
 {
 	struct authc *a = calloc(1, sizeof(*a));
 
-	if (a == NULL)
+	if (a == NULL || rates_new(CLIENTS_MAX, &a->open) < 0) {
+		free(a);
 		return -ENOMEM;
+	}
 	a->loop = l;
 	*out = a;
 	return 0;
@@ -92,7 +101,20 @@ void authc_free(struct authc *a)
 		free(container_of(n, struct login, node));
 	}
 	map_done(&a->logins);
+	rates_free(a->open);
 	free(a);
+}
+
+/* Auth may have started anew, and know nothing of them. */
+static void tell_open(void *arg, struct slice client, unsigned open)
+{
+	AUTO_BUF struct buf payload = BUF_INIT(64);
+	struct authc *a = arg;
+
+	buf_blob(&payload, client);
+	buf_varint(&payload, open);
+	if (payload.err == 0)
+		ipc_send(a->ipc, AUTH_OPENED, buf_slice(&payload), -1);
 }
 
 int authc_set_channel(struct authc *a, int fd)
@@ -107,6 +129,7 @@ int authc_set_channel(struct authc *a, int fd)
 	ipc_free(a->ipc);
 	a->ipc = ipc;
 	a->channel++;
+	rates_each_open(a->open, tell_open, a);
 	return 0;
 }
 
@@ -250,6 +273,7 @@ static enum authc_result login_done(struct authc *a, struct reader *r, struct au
 	if (l != NULL) {
 		memcpy(l->grant, out->grant, sizeof(l->grant));
 		memcpy(l->address, out->address, len);
+		memcpy(l->account, out->account, sizeof(l->account));
 		if (map_add(&a->logins, &l->node,
 			    map_hash(slice_of(l->grant, sizeof(l->grant)))) == 0)
 			return AUTHC_OK;
@@ -261,7 +285,7 @@ static enum authc_result login_done(struct authc *a, struct reader *r, struct au
 
 static enum authc_result result_of(uint8_t number)
 {
-	return number <= AUTHC_TEMPORARY ? (enum authc_result)number : AUTHC_TEMPORARY;
+	return number <= AUTHC_SESSIONS ? (enum authc_result)number : AUTHC_TEMPORARY;
 }
 
 enum authc_result authc_login_password(struct authc *a, const struct authc_peer *peer,
@@ -424,6 +448,51 @@ void authc_logout(struct authc *a, const uint8_t grant[AUTHC_GRANT_BYTES])
 		map_del(&a->logins, &l->node);
 		free(l);
 	}
+}
+
+enum authc_open_result authc_open(struct authc *a, struct slice client)
+{
+	AUTO_BUF struct buf payload = BUF_INIT(64), reply = BUF_INIT(64);
+	enum authc_open_result result = AUTHC_OPEN_OK;
+	uint64_t channel = a->channel;
+
+	buf_blob(&payload, client);
+	/* A client does not wait for an auth that is away: no repetition. */
+	if (payload.err == 0 && a->ipc != NULL &&
+	    ipc_call(a->ipc, AUTH_OPEN, buf_slice(&payload), CALL_TIMEOUT_US, &reply) == 0 &&
+	    reply.len == 1 && reply.ptr[0] <= AUTHC_OPEN_TOO_FAST)
+		result = (enum authc_open_result)reply.ptr[0];
+	if (result != AUTHC_OPEN_OK)
+		return result;
+	(void)rates_open(a->open, client, 0);
+	/* Counted by an auth that is gone, or by none: the new one heard of the others when it came. */
+	if ((reply.len == 0 || channel != a->channel) && a->ipc != NULL)
+		tell_open(a, client, 1);
+	return AUTHC_OPEN_OK;
+}
+
+void authc_close(struct authc *a, struct slice client)
+{
+	AUTO_BUF struct buf payload = BUF_INIT(64);
+
+	(void)rates_close(a->open, client);
+	buf_blob(&payload, client);
+	if (payload.err == 0)
+		ipc_send(a->ipc, AUTH_CLOSED, buf_slice(&payload), -1);
+}
+
+bool authc_take(struct authc *a, const uint8_t grant[AUTHC_GRANT_BYTES], enum rate_kind kind)
+{
+	AUTO_BUF struct buf payload = BUF_INIT(64), reply = BUF_INIT(64);
+	struct login *l = login_find(a, grant);
+
+	if (l == NULL)
+		return true;
+	buf_adds(&payload, l->account);
+	buf_addc(&payload, (uint8_t)kind);
+	if (call(a, AUTH_TAKE, &payload, CALL_TIMEOUT_US, &reply) < 0 || reply.len != 1)
+		return true;
+	return reply.ptr[0] != 0;
 }
 
 static bool read_target(struct reader *r, struct arena *arena, struct authc_target *t)

@@ -17,6 +17,7 @@
 
 #include "base/arena.h"
 #include "base/buf.h"
+#include "mail/auth/rates.h"
 
 struct authc;
 struct authc_sasl;
@@ -57,6 +58,7 @@ enum authc_result {
 	AUTHC_NO_MECHANISM,		/* unknown or switched off: 504 5.5.4, NO [CANNOT], -ERR */
 	AUTHC_NEEDS_TLS,		/* clear password on an open line: 538 5.7.11, NO [PRIVACYREQUIRED] */
 	AUTHC_TEMPORARY,		/* auth or store is away: 454 4.7.0, NO [UNAVAILABLE], -ERR [SYS/TEMP] */
+	AUTHC_SESSIONS,			/* this user has too many: 454 4.7.0, NO [LIMIT], -ERR [IN-USE] */
 };
 
 /* What a login gives. Written on AUTHC_OK only. */
@@ -125,6 +127,26 @@ void authc_sasl_cancel(struct authc_sasl **exchange);
 
 /* The session is over: revoke its grant. Never blocks; safe outside of fibers. */
 void authc_logout(struct authc *a, const uint8_t grant[AUTHC_GRANT_BYTES]);
+
+enum authc_open_result {
+	AUTHC_OPEN_OK,
+	AUTHC_OPEN_TOO_MANY,		/* connections of this client at a time */
+	AUTHC_OPEN_TOO_FAST,		/* new ones a minute */
+};
+/*
+ * One more connection of a client (rates.h, rate_client), counted in auth over all front processes. On
+ * OK, authc_close it at its end. While auth is away everybody is let in, and auth is told when it
+ * is back. One message to auth and back; fiber only.
+ */
+MUST_USE enum authc_open_result authc_open(struct authc *a, struct slice client);
+/* Never blocks. */
+void authc_close(struct authc *a, struct slice client);
+
+/*
+ * One more message or recipient of the user who is logged in with this grant: within the rates of
+ * one user? Counted in auth over all processes. True while auth is away. Fiber only.
+ */
+MUST_USE bool authc_take(struct authc *a, const uint8_t grant[AUTHC_GRANT_BYTES], enum rate_kind kind);
 
 /* Whether mail to an address is taken. Each value names the reply to RCPT. */
 enum authc_rcpt_result {

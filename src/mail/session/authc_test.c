@@ -680,6 +680,153 @@ START_TEST(wrong_passwords_are_answered_later_and_later)
 }
 END_TEST
 
+/* Another process of the front, which speaks to auth by hand. */
+static struct slice ask_as(struct auth_client *c, uint8_t type, struct slice payload, struct buf *reply)
+{
+	buf_reset(reply);
+	ck_assert(auth_serve(c, type, payload, reply));
+	return buf_slice(reply);
+}
+
+static void configure(struct fixture *f, void (*change)(struct auth_settings *set))
+{
+	struct auth_settings set = settings();
+
+	set.loopback_exempt = false;
+	change(&set);
+	ck_assert_int_eq(auth_configure(f->auth, &set), 0);
+}
+
+static void two_sessions(struct auth_settings *set)
+{
+	set->user_sessions_max = 2;
+}
+
+static void sessions(struct fixture *f)
+{
+	struct auth_client *second = auth_client(f->auth, FRONT, 1);
+	AUTO_BUF struct buf payload = BUF_INIT(1000), reply = BUF_INIT(1000);
+	AUTO_ARENA struct arena arena = ARENA_INIT(65536);
+	struct authc_login a, b;
+	struct authc_target *t;
+	size_t n;
+
+	configure(f, two_sessions);
+	/* Mail that comes in is no session. */
+	ck_assert_int_eq(authc_rcpt(f->authc, SLICE("ann@example.org"), 0, &arena, &t, &n), AUTHC_RCPT_OK);
+	ck_assert_int_eq(login(f, "ann", "pencil", &a), AUTHC_OK);
+	buf_addc(&payload, AUTH_POP3);
+	buf_addc(&payload, 1);
+	buf_blob(&payload, SLICE("192.0.2.7"));
+	buf_blob(&payload, (struct slice){ 0 });
+	buf_blob(&payload, (struct slice){ 0 });
+	buf_blob(&payload, SLICE("ann"));
+	buf_blob(&payload, SLICE("pencil"));
+	ck_assert_uint_eq(ask_as(second, AUTH_LOGIN, buf_slice(&payload), &reply).ptr[0], AUTH_OK);
+	ck_assert_uint_eq(ask_as(second, AUTH_LOGIN, buf_slice(&payload), &reply).ptr[0], AUTH_SESSIONS);
+	ck_assert_int_eq(authc_login_password(f->authc, &submission, SLICE("ann"), SLICE("pencil"), &b),
+			 AUTHC_SESSIONS);
+	/* The process with one of them dies. */
+	auth_client_detach(second);
+	auth_client_gone(second);
+	ck_assert_int_eq(authc_login_password(f->authc, &submission, SLICE("ann"), SLICE("pencil"), &b),
+			 AUTHC_OK);
+	ck_assert_int_eq(login(f, "ann", "pencil", &a), AUTHC_SESSIONS);
+	authc_logout(f->authc, b.grant);
+	fiber_sleep(1000);
+	ck_assert_int_eq(login(f, "ann", "pencil", &a), AUTHC_OK);
+}
+
+START_TEST(a_user_has_so_many_sessions_in_all_processes_together)
+{
+	with_auth(sessions);
+}
+END_TEST
+
+static void three_connections(struct auth_settings *set)
+{
+	set->client_connections_max = 3;
+	set->client_connections_per_minute = 100;
+}
+
+static void connections(struct fixture *f)
+{
+	struct auth_client *second = auth_client(f->auth, FRONT, 1);
+	AUTO_BUF struct buf payload = BUF_INIT(100), reply = BUF_INIT(100);
+	struct slice one = SLICE("\xc0\x00\x02\x01"), two = SLICE("\xc0\x00\x02\x02");
+
+	configure(f, three_connections);
+	buf_blob(&payload, one);
+	ck_assert_int_eq(authc_open(f->authc, one), AUTHC_OPEN_OK);
+	ck_assert_int_eq(authc_open(f->authc, one), AUTHC_OPEN_OK);
+	ck_assert_uint_eq(ask_as(second, AUTH_OPEN, buf_slice(&payload), &reply).ptr[0], AUTH_OPEN_OK);
+	ck_assert_uint_eq(ask_as(second, AUTH_OPEN, buf_slice(&payload), &reply).ptr[0], AUTH_OPEN_TOO_MANY);
+	ck_assert_int_eq(authc_open(f->authc, one), AUTHC_OPEN_TOO_MANY);
+	ck_assert_int_eq(authc_open(f->authc, two), AUTHC_OPEN_OK);
+	/* A process gives back only what it had. */
+	ask_as(second, AUTH_CLOSED, buf_slice(&payload), &reply);
+	ask_as(second, AUTH_CLOSED, buf_slice(&payload), &reply);
+	ck_assert_int_eq(authc_open(f->authc, one), AUTHC_OPEN_OK);
+	ck_assert_int_eq(authc_open(f->authc, one), AUTHC_OPEN_TOO_MANY);
+	authc_close(f->authc, one);
+	fiber_sleep(1000);
+	ck_assert_uint_eq(ask_as(second, AUTH_OPEN, buf_slice(&payload), &reply).ptr[0], AUTH_OPEN_OK);
+	/* Auth restarts: it hears from the process what is open. The second process is gone. */
+	restart_auth(f);
+	configure(f, three_connections);
+	ck_assert_int_eq(authc_open(f->authc, one), AUTHC_OPEN_OK);
+	ck_assert_int_eq(authc_open(f->authc, one), AUTHC_OPEN_TOO_MANY);
+	auth_client_detach(f->client);
+	auth_client_gone(f->client);
+	second = auth_client(f->auth, FRONT, 1);
+	for (int i = 0; i < 3; i++)
+		ck_assert_uint_eq(ask_as(second, AUTH_OPEN, buf_slice(&payload), &reply).ptr[0], AUTH_OPEN_OK);
+}
+
+START_TEST(a_client_has_so_many_connections_to_all_processes_together)
+{
+	with_auth(connections);
+}
+END_TEST
+
+static void few_a_minute(struct auth_settings *set)
+{
+	set->client_connections_per_minute = 2;
+	set->user_messages_per_minute = 3;
+	set->user_recipients_per_minute = 4;
+}
+
+static void per_minute(struct fixture *f)
+{
+	struct auth_client *second = auth_client(f->auth, FRONT, 1);
+	AUTO_BUF struct buf payload = BUF_INIT(100), reply = BUF_INIT(100);
+	struct authc_login l;
+
+	configure(f, few_a_minute);
+	ck_assert_int_eq(authc_open(f->authc, SLICE("x")), AUTHC_OPEN_OK);
+	authc_close(f->authc, SLICE("x"));
+	ck_assert_int_eq(authc_open(f->authc, SLICE("x")), AUTHC_OPEN_OK);
+	ck_assert_int_eq(authc_open(f->authc, SLICE("x")), AUTHC_OPEN_TOO_FAST);
+	ck_assert_int_eq(authc_login_password(f->authc, &submission, SLICE("ann"), SLICE("pencil"), &l),
+			 AUTHC_OK);
+	buf_adds(&payload, l.account);
+	buf_addc(&payload, RATE_MESSAGES);
+	ck_assert(authc_take(f->authc, l.grant, RATE_MESSAGES));
+	ck_assert_uint_eq(ask_as(second, AUTH_TAKE, buf_slice(&payload), &reply).ptr[0], 1);
+	ck_assert(authc_take(f->authc, l.grant, RATE_MESSAGES));
+	ck_assert(!authc_take(f->authc, l.grant, RATE_MESSAGES));
+	ck_assert_uint_eq(ask_as(second, AUTH_TAKE, buf_slice(&payload), &reply).ptr[0], 0);
+	for (int i = 0; i < 4; i++)
+		ck_assert(authc_take(f->authc, l.grant, RATE_RECIPIENTS));
+	ck_assert(!authc_take(f->authc, l.grant, RATE_RECIPIENTS));
+}
+
+START_TEST(rates_hold_for_all_processes_together)
+{
+	with_auth(per_minute);
+}
+END_TEST
+
 static void nonsense(struct fixture *f)
 {
 	uint8_t bytes[64];
@@ -708,4 +855,6 @@ TEST_MAIN("session/authc", a_login_gives_a_grant_that_logout_revokes,
 	  recipients_get_reused_append_grants, quota_counts_merged_and_fresh_mail,
 	  users_send_as_themselves_and_their_aliases, an_imported_hash_becomes_ours_at_the_first_login,
 	  clear_passwords_are_not_offered_on_an_open_line, wrong_passwords_are_answered_later_and_later,
+	  a_user_has_so_many_sessions_in_all_processes_together,
+	  a_client_has_so_many_connections_to_all_processes_together, rates_hold_for_all_processes_together,
 	  malformed_messages_do_no_harm)

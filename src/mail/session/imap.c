@@ -524,6 +524,7 @@ static void imap_done(struct session *base)
 const struct session_ops imap_session = {
 	.name = "imap",
 	.struct_bytes = sizeof(struct imap_session),
+	.refusal = "* BYE [UNAVAILABLE] Too many connections, try again later\r\n",
 	.greet = imap_greet,
 	.command = imap_command,
 	.wake = imap_wake,

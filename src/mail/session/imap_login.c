@@ -67,12 +67,6 @@ static void logged_in(struct imap_run *r, const struct authc_login *login)
 	struct quota quota = { login->quota_bytes, login->quota_messages };
 	enum mailbox_result result;
 
-	if (!session_user_open(&s->base, login->account)) {
-		if (s->base.sv->authc != NULL)
-			authc_logout(s->base.sv->authc, login->grant);
-		imap_no(r, "LIMIT", "This user has too many sessions");
-		return;
-	}
 	result = account_open(s->base.sv->accounts, session_engine(&s->base, login->grant),
 			      slice_str(login->account), quota, &s->account);
 	if (result != MAILBOX_OK) {
@@ -121,6 +115,9 @@ static void refused(struct imap_run *r, enum authc_result result)
 		break;
 	case AUTHC_NEEDS_TLS:
 		imap_no(r, "PRIVACYREQUIRED", "Use STARTTLS first");
+		break;
+	case AUTHC_SESSIONS:
+		imap_no(r, "LIMIT", "This user has too many sessions");
 		break;
 	case AUTHC_TEMPORARY:
 		imap_no(r, "UNAVAILABLE", "Logins are not possible now, try again");

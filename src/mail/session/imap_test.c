@@ -11,7 +11,6 @@
 
 #include "base/test.h"
 #include "engine/memory.h"
-#include "mail/session/rates.h"
 #include "sys/fiber.h"
 #include "sys/loop.h"
 
@@ -54,6 +53,15 @@ enum authc_result authc_sasl_step(struct authc_sasl **exchange, struct slice res
 {
 	*exchange = NULL;
 	return authc_sasl_start(NULL, NULL, SLICE("PLAIN"), &response, challenge, out, exchange);
+}
+
+enum authc_open_result authc_open(struct authc *a, struct slice client)
+{
+	return AUTHC_OPEN_OK;
+}
+
+void authc_close(struct authc *a, struct slice client)
+{
 }
 
 void authc_sasl_cancel(struct authc_sasl **exchange)
@@ -803,27 +811,6 @@ START_TEST(only_mistakes_in_a_row_end_a_session)
 }
 END_TEST
 
-START_TEST(a_user_has_a_maximum_of_sessions)
-{
-	struct server s;
-	struct client a, b, c;
-
-	server_init(&s);
-	ck_assert_int_eq(rates_new(10, &s.sv.users), 0);
-	s.sv.set.user_sessions_max = 2;
-	login(&s, &a);
-	login(&s, &b);
-	connect_client(&s, &c);
-	HAS(ask(&c, "a LOGIN ann secret"), "a NO [LIMIT]");
-	client_done(&a);
-	HAS(ask(&c, "b LOGIN ann secret"), "b OK");
-	client_done(&b);
-	client_done(&c);
-	rates_free(s.sv.users);
-	server_done(&s);
-}
-END_TEST
-
 START_TEST(a_stopping_server_says_bye)
 {
 	struct server s;
@@ -853,5 +840,4 @@ TEST_MAIN("session/imap", login_needs_the_right_password_and_tells_capabilities,
 	  a_silent_store_does_not_hide_what_another_session_set,
 	  levels_above_a_subscription_are_shown_without_a_mailbox,
 	  a_session_may_delete_the_mailbox_that_it_has_selected,
-	  only_mistakes_in_a_row_end_a_session, a_user_has_a_maximum_of_sessions,
-	  a_stopping_server_says_bye)
+	  only_mistakes_in_a_row_end_a_session, a_stopping_server_says_bye)

@@ -184,6 +184,7 @@ static enum session_next logged_in(struct pop3 *p, enum authc_result r, struct a
 		[AUTHC_NO_MECHANISM] = "-ERR Mechanism not available",
 		[AUTHC_NEEDS_TLS] = "-ERR Use STLS first",
 		[AUTHC_TEMPORARY] = "-ERR [SYS/TEMP] Authentication is not available now",
+		[AUTHC_SESSIONS] = "-ERR [SYS/TEMP] This user has too many sessions",
 	};
 	const char *failure;
 
@@ -196,12 +197,6 @@ static enum session_next logged_in(struct pop3 *p, enum authc_result r, struct a
 									     SESSION_GO_ON;
 	}
 	event_str(p->s.ev, "user", login->address);
-	if (!session_user_open(&p->s, login->account)) {
-		authc_logout(p->s.sv->authc, login->grant);
-		free(login);
-		say(p, "-ERR [SYS/TEMP] This user has too many sessions");
-		return SESSION_GO_ON;
-	}
 	failure = open_maildrop(p, login);
 	if (failure != NULL) {
 		close_maildrop(p);
@@ -688,6 +683,7 @@ static void pop3_done(struct session *session)
 const struct session_ops pop3_session = {
 	.name = "pop3",
 	.struct_bytes = sizeof(struct pop3),
+	.refusal = "-ERR [SYS/TEMP] Too many connections, try again later\r\n",
 	.greet = pop3_greet,
 	.command = pop3_command,
 	.wake = pop3_wake,

@@ -6,10 +6,10 @@
 #include <unistd.h>
 
 #include "base/event.h"
+#include "base/metrics.h"
 #include "base/must.h"
 #include "conf/config.h"
 #include "mail/session/authc.h"
-#include "mail/session/rates.h"
 #include "sys/fiber.h"
 
 #define RETRY_US	 100000		/* when no stack was to be had */
@@ -17,6 +17,11 @@
 #define WRITE_TIMEOUT_US 60000000
 #define OUT_BYTES	 (64u * 1024u)
 #define COMMANDS_IN_TURN 16u		/* pipelined commands before the others get their turn */
+
+static const char *const refusals[] = { "client", "rate" };
+METRIC_COUNTER_BY(refused, "prickle_front_refused_clients",
+		  "Connections refused since their client has too many to all processes", "reason", refusals);
+enum { REFUSED_CLIENT, REFUSED_RATE };
 
 static void session_run(struct session *s);
 
@@ -42,10 +47,12 @@ static void peer_text(struct session *s)
 
 static void session_end(struct session *s)
 {
+	uint8_t client[RATE_CLIENT_BYTES];
+
 	if (s->greeted)
 		s->ops->done(s);
-	if (s->account[0] != '\0')
-		rates_close(s->sv->users, slice_str(s->account));
+	if (s->counted)
+		authc_close(s->sv->authc, rate_client(&s->peer, client));
 	stream_done(&s->stream);
 	list_del(&s->link);
 	s->sv->session_count--;
@@ -83,8 +90,30 @@ static int64_t tls_timeout(const struct session *s)
 	return s->sv->set.tls_timeout_us > 0 ? s->sv->set.tls_timeout_us : TLS_TIMEOUT_US;
 }
 
+/* Connections of one client are counted over all processes, so auth does it. False: one too many. */
+static bool session_count(struct session *s)
+{
+	uint8_t client[RATE_CLIENT_BYTES];
+
+	if (!s->sv->count_clients ||
+	    (s->sv->config != NULL && s->sv->config->rates_exempt_loopback &&
+	     config_is_loopback((const struct sockaddr *)&s->peer)))
+		return true;
+	enum authc_open_result r = authc_open(s->sv->authc, rate_client(&s->peer, client));
+	s->counted = r == AUTHC_OPEN_OK;
+	if (s->counted)
+		return true;
+	metric_add(&refused, r == AUTHC_OPEN_TOO_FAST ? REFUSED_RATE : REFUSED_CLIENT, 1);
+	/* Before a handshake nobody would understand it. */
+	if (!s->implicit_tls && s->ops->refusal != NULL)
+		stream_write(&s->stream, slice_str(s->ops->refusal));
+	return false;
+}
+
 static bool session_begin(struct session *s)
 {
+	if (!session_count(s))
+		return false;
 	if (s->implicit_tls) {
 		struct tls_context *tls = session_tls(s);
 
@@ -217,20 +246,6 @@ bool session_plain_allowed(const struct session *s)
 	/* The setting is for clients on this host alone. */
 	return s->sv->set.plain_without_tls &&
 	       config_is_loopback((const struct sockaddr *)&s->peer);
-}
-
-bool session_user_open(struct session *s, const char *account)
-{
-	unsigned max = s->sv->set.user_sessions_max;
-
-	if (s->sv->users == NULL || s->account[0] != '\0')
-		return true;
-	if (s->sv->config != NULL && s->sv->config->rates_exempt_loopback &&
-	    config_is_loopback((const struct sockaddr *)&s->peer))
-		max = 0;
-	if (!rates_open(s->sv->users, slice_str(account), max))
-		return false;
-	return slice_to_str(slice_str(account), s->account, sizeof(s->account));
 }
 
 int64_t session_login_left_us(const struct session *s)

@@ -24,7 +24,6 @@ struct authc;
 struct config;
 struct engine;
 struct event;
-struct rates;
 struct session;
 struct smtp_service;
 struct tls_context;
@@ -45,7 +44,6 @@ struct session_settings {
 	uint64_t message_bytes_max;	/* APPEND and DATA */
 	unsigned bad_commands_max;	/* malformed commands before the session is ended */
 	unsigned failed_logins_max;
-	unsigned user_sessions_max;	/* of one account in this process; 0: no limit */
 	bool plain_without_tls;		/* PLAIN/LOGIN on plain text, for peers on loopback (demo) */
 };
 
@@ -64,7 +62,7 @@ struct session_services {
 	struct session_settings set;
 	struct list sessions;		/* struct session.link */
 	unsigned session_count;
-	struct rates *users;		/* counts sessions of accounts; NULL: nobody counts */
+	bool count_clients;		/* connections of a client are counted in auth (authc_open) */
 	uint64_t next_id;
 	bool stopping;
 };
@@ -78,6 +76,7 @@ enum session_next {
 struct session_ops {
 	const char *name;		/* "imap", in events and metrics */
 	size_t struct_bytes;		/* of the protocol's struct, zeroed before greet */
+	const char *refusal;		/* line for a client that has too many connections; NULL: none */
 	/* After implicit TLS: write the greeting. */
 	enum session_next (*greet)(struct session *s);
 	/* Read one command, serve it. Called only while input is there. */
@@ -118,7 +117,7 @@ struct session {
 	unsigned bad_commands;
 	unsigned failed_logins;
 	int64_t started_us;
-	char account[17];		/* counted in sv->users; empty: not */
+	bool counted;			/* in auth, as a connection of its client */
 	/* Told when the session is gone, to give back what the accept loop counted. May be NULL. */
 	void (*on_end)(void *arg, struct session *s);
 	void *on_end_arg;
@@ -142,11 +141,6 @@ void session_wake(struct session *s);
 /* The channel is protected: TLS, or plain text where the settings allow it. */
 bool session_plain_allowed(const struct session *s);
 
-/*
- * The login was good: count one more session of this account (16 characters). False: it has its
- * maximum already, the login is refused. Given back when the session ends.
- */
-MUST_USE bool session_user_open(struct session *s, const char *account);
 /* What is left of the time that a client has to log in; 0 at least. */
 int64_t session_login_left_us(const struct session *s);
 

@@ -24,6 +24,10 @@ struct authc {
 	unsigned logouts, rcpts;
 	uint64_t delivered_bytes;
 	uint64_t bob_room;		/* 0: no limit */
+	unsigned open;
+	enum authc_open_result open_result;
+	unsigned taken[8];		/* by enum rate_kind */
+	bool over_rate;
 };
 
 static const struct {
@@ -150,6 +154,27 @@ void authc_logout(struct authc *a, const uint8_t grant[AUTHC_GRANT_BYTES])
 {
 	ck_assert_uint_eq(grant[0], 7);
 	a->logouts++;
+}
+
+enum authc_open_result authc_open(struct authc *a, struct slice client)
+{
+	(void)client;
+	a->open++;
+	return a->open_result;
+}
+
+void authc_close(struct authc *a, struct slice client)
+{
+	(void)client;
+	ck_assert_uint_gt(a->open, 0);
+	a->open--;
+}
+
+bool authc_take(struct authc *a, const uint8_t grant[AUTHC_GRANT_BYTES], enum rate_kind kind)
+{
+	ck_assert_uint_eq(grant[0], 7);
+	a->taken[kind]++;
+	return !a->over_rate;
 }
 
 void authc_delivered(struct authc *a, const char *account, uint64_t bytes)

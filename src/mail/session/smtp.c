@@ -65,19 +65,16 @@ bool smtp_rates_apply(const struct smtp_session *s)
 	       !(service->set.exempt_loopback && smtp_peer_is_local(&s->s.peer));
 }
 
-struct slice smtp_rates_client(const struct smtp_session *s, uint8_t bytes[RATE_CLIENT_BYTES])
-{
-	if (s->login != NULL)
-		return slice_str(s->login->account);
-	return rate_client(&s->s.peer, bytes);
-}
-
 static bool within_rate(struct smtp_session *s, enum rate_kind kind, unsigned per_minute)
 {
 	uint8_t bytes[RATE_CLIENT_BYTES];
 
-	return !smtp_rates_apply(s) ||
-	       rates_take(s->s.sv->smtp->rates, kind, smtp_rates_client(s, bytes), per_minute, 1,
+	if (!smtp_rates_apply(s))
+		return true;
+	/* A user's sessions may be in several processes. */
+	if (s->login != NULL)
+		return authc_take(s->s.sv->authc, s->login->grant, kind);
+	return rates_take(s->s.sv->smtp->rates, kind, rate_client(&s->s.peer, bytes), per_minute, 1,
 			  loop_now_us(s->s.sv->loop));
 }
 
@@ -578,6 +575,7 @@ static void smtp_done(struct session *session)
 
 #define SMTP_OPS(text, greeting)                                                                   \
 	{                                                                                          \
+		.refusal = "421 4.7.0 Too many connections, try again later\r\n",                  \
 		.name = (text), .struct_bytes = sizeof(struct smtp_session), .greet = (greeting),  \
 		.command = smtp_command, .timeout = smtp_timeout, .stopping = smtp_stopping,       \
 		.idle_us = smtp_idle_us, .parked = smtp_parked, .done = smtp_done,                 \

@@ -8,7 +8,7 @@
 #pragma once
 #include "mail/mailbox/delivery.h"
 #include "mail/queue/queue.h"
-#include "mail/session/rates.h"
+#include "mail/auth/rates.h"
 #include "mail/session/session.h"
 
 struct smtp_settings {

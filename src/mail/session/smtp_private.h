@@ -56,9 +56,8 @@ struct smtp_session {
 void smtp_reply(struct smtp_session *s, unsigned code, const char *enhanced, const char *text);
 /* End the transaction: RSET, after DATA, EHLO, STARTTLS. */
 void smtp_transaction_end(struct smtp_session *s);
-/* Who is counted by the rates: the user or the client's network; false when exempt. */
+/* Is this client, or user, counted by the rates? */
 bool smtp_rates_apply(const struct smtp_session *s);
-struct slice smtp_rates_client(const struct smtp_session *s, uint8_t bytes[RATE_CLIENT_BYTES]);
 /*
  * Whether senders may ask for notices: the queue that sends them is there. LMTP has a reply for each
  * recipient, so its client knows all, and sends the notices as long as we do not take it upon us.

@@ -857,6 +857,55 @@ START_TEST(rates_slow_a_client_down)
 }
 END_TEST
 
+START_TEST(a_user_has_rates_that_auth_counts)
+{
+	struct rates *r;
+
+	ck_assert_int_eq(rates_new(100, &r), 0);
+	open_as(&submission_session, "220 mx.example.org ESMTP Prickle\r\n");
+	service.rates = r;
+	service.set.messages_per_minute = 1;	/* of a client of mx, not of a user */
+	client_says(&c, "EHLO x\r\nAUTH PLAIN AGFubkBleGFtcGxlLm9yZwBzZWNyZXQ=\r\n");
+	for (int i = 0; i < 40; i++) {
+		loop_run_once(rig.sv.loop, 5);
+		client_poll(&c);
+	}
+	c.seen = c.got.len;
+	for (int i = 0; i < 3; i++) {
+		TALK("MAIL FROM:<ann@example.org>\r\n", "250 2.1.0 Sender ok\r\n");
+		TALK("RCPT TO:<bob@example.org>\r\n", "250 2.1.5 Recipient ok\r\n");
+		TALK("RSET\r\n", "250 2.0.0 Ok\r\n");
+	}
+	ck_assert_uint_eq(rig.authc.taken[RATE_MESSAGES], 3);
+	ck_assert_uint_eq(rig.authc.taken[RATE_RECIPIENTS], 3);
+	rig.authc.over_rate = true;
+	TALK("MAIL FROM:<ann@example.org>\r\n", "450 4.7.1 Too many messages, slow down\r\n");
+	finish();
+	rates_free(r);
+}
+END_TEST
+
+START_TEST(a_client_with_too_many_connections_hears_why)
+{
+	rig_init(&rig);
+	service = (struct smtp_service){ .set.idle_us = 60000000 };
+	rig.sv.smtp = &service;
+	rig.sv.count_clients = true;
+	client_open(&c, &rig, &submission_session);
+	client_expects(&c, "220 mx.example.org ESMTP Prickle\r\n");
+	ck_assert_uint_eq(rig.authc.open, 1);
+	client_close(&c);
+	ck_assert_uint_eq(rig.authc.open, 0);
+	rig.authc.open_result = AUTHC_OPEN_TOO_MANY;
+	client_open(&c, &rig, &submission_session);
+	client_expects(&c, "421 4.7.0 Too many connections, try again later\r\n");
+	client_expects_end(&c);
+	client_close(&c);
+	ck_assert_uint_eq(rig.authc.open, 1);	/* asked, and not given back */
+	rig_done(&rig);
+}
+END_TEST
+
 START_TEST(international_addresses_need_smtputf8_and_are_traced_as_such)
 {
 	smtp_open();
@@ -980,6 +1029,7 @@ TEST_MAIN("session/smtp",
 	  bare_line_ends_in_commands_are_errors, commands_have_their_order,
 	  too_many_errors_end_the_session, a_long_line_is_an_error_and_the_next_one_is_read,
 	  the_recipient_after_the_last_is_asked_to_come_later, rates_slow_a_client_down,
+	  a_user_has_rates_that_auth_counts, a_client_with_too_many_connections_hears_why,
 	  international_addresses_need_smtputf8_and_are_traced_as_such,
 	  submission_wants_to_know_who_sends_and_completes_the_header,
 	  guessing_passwords_ends_the_session, a_client_that_goes_away_in_the_middle_leaves_nothing,

@@ -53,6 +53,7 @@ static enum session_next answer(struct smtp_session *s, enum authc_result r)
 		[AUTHC_MALFORMED] = { 501, "5.5.2", "Malformed authentication exchange" },
 		[AUTHC_NO_MECHANISM] = { 504, "5.5.4", "Mechanism not available" },
 		[AUTHC_NEEDS_TLS] = { 538, "5.7.11", "Encryption required for this mechanism" },
+		[AUTHC_SESSIONS] = { 454, "4.7.0", "This user has too many sessions" },
 		[AUTHC_TEMPORARY] = { 454, "4.7.0", "Authentication is not available now" },
 	};
 

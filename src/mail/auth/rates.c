@@ -1,4 +1,4 @@
-#include "mail/session/rates.h"
+#include "mail/auth/rates.h"
 
 #include <errno.h>
 #include <netinet/in.h>
@@ -128,13 +128,38 @@ bool rates_open(struct rates *r, struct slice client, unsigned max)
 	return true;
 }
 
-void rates_close(struct rates *r, struct slice client)
+bool rates_close(struct rates *r, struct slice client)
 {
 	struct client *c = r == NULL ? NULL : find(r, 0, client, false);
 
 	/* Absent only when memory was short at rates_open. */
-	if (c != NULL && c->active > 0)
-		c->active--;
+	if (c == NULL || c->active == 0)
+		return false;
+	c->active--;
+	return true;
+}
+
+void rates_each_open(const struct rates *r, void (*fn)(void *arg, struct slice client, unsigned open),
+		     void *arg)
+{
+	list_for_each(it, (struct list *)(uintptr_t)&r->used) {
+		const struct client *c = list_entry(it, struct client, link);
+		if (c->key[0] == 0 && c->active > 0)
+			fn(arg, slice_of(c->key + 1, c->key_len - 1u), c->active);
+	}
+}
+
+void rates_close_all(struct rates *r, struct rates *these)
+{
+	list_for_each(it, &these->used) {
+		struct client *c = list_entry(it, struct client, link);
+		struct client *all = c->key[0] == 0 && c->active > 0 ?
+				     find(r, 0, slice_of(c->key + 1, c->key_len - 1u), false) : NULL;
+		if (all != NULL)
+			all->active -= MIN(all->active, c->active);
+		if (c->key[0] == 0)
+			c->active = 0;
+	}
 }
 
 struct slice rate_client(const struct sockaddr_storage *peer, uint8_t bytes[RATE_CLIENT_BYTES])

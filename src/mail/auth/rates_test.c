@@ -1,4 +1,4 @@
-#include "mail/session/rates.h"
+#include "mail/auth/rates.h"
 
 #include <arpa/inet.h>
 
@@ -57,6 +57,39 @@ START_TEST(connections_are_counted_until_they_close)
 }
 END_TEST
 
+static void sum(void *arg, struct slice client, unsigned open)
+{
+	*(unsigned *)arg += open * (client.ptr[0] == 'a' ? 1 : 100);
+}
+
+START_TEST(what_one_process_had_open_is_given_back_at_once)
+{
+	struct rates *all, *mine;
+	unsigned open = 0;
+
+	ck_assert_int_eq(rates_new(100, &all), 0);
+	ck_assert_int_eq(rates_new(100, &mine), 0);
+	for (int i = 0; i < 2; i++) {
+		ck_assert(rates_open(all, SLICE("a"), 3));
+		ck_assert(rates_open(mine, SLICE("a"), 0));
+	}
+	ck_assert(rates_open(all, SLICE("a"), 3));	/* another process's */
+	ck_assert(rates_open(mine, SLICE("b"), 0));
+	rates_each_open(mine, sum, &open);
+	ck_assert_uint_eq(open, 102);
+	ck_assert(!rates_open(all, SLICE("a"), 3));
+	rates_close_all(all, mine);
+	ck_assert(rates_open(all, SLICE("a"), 3));
+	ck_assert(rates_open(all, SLICE("a"), 3));
+	ck_assert(!rates_open(all, SLICE("a"), 3));
+	open = 0;
+	rates_each_open(mine, sum, &open);
+	ck_assert_uint_eq(open, 0);
+	rates_free(all);
+	rates_free(mine);
+}
+END_TEST
+
 START_TEST(an_ipv6_client_is_its_network)
 {
 	struct sockaddr_storage one = { 0 }, two = { 0 };
@@ -74,6 +107,6 @@ START_TEST(an_ipv6_client_is_its_network)
 }
 END_TEST
 
-TEST_MAIN("session/rates", a_bucket_gives_its_content_and_then_what_flows_in,
+TEST_MAIN("auth/rates", a_bucket_gives_its_content_and_then_what_flows_in,
 	  clients_and_kinds_do_not_share_a_bucket, connections_are_counted_until_they_close,
-	  an_ipv6_client_is_its_network)
+	  what_one_process_had_open_is_given_back_at_once, an_ipv6_client_is_its_network)

@@ -2,7 +2,8 @@
  * How much one client may do: messages and recipients a minute, connections at a time.
  *
  * Buckets of tokens in a bounded table: when it is full, the clients that have been quiet
- * longest are forgotten, which only ever helps them. Each process counts for itself.
+ * longest are forgotten, which only ever helps them. mx counts for itself; what the front processes
+ * share is counted by auth (authc_open, authc_take).
  */
 #pragma once
 #include "base/slice.h"
@@ -28,8 +29,13 @@ bool rates_take(struct rates *r, enum rate_kind kind, struct slice client, unsig
 		unsigned n, int64_t now_us);
 /* One more connection of the client, unless there are `max` (0: no limit) already. */
 bool rates_open(struct rates *r, struct slice client, unsigned max);
-/* One of them is gone. */
-void rates_close(struct rates *r, struct slice client);
+/* One of them is gone. False: none was counted. */
+bool rates_close(struct rates *r, struct slice client);
+/* All connections counted in `these` are gone, from both. O(these). */
+void rates_close_all(struct rates *r, struct rates *these);
+/* fn for each client that has connections open. */
+void rates_each_open(const struct rates *r, void (*fn)(void *arg, struct slice client, unsigned open),
+		     void *arg);
 
 #define RATE_CLIENT_BYTES 16u
 /*
