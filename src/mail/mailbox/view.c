@@ -210,11 +210,11 @@ bool mailbox_is_read_only(const struct mailbox *m)
 
 bool mailbox_recent(const struct mailbox *m, uint32_t uid)
 {
-	if (m->read_only) {
-		const struct folder *f = state_folder(m->a->s, m->folder);
+	const struct folder *f = state_folder(m->a->s, m->folder);
 
-		return f != NULL && uid >= f->first_recent;
-	}
+	/* Claimed by nobody yet: recent to all who see it (RFC 3501 §2.3.2). */
+	if (f != NULL && uid >= f->first_recent)
+		return true;
 	for (size_t i = m->recent_count; i > 0; i--)
 		if (uid >= m->recent[i - 1].first)
 			return uid <= m->recent[i - 1].last;
@@ -223,13 +223,9 @@ bool mailbox_recent(const struct mailbox *m, uint32_t uid)
 
 uint32_t mailbox_recent_count(const struct mailbox *m)
 {
-	uint32_t n = 0;
+	const struct folder *f = state_folder(m->a->s, m->folder);
+	uint32_t n = f == NULL ? 0 : m->count + 1 - mailbox_seq_from(m, f->first_recent);
 
-	if (m->read_only) {
-		const struct folder *f = state_folder(m->a->s, m->folder);
-
-		return f == NULL ? 0 : m->count + 1 - mailbox_seq_from(m, f->first_recent);
-	}
 	for (size_t i = 0; i < m->recent_count; i++)
 		n += mailbox_seq_from(m, m->recent[i].last + 1) - mailbox_seq_from(m, m->recent[i].first);
 	return n;

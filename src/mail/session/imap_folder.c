@@ -288,7 +288,7 @@ void imap_do_lsub(struct imap_run *r)
 	imap_result(r, result, false, "Done");
 }
 
-/* ---- quota: one root, "", for the whole account (RFC 9208) ---- */
+/* ---- quota: one root, "", for the whole account (RFC 9208), none for an account without limits ---- */
 
 static void write_quota(struct imap_run *r, const struct account_usage *u)
 {
@@ -333,12 +333,18 @@ void imap_do_quota(struct imap_run *r)
 		imap_result(r, result, false, NULL);
 		return;
 	}
+	account_usage(r->s->account, &usage);
+	bool limited = usage.quota.bytes_max > 0 || usage.quota.messages_max > 0;
 	if (r->c.name == IMAP_GETQUOTAROOT) {
 		buf_adds(&r->out, "* QUOTAROOT ");
 		imap_write_mailbox(&r->out, r->c.mailbox, r->s->utf8);
-		buf_adds(&r->out, " \"\"\r\n");
+		buf_adds(&r->out, limited ? " \"\"\r\n" : "\r\n");
+	} else if (!limited) {
+		imap_no(r, "NONEXISTENT", "There are no limits");
+		return;
 	}
-	account_usage(r->s->account, &usage);
-	write_quota(r, &usage);
+	/* RFC 9208 §7: a list of resources is not empty. */
+	if (limited)
+		write_quota(r, &usage);
 	imap_ok(r, "Done");
 }

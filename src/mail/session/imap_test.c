@@ -16,6 +16,8 @@
 
 /* ---- a stand-in for auth ---- */
 
+static bool without_quota;
+
 enum authc_result authc_login_password(struct authc *a, const struct authc_peer *peer,
 				       struct slice user, struct slice password,
 				       struct authc_login *out)
@@ -24,6 +26,8 @@ enum authc_result authc_login_password(struct authc *a, const struct authc_peer 
 		return AUTHC_REJECTED;
 	*out = (struct authc_login){ .account = "0123456789abcdef", .address = "ann@example.org",
 				     .quota_bytes = 1u << 20, .quota_messages = 1000 };
+	if (without_quota)
+		out->quota_bytes = out->quota_messages = 0;
 	return AUTHC_OK;
 }
 
@@ -795,6 +799,43 @@ START_TEST(a_session_may_delete_the_mailbox_that_it_has_selected)
 }
 END_TEST
 
+/* RFC 9208 §4.3 shows a mailbox that is "not subject to any resource limits": no quota root. */
+START_TEST(an_account_without_limits_has_no_quota_root)
+{
+	struct server s;
+	struct client c;
+
+	server_init(&s);
+	without_quota = true;
+	login(&s, &c);
+	without_quota = false;
+	HAS(ask(&c, "a GETQUOTAROOT INBOX"), "* QUOTAROOT INBOX\r\na OK");
+	HAS(ask(&c, "b GETQUOTA \"\""), "b NO [NONEXISTENT]");
+	client_done(&c);
+	server_done(&s);
+}
+END_TEST
+
+START_TEST(what_a_session_appends_is_recent_at_once)
+{
+	struct server s;
+	struct client a, b;
+
+	server_init(&s);
+	login(&s, &a);
+	login(&s, &b);
+	ask(&a, "a SELECT INBOX");
+	HAS(append(&a, "b", "INBOX", "Subject: one\r\n\r\n1\r\n"), "* 1 EXISTS\r\n* 1 RECENT\r\n");
+	HAS(ask(&a, "c FETCH 1 FLAGS"), "FLAGS (\\Recent)");
+	HAS_NOT(ask(&a, "d NOOP"), "FETCH");
+	HAS(ask(&a, "e FETCH 1 FLAGS"), "FLAGS (\\Recent)");
+	HAS(ask(&b, "a SELECT INBOX"), "* 0 RECENT");
+	client_done(&a);
+	client_done(&b);
+	server_done(&s);
+}
+END_TEST
+
 START_TEST(only_mistakes_in_a_row_end_a_session)
 {
 	struct server s;
@@ -840,4 +881,6 @@ TEST_MAIN("session/imap", login_needs_the_right_password_and_tells_capabilities,
 	  a_silent_store_does_not_hide_what_another_session_set,
 	  levels_above_a_subscription_are_shown_without_a_mailbox,
 	  a_session_may_delete_the_mailbox_that_it_has_selected,
-	  only_mistakes_in_a_row_end_a_session, a_stopping_server_says_bye)
+	  an_account_without_limits_has_no_quota_root, what_a_session_appends_is_recent_at_once,
+	  only_mistakes_in_a_row_end_a_session,
+	  a_stopping_server_says_bye)
