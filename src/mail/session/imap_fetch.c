@@ -16,8 +16,10 @@
 #include "mail/message/summary.h"
 #include "mail/message/transfer.h"
 #include "mail/session/imap.h"
+#include "sys/fiber.h"
 
 #define BATCH_MESSAGES	 256u
+#define BATCHES_IN_TURN	 16u	/* then other sessions get the processor, however fast the client reads */
 #define BATCH_ARENA_BYTES (BATCH_MESSAGES * (72u << 10))
 #define CHUNK_BYTES	 (64u * 1024u)
 #define HEADER_BYTES_MAX (1u << 20)	/* HEADER.FIELDS looks at no more of a header */
@@ -538,7 +540,7 @@ static void fetch_all(struct fetch *f)
 	bool summaries = needs_summaries(p);
 	struct imap_walk w;
 	uint32_t seq, uid;
-	size_t n = 0;
+	size_t n = 0, batches = 0;
 
 	if (batch == NULL) {
 		f->failed = MAILBOX_MEMORY;
@@ -558,6 +560,8 @@ static void fetch_all(struct fetch *f)
 			n = 0;
 			if (r->close || r->s->base.stream.err != 0)
 				return;
+			if (++batches % BATCHES_IN_TURN == 0)
+				fiber_yield();
 		}
 	}
 	if (n > 0)

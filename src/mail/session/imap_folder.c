@@ -1,6 +1,9 @@
 #include "mail/imap/pattern.h"
 #include "mail/imap/write.h"
 #include "mail/session/imap.h"
+#include "sys/fiber.h"
+
+#define WORK_IN_TURN 4000000u	/* steps of matching names: some milliseconds */
 
 void imap_do_create(struct imap_run *r)
 {
@@ -186,6 +189,20 @@ static bool full_patterns(struct imap_run *r)
 	return true;
 }
 
+/*
+ * The worst pattern costs its length times the name's, and there may be thousands of folders: the other
+ * sessions get their turn in between.
+ */
+static void take_turns(const struct imap_run *r, struct slice name, uint64_t *work)
+{
+	for (size_t i = 0; i < r->c.list.pattern_count; i++)
+		*work += (uint64_t)r->c.list.patterns[i].len * name.len;
+	if (*work > WORK_IN_TURN) {
+		*work = 0;
+		fiber_yield();
+	}
+}
+
 static bool matches(const struct imap_run *r, struct slice name)
 {
 	for (size_t i = 0; i < r->c.list.pattern_count; i++) {
@@ -232,6 +249,7 @@ void imap_do_list(struct imap_run *r)
 {
 	struct folder_info *folders;
 	size_t count;
+	uint64_t work = 0;
 	enum mailbox_result result = MAILBOX_OK;
 
 	if (asks_for_delimiter(r, "LIST"))
@@ -247,8 +265,10 @@ void imap_do_list(struct imap_run *r)
 	if (result == MAILBOX_OK) {
 		if (r->c.list.status & STATUS_HIGHESTMODSEQ)
 			imap_enable_condstore(r);
-		for (size_t i = 0; i < count; i++)
+		for (size_t i = 0; i < count; i++) {
+			take_turns(r, folders[i].name, &work);
 			list_one(r, &folders[i]);
+		}
 	}
 	imap_result(r, result, false, "Done");
 }
@@ -260,6 +280,7 @@ void imap_do_lsub(struct imap_run *r)
 	size_t count;
 	struct slice pattern;
 	bool percent;
+	uint64_t work = 0;
 	enum mailbox_result result;
 
 	if (asks_for_delimiter(r, "LSUB"))
@@ -276,6 +297,7 @@ void imap_do_lsub(struct imap_run *r)
 	for (size_t i = 0; result == MAILBOX_OK && i < count; i++) {
 		const struct folder_info *f = &folders[i];
 
+		take_turns(r, f->name, &work);
 		/* "%": a name whose child is subscribed is shown, with \Noselect. */
 		if (!matches(r, f->name) || !(f->subscribed || (percent && f->subscribed_below)))
 			continue;

@@ -45,7 +45,7 @@ struct search {
 	/* What was found, ascending. */
 	struct buf hits;		/* struct hit */
 	uint64_t highest_modseq;
-	uint64_t searched_bytes;	/* of bodies, since others had their turn */
+	uint64_t searched_bytes;	/* since others had their turn */
 };
 
 /* ---- preparing the program ---- */
@@ -231,6 +231,16 @@ static bool load_body(struct search *s)
 	return s->mime != NULL;
 }
 
+/* Many keys on one message would keep all other sessions waiting. */
+static void take_turns(struct search *s, uint64_t bytes)
+{
+	s->searched_bytes += bytes;
+	if (s->searched_bytes > BYTES_IN_TURN) {
+		s->searched_bytes = 0;
+		fiber_yield();
+	}
+}
+
 static bool text_matches(struct search *s, const struct search_key *k)
 {
 	struct search_text *search;
@@ -241,12 +251,7 @@ static bool text_matches(struct search *s, const struct search_key *k)
 		return true;
 	if (!load_body(s))
 		return false;
-	/* Many keys on one message would keep all other sessions waiting. */
-	s->searched_bytes += s->info.size;
-	if (s->searched_bytes > BYTES_IN_TURN) {
-		s->searched_bytes = 0;
-		fiber_yield();
-	}
+	take_turns(s, s->info.size);
 	search = search_text_new(&s->arena, s->mime, k->text, k->op == SEARCH_TEXT);
 	if (search == NULL) {
 		fail(s, MAILBOX_MEMORY);
@@ -277,6 +282,7 @@ static bool header_matches(struct search *s, const struct search_key *k)
 {
 	int found;
 
+	take_turns(s, header_of(s).len);
 	switch (k->op) {
 	case SEARCH_SUBJECT:
 		if (k->text.len == 0)

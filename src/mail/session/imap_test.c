@@ -836,6 +836,40 @@ START_TEST(what_a_session_appends_is_recent_at_once)
 }
 END_TEST
 
+START_TEST(a_costly_list_leaves_the_others_their_turn)
+{
+	struct server s;
+	struct client a, b;
+	char name[901], command[4000];
+	int n;
+
+	server_init(&s);
+	login(&s, &a);
+	login(&s, &b);
+	memset(name, 'a', sizeof(name) - 1);
+	name[sizeof(name) - 1] = '\0';
+	for (int i = 0; i < 100; i++) {
+		snprintf(command, sizeof(command), "a CREATE %s%03d", name, i);
+		HAS(ask(&a, command), "a OK");
+	}
+	n = snprintf(command, sizeof(command), "b LIST \"\" (");
+	for (int i = 0; i < 4; i++) {
+		for (int k = 0; k < 400; k++)
+			n += snprintf(command + n, sizeof(command) - (size_t)n, "*a");
+		n += snprintf(command + n, sizeof(command) - (size_t)n, i < 3 ? "b " : "b)\r\n");
+	}
+	buf_reset(&a.got);
+	client_send(&a, command);
+	HAS(ask(&b, "c NOOP"), "c OK");
+	client_read(&a);
+	HAS_NOT(buf_cstr(&a.got), "b OK");
+	HAS(until(&a, "b"), "b OK");
+	client_done(&a);
+	client_done(&b);
+	server_done(&s);
+}
+END_TEST
+
 START_TEST(only_mistakes_in_a_row_end_a_session)
 {
 	struct server s;
@@ -881,6 +915,7 @@ TEST_MAIN("session/imap", login_needs_the_right_password_and_tells_capabilities,
 	  a_silent_store_does_not_hide_what_another_session_set,
 	  levels_above_a_subscription_are_shown_without_a_mailbox,
 	  a_session_may_delete_the_mailbox_that_it_has_selected,
-	  an_account_without_limits_has_no_quota_root, what_a_session_appends_is_recent_at_once,
+	  a_costly_list_leaves_the_others_their_turn, an_account_without_limits_has_no_quota_root,
+	  what_a_session_appends_is_recent_at_once,
 	  only_mistakes_in_a_row_end_a_session,
 	  a_stopping_server_says_bye)
