@@ -24,6 +24,15 @@
 #ifndef TEST_SANITIZED
 #define TEST_SANITIZED 0
 #endif
+/* With the thread sanitizer thousands of fibers are made slower than they end. */
+#ifdef __has_feature
+#if __has_feature(thread_sanitizer)
+#define TEST_THREAD_SANITIZED 1
+#endif
+#endif
+#ifndef TEST_THREAD_SANITIZED
+#define TEST_THREAD_SANITIZED 0
+#endif
 
 #define TEST_MAIN_SLOW(seconds, suite_name, ...)                                                   \
 	int main(void)                                                                             \

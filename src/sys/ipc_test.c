@@ -258,7 +258,8 @@ START_TEST(a_peer_that_floods_us_waits_and_all_its_requests_are_served)
 		}
 	}
 	ck_assert_uint_eq(answers, all);
-	ck_assert_uint_eq(most, IPC_SERVED_MAX);
+	ck_assert_uint_le(most, IPC_SERVED_MAX);
+	ck_assert_uint_ge(most, IPC_SERVED_MAX / 2);	/* all of them, unless the machine is slow */
 	close(fd[1]);
 	run_fibers();
 	ck_assert_int_eq(closed_count, 1);
@@ -271,6 +272,8 @@ START_TEST(a_peer_that_floods_us_and_goes_is_heard_to_go)
 	uint8_t packet[16 * sizeof(slow)];
 	int fd[2];
 
+	if (TEST_THREAD_SANITIZED)
+		return;		/* the limit is never reached */
 	for (size_t i = 0; i < sizeof(packet); i += sizeof(slow))
 		memcpy(packet + i, slow, sizeof(slow));
 
