@@ -683,10 +683,15 @@ void embedded_stats(struct engine *e, struct embedded_stats *out)
 {
 	struct store *s = store_of(e);
 
-	/* The writer changes levels meanwhile: each number is right, together they are near. */
-	*out = s->stats;
-	out->stopped = s->stats.stopped || s->dead;
-	out->segments = out->segments_free = out->live_bytes = out->stored_bytes = 0;
+	/* Threads count meanwhile: each number is right, together they are near. */
+	const uint64_t *from = (const uint64_t *)&s->stats;
+	uint64_t *to = (uint64_t *)out;
+
+	*out = (struct embedded_stats){ .replayed_records = s->stats.replayed_records, .rebuilt = s->stats.rebuilt };
+	for (size_t i = 0; i < offsetof(struct embedded_stats, segments) / sizeof(uint64_t); i++)
+		to[i] = __atomic_load_n(&from[i], __ATOMIC_RELAXED);
+	out->stopped = __atomic_load_n(&s->stats.stopped, __ATOMIC_RELAXED) ||
+		       __atomic_load_n(&s->dead, __ATOMIC_RELAXED);
 	pthread_mutex_lock(&s->lock_segments);
 	for (uint32_t i = 0; i < s->seg_count; i++) {
 		const struct segment *g = &s->segs[i];

@@ -551,7 +551,7 @@ static void log_fail(struct store *s, int err)
 	}
 	s->active = NO_SEGMENT;
 	s->broken = true;
-	s->stats.stopped = true;
+	__atomic_store_n(&s->stats.stopped, true, __ATOMIC_RELAXED);
 	s->retry_us = world_mono_us(s->w) + RETRY_US;
 	batch_forget(s);
 }
@@ -743,7 +743,7 @@ int log_commit(struct store *s)
 	batch_next(s);
 	g->end = s->wb_at;
 	s->broken = false;
-	s->stats.stopped = false;
+	__atomic_store_n(&s->stats.stopped, false, __ATOMIC_RELAXED);
 	count(&s->stats.batches, 1);
 	err = state_commit(s, s->durable_lsn);
 	if (s->manifest_in_batch)

@@ -225,7 +225,7 @@ int state_commit(struct store *s, uint64_t lsn)
 	state_forget(s);
 	if (err != 0) {
 		/* The log is ahead of an index that does not take writes: only a restart can replay. */
-		s->dead = true;
+		__atomic_store_n(&s->dead, true, __ATOMIC_RELAXED);
 		store_event(s, true, "the index refuses writes (%s): restart needed",
 			    strerrordesc_np(-err));
 	}

@@ -287,7 +287,7 @@ static bool header_matches(struct search *s, const struct search_key *k)
 	case SEARCH_SUBJECT:
 		if (k->text.len == 0)
 			return true;
-		found = search_header(&s->arena, header_of(s), "subject", k->text);
+		found = search_subject(&s->arena, header_of(s), k->text);
 		break;
 	case SEARCH_ADDRESS:
 		if (k->text.len == 0)
