@@ -9,6 +9,8 @@ static const struct cli_option plain_options[] = { CLI_OPTION_CONFIG, CLI_OPTION
 static const struct cli_option write_options[] = {
 	{ "quota", 'q', "SIZE", "room of each user without an own limit; 0: as configured (mail.quota)" },
 	{ "messages", 'm', "COUNT", "messages of each user without an own limit; 0: no limit" },
+	{ "postmaster", 'p', "ADDRESS", "who gets the mail for postmaster, as long as there is no user or alias of that "
+					"name; at first the first user of the domain" },
 	CLI_OPTION_CONFIG, CLI_OPTION_SOCKET, { 0 }
 };
 
@@ -31,6 +33,8 @@ static int write_domain(struct cli *cli, const char *verb)
 
 	names_begin(&r, "domain", verb);
 	names_arg(&r, cli_arg(cli, 0));
+	if (cli_value(cli, "postmaster") != NULL)
+		names_set(&r, "postmaster", cli_value(cli, "postmaster"));
 	code = names_quota(cli, &r);
 	if (code == CLI_OK)
 		code = names_run(cli, &r);
@@ -88,7 +92,8 @@ const struct cli_command cmd_domain_show = {
 const struct cli_command cmd_domain_set = {
 	.words = "domain set", .summary = "change a domain", .args = name_arg,
 	.options = write_options, .json = true, .run = domain_set,
-	.examples = (const char *const[]){ "prickle domain set example.org --quota '20 GiB'", NULL },
+	.examples = (const char *const[]){ "prickle domain set example.org --quota '20 GiB'",
+					   "prickle domain set example.org --postmaster ann@example.org", NULL },
 };
 const struct cli_command cmd_domain_remove = {
 	.words = "domain remove", .summary = "take no more mail for a domain",

@@ -234,6 +234,7 @@ static void domain_show(struct call *c)
 	field(c, "domain", domain);
 	number_field(c, "quota_bytes", record.quota_bytes);
 	number_field(c, "quota_messages", record.quota_messages);
+	field(c, "postmaster", record.postmaster);
 	number_field(c, "created_s", record.created_s);
 	buf_addc(&at, '@');
 	buf_add(&at, domain);
@@ -245,6 +246,7 @@ static void domain_show(struct call *c)
 
 struct domain_change {
 	const uint64_t *bytes, *messages;
+	struct slice postmaster;	/* NULL: as it is */
 };
 
 static bool change_domain(void *arg, struct domain_record *r)
@@ -255,6 +257,32 @@ static bool change_domain(void *arg, struct domain_record *r)
 		r->quota_bytes = *ch->bytes;
 	if (ch->messages != NULL)
 		r->quota_messages = *ch->messages;
+	if (ch->postmaster.ptr != NULL)
+		r->postmaster = ch->postmaster;
+	return true;
+}
+
+/* Who gets the mail for postmaster: an address at one of our domains. False: the failure was told. */
+static bool postmaster_argument(struct call *c, struct slice domain, struct slice *out)
+{
+	struct slice text = admin_arg(c->req, "postmaster");
+	struct domain_record home;
+	struct address a;
+
+	*out = (struct slice){ 0 };
+	if (text.ptr == NULL)
+		return true;
+	if (!mail_address_parse(c->arena, text, &a)) {
+		fail_result(c, AUTH_ADMIN_BAD_NAME, text);
+		return false;
+	}
+	enum dir_result r = slice_eq(a.domain, domain) ? DIR_OK :
+			    directory_domain(c->dir, c->arena, a.domain, &home);
+	if (r != DIR_OK) {
+		fail_result(c, r == DIR_ABSENT ? AUTH_ADMIN_NO_DOMAIN : auth_admin_of(r), a.text);
+		return false;
+	}
+	*out = a.text;
 	return true;
 }
 
@@ -267,7 +295,8 @@ static void domain_write(struct call *c, bool new)
 	enum dir_result r;
 
 	if (!domain_argument(c, &domain) || !number_argument(c, "quota", &bytes, &ch.bytes) ||
-	    !number_argument(c, "messages", &messages, &ch.messages))
+	    !number_argument(c, "messages", &messages, &ch.messages) ||
+	    !postmaster_argument(c, domain, &ch.postmaster))
 		return;
 	if (domain.len > DIRECTORY_KEY_NAME_BYTES_MAX - 2) {
 		fail_result(c, AUTH_ADMIN_BAD_NAME, domain);

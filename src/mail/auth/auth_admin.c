@@ -99,6 +99,48 @@ static bool change_user(void *arg, struct user_record *r)
 	return true;
 }
 
+/* arg: struct slice, an address. */
+static bool be_postmaster(void *arg, struct domain_record *r)
+{
+	if (r->postmaster.len > 0)
+		return false;
+	r->postmaster = *(const struct slice *)arg;
+	return true;
+}
+
+struct succession {
+	struct slice from, to;		/* to: empty when nobody is left */
+};
+
+static bool replace_postmaster(void *arg, struct domain_record *r)
+{
+	const struct succession *s = arg;
+
+	if (!slice_eq(r->postmaster, s->from))
+		return false;
+	r->postmaster = s->to;
+	return true;
+}
+
+/* A removed user was the domain's postmaster: somebody else becomes it. Best effort. */
+static void find_postmaster(struct auth *a, struct arena *arena, const struct address *gone)
+{
+	struct succession s = { .from = gone->text };
+	struct dir_cursor cursor = { 0 };
+	struct domain_record home;
+	size_t count = 0;
+	bool more;
+
+	if (directory_domain(a->dir, arena, gone->domain, &home) != DIR_OK ||
+	    !slice_eq(home.postmaster, gone->text))
+		return;
+	if (directory_list(a->dir, arena, DIR_USER, gone->domain, &cursor, 1, &s.to, &count, &more) != DIR_OK)
+		return;
+	if (count == 0)
+		s.to = (struct slice){ 0 };
+	directory_domain_change(a->dir, gone->domain, replace_postmaster, &s);
+}
+
 enum auth_admin_result auth_user_add(struct auth *a, struct slice text,
 				     const struct auth_user_change *set)
 {
@@ -130,7 +172,11 @@ enum auth_admin_result auth_user_add(struct auth *a, struct slice text,
 	hex_u64(&account, id);
 	if (account.err != 0 || !slice_to_str(buf_slice(&account), r.account, sizeof(r.account)))
 		return AUTH_ADMIN_FAILED;
-	return auth_admin_of(directory_user_add(a->dir, &address, &r));
+	d = directory_user_add(a->dir, &address, &r);
+	/* The first one at a domain gets the mail for its postmaster. If that fails, the next one does. */
+	if (d == DIR_OK && home.postmaster.len == 0)
+		directory_domain_change(a->dir, address.domain, be_postmaster, &address.text);
+	return auth_admin_of(d);
 }
 
 enum auth_admin_result auth_user_change(struct auth *a, struct slice text,
@@ -180,5 +226,6 @@ enum auth_admin_result auth_user_remove(struct auth *a, struct slice text)
 		return auth_admin_of(d);
 	remembered_drop(&a->remembered, address.text);
 	auth_revoke_account(a, now.account);
+	find_postmaster(a, &arena, &address);
 	return AUTH_ADMIN_OK;
 }

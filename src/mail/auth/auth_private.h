@@ -16,6 +16,9 @@ struct auth {
 	struct directory *dir;
 	struct auth_settings set;	/* default_domain points to `domain` */
 	char domain[ADDRESS_DOMAIN_BYTES_MAX + 1];
+	/* Ours that was made first, for "postmaster" without a domain; looked for again after a while. */
+	char first_domain[ADDRESS_DOMAIN_BYTES_MAX + 1];
+	int64_t first_domain_until_s;
 	struct auth_store store;
 	struct list clients;
 	struct grant_table grants;

@@ -10,6 +10,8 @@
 #include "sys/world.h"
 
 #define RCPT_ARENA_BYTES (1024u * 1024u)
+#define FIRST_DOMAIN_S	 60
+#define FIRST_DOMAIN_AMONG 1000u
 #define ROOMS_MAX	 20000u
 #define ROOM_FRESH_S	 5		/* how long a reading of the usage counts as new */
 
@@ -276,15 +278,51 @@ static enum auth_rcpt_result rcpt_of(enum dir_result r)
 	}
 }
 
+/* The oldest of our domains, found by a walk over the directory, so it is remembered for a minute. */
+static void find_first_domain(struct auth *a)
+{
+	AUTO_ARENA struct arena arena = ARENA_INIT(RCPT_ARENA_BYTES);
+	struct slice *names = arena_array(&arena, FIRST_DOMAIN_AMONG, sizeof(*names));
+	struct dir_cursor cursor = { 0 };
+	struct domain_record d;
+	uint64_t oldest = UINT64_MAX;
+	size_t count = 0;
+	bool more = false;
+
+	if (names == NULL || directory_list(a->dir, &arena, DIR_DOMAIN, (struct slice){ 0 }, &cursor,
+					    FIRST_DOMAIN_AMONG, names, &count, &more) != DIR_OK)
+		return;
+	a->first_domain[0] = '\0';
+	a->first_domain_until_s = auth_now_s(a) + FIRST_DOMAIN_S;
+	for (size_t i = 0; i < count; i++) {
+		if (directory_domain(a->dir, &arena, names[i], &d) != DIR_OK)
+			continue;
+		if (d.created_s > oldest ||
+		    (d.created_s == oldest && slice_cmp(names[i], slice_str(a->first_domain)) > 0))
+			continue;
+		oldest = d.created_s;
+		if (!slice_to_str(names[i], a->first_domain, sizeof(a->first_domain)))
+			a->first_domain[0] = '\0';
+	}
+}
+
+/* "postmaster" alone is for this node (RFC 5321 §4.5.1): at the login domain, else at our first one. */
 static bool parse_recipient(struct auth *a, struct arena *arena, struct slice text,
 			    struct address *out)
 {
 	AUTO_BUF struct buf whole = BUF_INIT(2 * ADDRESS_BYTES_MAX);
+	struct domain_record d;
 
 	if (!slice_eq_nocase(text, SLICE("postmaster")))
 		return mail_address_parse(arena, text, out);
 	buf_adds(&whole, "postmaster@");
-	buf_adds(&whole, a->domain);
+	if (a->domain[0] != '\0' && directory_domain(a->dir, arena, slice_str(a->domain), &d) == DIR_OK) {
+		buf_adds(&whole, a->domain);
+	} else {
+		if (auth_now_s(a) >= a->first_domain_until_s)
+			find_first_domain(a);
+		buf_adds(&whole, a->first_domain);
+	}
 	return whole.err == 0 && mail_address_parse(arena, buf_slice(&whole), out);
 }
 

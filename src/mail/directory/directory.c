@@ -763,7 +763,10 @@ static enum dir_result visit(struct resolving *g, const struct visit *v)
 	name = join_address(g->arena, slice_of("", 0), a->domain);
 	if (name.ptr == NULL)
 		return DIR_TOO_BIG;
-	return try_name(g, v, name, v->detail);
+	r = try_name(g, v, name, v->detail);
+	if (r == DIR_ABSENT && home.postmaster.len > 0 && slice_eq(a->local, SLICE("postmaster")))
+		r = try_name(g, v, home.postmaster, v->detail);
+	return r;
 }
 
 enum dir_result directory_resolve(struct directory *d, struct arena *arena, const struct address *a,

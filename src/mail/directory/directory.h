@@ -111,7 +111,8 @@ struct dir_target {
 };
 /*
  * Whom does an address stand for? In this order: a user or alias of exactly this name, the
- * user or alias before the separator, the domain's catch-all. Aliases are followed, each user comes
+ * user or alias before the separator, the domain's catch-all, for "postmaster" the one that the
+ * domain's record names. Aliases are followed, each user comes
  * once. OK with 1..DIRECTORY_TARGETS_MAX targets in the arena, ABSENT, NOT_LOCAL, LOOP, TOO_BIG,
  * UNAVAILABLE, DAMAGED. An alias's targets that are gone are passed over.
  */

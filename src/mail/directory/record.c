@@ -4,6 +4,7 @@
 #include "base/reader.h"
 
 #define RECORD_VERSION 1u
+#define DOMAIN_VERSION 2u		/* 2: postmaster */
 
 enum user_flags {
 	USER_DISABLED = 1u << 0,
@@ -25,23 +26,27 @@ bool record_account_good(struct slice account)
 
 void domain_record_encode(struct buf *out, const struct domain_record *r)
 {
-	buf_addc(out, RECORD_VERSION);
+	buf_addc(out, DOMAIN_VERSION);
 	buf_varint(out, r->created_s);
 	buf_varint(out, r->quota_bytes);
 	buf_varint(out, r->quota_messages);
+	buf_blob(out, r->postmaster);
 }
 
 bool domain_record_decode(struct slice bytes, struct domain_record *out)
 {
 	struct reader r = reader_of(bytes);
 	struct domain_record d = { 0 };
+	uint8_t version = rd_u8(&r);
 
-	if (rd_u8(&r) < RECORD_VERSION)
+	if (version < RECORD_VERSION)
 		return false;
 	d.created_s = rd_varint(&r);
 	d.quota_bytes = rd_varint(&r);
 	d.quota_messages = rd_varint(&r);
-	if (r.bad)
+	if (version >= 2)
+		d.postmaster = rd_blob(&r);
+	if (r.bad || d.postmaster.len > ADDRESS_BYTES_MAX)
 		return false;
 	*out = d;
 	return true;

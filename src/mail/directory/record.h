@@ -21,6 +21,11 @@ struct domain_record {
 	uint64_t created_s;		/* since 1970 */
 	uint64_t quota_bytes;		/* for users without their own; 0: no limit */
 	uint64_t quota_messages;
+	/*
+	 * Address that gets the mail for postmaster of this domain while nobody has that name: RFC 5321
+	 * §4.5.1 wants somebody to get it. Empty: nobody. (Version 2.)
+	 */
+	struct slice postmaster;
 };
 
 struct scram_keys {
@@ -55,7 +60,7 @@ void alias_record_encode(struct buf *out, const struct alias_record *r);
 
 /*
  * False when the bytes are no such record, or the arena is full; *out is then as it was. Slices of a
- * user record borrow from `bytes`; an alias's list is in the arena, its targets borrow, too.
+ * domain or user record borrow from `bytes`; an alias's list is in the arena, its targets borrow, too.
  */
 MUST_USE bool domain_record_decode(struct slice bytes, struct domain_record *out);
 MUST_USE bool user_record_decode(struct slice bytes, struct user_record *out);

@@ -18,7 +18,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	/* What was read and is written again reads the same. */
 	if (data[0] == 'd' && domain_record_decode(in, &d)) {
 		domain_record_encode(&b, &d);
-		must(domain_record_decode(buf_slice(&b), &d2) && d.quota_bytes == d2.quota_bytes);
+		must(domain_record_decode(buf_slice(&b), &d2) && d.quota_bytes == d2.quota_bytes &&
+		     slice_eq(d.postmaster, d2.postmaster));
 	} else if (data[0] == 'u' && user_record_decode(in, &u)) {
 		user_record_encode(&b, &u);
 		must(user_record_decode(buf_slice(&b), &u2) && slice_eq(u.hash, u2.hash) &&

@@ -113,6 +113,15 @@ static struct auth_settings settings(void)
 	};
 }
 
+static void configure(struct fixture *f, void (*change)(struct auth_settings *set))
+{
+	struct auth_settings set = settings();
+
+	set.loopback_exempt = false;
+	change(&set);
+	ck_assert_int_eq(auth_configure(f->auth, &set), 0);
+}
+
 static void start_auth(struct fixture *f)
 {
 	struct auth_settings set = settings();
@@ -548,8 +557,56 @@ static void recipients(struct fixture *f)
 			 AUTHC_RCPT_NOT_LOCAL);
 	ck_assert_int_eq(authc_rcpt(f->authc, SLICE("a b@example.org"), 0, &arena, &t, &n),
 			 AUTHC_RCPT_BAD_ADDRESS);
-	ck_assert_int_eq(authc_rcpt(f->authc, SLICE("Postmaster"), 0, &arena, &t, &n), AUTHC_RCPT_NO_USER);
 }
+
+static void no_login_domain(struct auth_settings *set)
+{
+	set->default_domain = "";
+}
+
+static void postmaster(struct fixture *f)
+{
+	AUTO_ARENA struct arena arena = ARENA_INIT(1u << 20);
+	struct slice target = SLICE("bob@example.org");
+	struct auth_user_change set = { 0 };
+	struct authc_target *t;
+	size_t n;
+
+	/* The first user of a domain, by either name, with a login domain and without. */
+	for (int i = 0; i < 2; i++) {
+		ck_assert_int_eq(authc_rcpt(f->authc, SLICE("Postmaster"), 0, &arena, &t, &n), AUTHC_RCPT_OK);
+		ck_assert_slice_eq(t->address, SLICE("ann@example.org"));
+		ck_assert_int_eq(authc_rcpt(f->authc, SLICE("PostMaster@example.org"), 0, &arena, &t, &n),
+				 AUTHC_RCPT_OK);
+		ck_assert_slice_eq(t->address, SLICE("ann@example.org"));
+		configure(f, no_login_domain);
+	}
+	/* Another domain, which is younger. */
+	ck_assert_int_eq(directory_domain_add(auth_directory(f->auth), SLICE("a.example"),
+					      &(struct domain_record){ .created_s = 1 }), DIR_OK);
+	ck_assert_int_eq(authc_rcpt(f->authc, SLICE("postmaster@a.example"), 0, &arena, &t, &n),
+			 AUTHC_RCPT_NO_USER);
+	ck_assert_int_eq(authc_rcpt(f->authc, SLICE("postmaster"), 0, &arena, &t, &n), AUTHC_RCPT_OK);
+	/* When the first user goes, the next one follows. */
+	ck_assert_int_eq(auth_user_add(f->auth, SLICE("bob@example.org"), &set), AUTH_ADMIN_OK);
+	ck_assert_int_eq(auth_user_remove(f->auth, SLICE("ann@example.org")), AUTH_ADMIN_OK);
+	ck_assert_int_eq(authc_rcpt(f->authc, SLICE("postmaster"), 0, &arena, &t, &n), AUTHC_RCPT_OK);
+	ck_assert_slice_eq(t->address, SLICE("bob@example.org"));
+	/* A user or alias of the name comes first. */
+	ck_assert_int_eq(auth_user_add(f->auth, SLICE("eve@example.org"), &set), AUTH_ADMIN_OK);
+	target = SLICE("eve@example.org");
+	ck_assert_int_eq(directory_alias_add(auth_directory(f->auth), SLICE("postmaster@example.org"),
+					     SLICE("example.org"),
+					     &(struct alias_record){ .count = 1, .targets = &target }), DIR_OK);
+	ck_assert_int_eq(authc_rcpt(f->authc, SLICE("postmaster"), 0, &arena, &t, &n), AUTHC_RCPT_OK);
+	ck_assert_slice_eq(t->address, SLICE("eve@example.org"));
+}
+
+START_TEST(mail_for_the_postmaster_has_somewhere_to_go)
+{
+	with_auth(postmaster);
+}
+END_TEST
 
 START_TEST(recipients_get_reused_append_grants)
 {
@@ -686,15 +743,6 @@ static struct slice ask_as(struct auth_client *c, uint8_t type, struct slice pay
 	buf_reset(reply);
 	ck_assert(auth_serve(c, type, payload, reply));
 	return buf_slice(reply);
-}
-
-static void configure(struct fixture *f, void (*change)(struct auth_settings *set))
-{
-	struct auth_settings set = settings();
-
-	set.loopback_exempt = false;
-	change(&set);
-	ck_assert_int_eq(auth_configure(f->auth, &set), 0);
 }
 
 static void two_sessions(struct auth_settings *set)
@@ -852,7 +900,7 @@ TEST_MAIN("session/authc", a_login_gives_a_grant_that_logout_revokes,
 	  a_locked_or_removed_user_neither_logs_in_nor_gets_mail, plain_and_login_exchanges_work,
 	  scram_logs_in_with_the_right_password_only, an_unknown_user_has_a_salt_that_survives_restarts,
 	  sessions_outlive_a_restart_of_auth, a_store_that_restarts_gets_the_live_grants_again, a_front_that_ends_takes_no_grant_of_its_successor_along,
-	  recipients_get_reused_append_grants, quota_counts_merged_and_fresh_mail,
+	  recipients_get_reused_append_grants, mail_for_the_postmaster_has_somewhere_to_go, quota_counts_merged_and_fresh_mail,
 	  users_send_as_themselves_and_their_aliases, an_imported_hash_becomes_ours_at_the_first_login,
 	  clear_passwords_are_not_offered_on_an_open_line, wrong_passwords_are_answered_later_and_later,
 	  a_user_has_so_many_sessions_in_all_processes_together,
