@@ -72,6 +72,14 @@ def usage_errors():
     assert "Usage:" in prickle("config", code=2).stderr
 
 
+def no_terminal_sequences():
+    """what came from elsewhere cannot move the cursor"""
+    said = prickle("config", "explain", "a\x1b[2Jb\u009bc\u202ed", code=4).stderr
+    assert not any(c in said for c in "\x1b\u009b\u202e") and "[2Jb" in said, repr(said)
+    error = json.loads(prickle("config", "explain", "a\x1b\"b", "--json", code=4).stdout)["error"]
+    assert "'a\x1b\"b'" in error, repr(error)
+
+
 def version_has_three_forms():
     """the version has three spellings and one value"""
     assert prickle("--version").stdout == prickle("version").stdout
@@ -178,5 +186,5 @@ def output_that_cannot_be_written():
 
 
 tap.run([help_of_everything, examples_name_real_commands, usage_errors, version_has_three_forms,
-         configuration_errors, certificates_are_looked_at, show_is_a_configuration, explain_says_where, limits_are_listed,
+         no_terminal_sequences, configuration_errors, certificates_are_looked_at, show_is_a_configuration, explain_says_where, limits_are_listed,
          shells_accept_their_scripts, manuals, output_that_cannot_be_written])

@@ -223,22 +223,18 @@ void event_why(struct event *ev, const struct errmsg *why)
 }
 
 /*
- * Escape what could end a value, a line or a terminal's patience: controls (C0, DEL, C1, line and
- * paragraph separator, bidirectional overrides), quote and backslash. Bytes that are no UTF-8
- * become U+FFFD. The result is valid inside both JSON and our quoted text.
+ * Quote, backslash and what utf8_is_control names are escaped; bytes that are no UTF-8 become
+ * U+FFFD. The result is valid inside both JSON and our quoted text.
  */
 static void add_escaped(struct buf *out, struct slice value)
 {
 	uint32_t c;
 
 	while (utf8_next(&value, &c)) {
-		bool control = c < 0x20 || (c >= 0x7f && c < 0xa0) || c == 0x2028 || c == 0x2029 ||
-			       (c >= 0x200e && c <= 0x200f) || (c >= 0x202a && c <= 0x202e) ||
-			       (c >= 0x2066 && c <= 0x2069);
 		if (c == '"' || c == '\\') {
 			buf_addc(out, '\\');
 			buf_addc(out, (uint8_t)c);
-		} else if (control) {
+		} else if (utf8_is_control(c)) {
 			buf_printf(out, "\\u%04x", c);
 		} else {
 			utf8_add(out, c);

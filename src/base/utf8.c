@@ -169,3 +169,9 @@ void utf8_add(struct buf *out, uint32_t code)
 						   (uint8_t)(0x80 | (code & 63)) }, 4));
 	}
 }
+
+bool utf8_is_control(uint32_t c)
+{
+	return c < 0x20 || (c >= 0x7f && c < 0xa0) || c == 0x2028 || c == 0x2029 ||
+	       (c >= 0x200e && c <= 0x200f) || (c >= 0x202a && c <= 0x202e) || (c >= 0x2066 && c <= 0x2069);
+}

@@ -32,5 +32,11 @@ size_t utf8_length(struct slice s);
 /* The longest prefix of at most max bytes that does not cut a well-formed character in two. */
 struct slice utf8_head(struct slice s, size_t max);
 
+/*
+ * What could end a line, a value or a terminal's patience: controls (C0, DEL, C1), line and
+ * paragraph separator, bidirectional marks and overrides. Not for the eyes of an operator.
+ */
+bool utf8_is_control(uint32_t code);
+
 /* Append one character; surrogates and values above U+10FFFF become UTF8_REPLACEMENT. */
 void utf8_add(struct buf *out, uint32_t code);

@@ -93,11 +93,28 @@ size_t cli_arg_count(const struct cli *cli)
 	return cli->arg_count;
 }
 
+/* Addresses, folder names and a role's words come from elsewhere: keep terminal sequences out. */
+static void add_printable(struct buf *out, struct slice s)
+{
+	uint32_t c;
+
+	while (utf8_next(&s, &c))
+		utf8_add(out, c != '\n' && c != '\t' && utf8_is_control(c) ? UTF8_REPLACEMENT : c);
+}
+
 int cli_print(struct cli *cli, struct buf *text)
 {
+	AUTO_BUF struct buf clean = BUF_INIT(3 * text->max);
+	struct slice out = buf_slice(text);
 	int err = text->err;
 
-	if (err == 0 && fwrite(text->ptr, 1, text->len, stdout) != text->len)
+	/* JSON has its own escapes, and its readers want the bytes. */
+	if (err == 0 && !cli->json) {
+		add_printable(&clean, out);
+		out = buf_slice(&clean);
+		err = clean.err;
+	}
+	if (err == 0 && out.len > 0 && fwrite(out.ptr, 1, out.len, stdout) != out.len)
 		err = -errno;
 	if (err == 0 && fflush(stdout) != 0)
 		err = -errno;
@@ -106,23 +123,6 @@ int cli_print(struct cli *cli, struct buf *text)
 		return CLI_OK;
 	fprintf(stderr, "prickle: cannot write to standard output: %s\n", strerrordesc_np(-err));
 	return CLI_FAILED;
-}
-
-/* As a JSON string with quotes: our own text or an argument. */
-static void add_json_string(struct buf *out, struct slice s)
-{
-	uint32_t c;
-
-	buf_addc(out, '"');
-	while (utf8_next(&s, &c)) {
-		if (c == '"' || c == '\\')
-			buf_printf(out, "\\%c", (char)c);
-		else if (c < 0x20 || c == 0x7f)
-			buf_printf(out, "\\u%04x", c);
-		else
-			utf8_add(out, c);
-	}
-	buf_addc(out, '"');
 }
 
 int cli_fail(struct cli *cli, enum cli_exit code, const char *fmt, ...)
@@ -136,13 +136,14 @@ int cli_fail(struct cli *cli, enum cli_exit code, const char *fmt, ...)
 	va_end(ap);
 	if (cli->json) {
 		buf_adds(&out, "{\"error\": ");
-		add_json_string(&out, buf_slice(&sentence));
+		admin_json_string(&out, buf_slice(&sentence));
 		buf_adds(&out, "}\n");
 		int err = cli_print(cli, &out);
 		return err != CLI_OK ? err : (int)code;
 	}
+	add_printable(&out, buf_slice(&sentence));
 	fprintf(stderr, "prickle%s%s: %s\n", cli->command == NULL ? "" : " ",
-		cli->command == NULL ? "" : cli->command->words, buf_cstr(&sentence));
+		cli->command == NULL ? "" : cli->command->words, buf_cstr(&out));
 	return (int)code;
 }
 

@@ -23,19 +23,20 @@
 
 #include "base/buf.h"
 #include "base/errmsg.h"
+#include "roles/admin.h"
 
 struct cli;
 struct config;
 
-enum cli_exit {
-	CLI_OK = 0,
-	CLI_FAILED = 1,
-	CLI_USAGE = 2,
-	CLI_DEGRADED = 3,
-	CLI_NOT_FOUND = 4,
-	CLI_REFUSED = 5,
-	CLI_TEMPORARY = 75,
-	CLI_CONFIG = 78,
+enum cli_exit {				/* the node answers with the same numbers */
+	CLI_OK = ADMIN_OK,
+	CLI_FAILED = ADMIN_FAILED,
+	CLI_USAGE = ADMIN_USAGE,
+	CLI_DEGRADED = ADMIN_DEGRADED,
+	CLI_NOT_FOUND = ADMIN_NOT_FOUND,
+	CLI_REFUSED = ADMIN_REFUSED,
+	CLI_TEMPORARY = ADMIN_TEMPORARY,
+	CLI_CONFIG = ADMIN_CONFIG,
 };
 
 /* What completion offers in place of a value. */

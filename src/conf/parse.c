@@ -57,7 +57,7 @@ static void show_source(struct buf *out, struct slice text, size_t line, size_t 
 		return;
 	buf_printf(out, "%6zu | ", line + 1);
 	for (size_t n = 0; n < SHOWN_COLUMNS && utf8_next(&s, &c); n++)
-		utf8_add(out, c == '\t' ? ' ' : c < 0x20 || (c >= 0x7f && c < 0xa0) ? UTF8_REPLACEMENT : c);
+		utf8_add(out, c == '\t' ? ' ' : utf8_is_control(c) ? UTF8_REPLACEMENT : c);
 	buf_adds(out, "\n       | ");
 	buf_fill(out, ' ', column);
 	buf_addc(out, '^');
@@ -77,7 +77,7 @@ static void complain_at(struct parse *p, yaml_mark_t at, size_t width, const cha
 	struct slice s = slice_str(sentence);
 	uint32_t c;
 	while (utf8_next(&s, &c))
-		utf8_add(p->errors, c < 0x20 || (c >= 0x7f && c < 0xa0) ? UTF8_REPLACEMENT : c);
+		utf8_add(p->errors, utf8_is_control(c) ? UTF8_REPLACEMENT : c);
 	buf_addc(p->errors, '\n');
 	show_source(p->errors, p->text, at.line, at.column, width);
 }
