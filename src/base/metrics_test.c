@@ -71,7 +71,7 @@ START_TEST(a_source_shows_its_groups_alone_and_always_its_process)
 	ck_assert_uint_eq(metrics_text(&text, sources, 2), 0);
 	ck_assert_ptr_nonnull(strstr(buf_cstr(&text), "test_sessions{role=\"a\"}"));
 	ck_assert_ptr_null(strstr(buf_cstr(&text), "test_sessions{role=\"b\"}"));
-	ck_assert_ptr_nonnull(strstr(buf_cstr(&text), "\nprickle_process_cpu_seconds_total{role=\"b\"} 0."));
+	ck_assert_ptr_nonnull(strstr(buf_cstr(&text), "\nprickle_process_cpu_seconds_total{role=\"b\"} "));
 	buf_reset(&text);
 	ck_assert_uint_eq(metrics_text(&text, sources + 1, 1), 0);
 	ck_assert_ptr_null(strstr(buf_cstr(&text), "# TYPE test_sessions"));
