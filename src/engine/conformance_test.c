@@ -3,7 +3,6 @@
  * embedded store with its two indexes, in one thread, with threads, and from fibers of a loop.
  */
 #include <fcntl.h>
-#include <ftw.h>
 #include <stdio.h>
 #include <unistd.h>
 
@@ -11,38 +10,10 @@
 #include "base/test.h"
 #include "engine/conformance.h"
 #include "engine/embedded/embedded.h"
+#include "engine/embedded/place_rig.h"
 #include "engine/memory.h"
 #include "sys/fiber.h"
 #include "sys/loop.h"
-
-struct place {
-	char dir[64], index[80];
-	int fd;
-	struct world *world;
-};
-
-static void place_make(struct place *p)
-{
-	snprintf(p->dir, sizeof(p->dir), "/tmp/engine-test.XXXXXX");
-	ck_assert_ptr_nonnull(mkdtemp(p->dir));
-	snprintf(p->index, sizeof(p->index), "%s/index", p->dir);
-	p->fd = open(p->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	ck_assert_int_ge(p->fd, 0);
-	p->world = world_real_new(p->fd);
-	ck_assert_ptr_nonnull(p->world);
-}
-
-static int remove_one(const char *path, const struct stat *st, int type, struct FTW *ftw)
-{
-	return remove(path);
-}
-
-static void place_drop(struct place *p)
-{
-	world_free(p->world);
-	close(p->fd);
-	nftw(p->dir, remove_one, 16, FTW_DEPTH | FTW_PHYS);
-}
 
 static struct engine *store_open(struct place *p, struct embedded_options o)
 {

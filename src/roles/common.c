@@ -234,9 +234,9 @@ static void flush_log(struct timer *t)
 	loop_timer_set(p->ctx.loop, t, LOG_FLUSH_US);
 }
 
-static int open_log(struct role_process *p, struct errmsg *why)
+int role_log_new(const struct config *config, struct event_log **out, struct errmsg *why)
 {
-	enum event_format format = (enum event_format)p->config->log_format;
+	enum event_format format = (enum event_format)config->log_format;
 	int fd = STDERR_FILENO;
 
 	if (format == EVENT_JOURNALD) {
@@ -244,8 +244,17 @@ static int open_log(struct role_process *p, struct errmsg *why)
 		if (fd < 0)
 			return fd;
 	}
-	if (event_log_new(fd, format, (enum event_level)p->config->log_level, NULL, NULL, &p->log) != 0)
+	if (event_log_new(fd, format, (enum event_level)config->log_level, NULL, NULL, out) != 0)
 		return errmsg_set(why, -ENOMEM, "event log");
+	return 0;
+}
+
+static int open_log(struct role_process *p, struct errmsg *why)
+{
+	int err = role_log_new(p->config, &p->log, why);
+
+	if (err != 0)
+		return err;
 	p->ctx.ev = event_root(p->log, "role");
 	event_str(p->ctx.ev, "role", p->row->name);
 	if (p->row->per_core)

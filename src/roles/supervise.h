@@ -43,6 +43,11 @@ struct reader;
 /* False when malformed. */
 MUST_USE bool supervise_role_decode(struct reader *in, struct supervise_role *r);
 
+/* The event log that the configuration asks for. 0 or negative errno. */
+struct config;
+struct event_log;
+MUST_USE int role_log_new(const struct config *config, struct event_log **out, struct errmsg *why);
+
 /* --- role side (common.c) ---------------------------------------------------------------------- */
 
 /* The life of a role process; returns its exit status. Its socket is PROCESS_CHANNEL_FD. */

@@ -752,22 +752,6 @@ static int open_signals(struct supervisor *s, struct errmsg *why)
 	return loop_add(s->loop, &s->signals);
 }
 
-static int open_log(struct supervisor *s, struct errmsg *why)
-{
-	enum event_format format = (enum event_format)s->config->log_format;
-	int fd = STDERR_FILENO;
-
-	if (format == EVENT_JOURNALD) {
-		fd = event_journald_open(NULL, why);
-		if (fd < 0)
-			return fd;
-	}
-	if (event_log_new(fd, format, (enum event_level)s->config->log_level, NULL, NULL, &s->log) != 0)
-		return errmsg_set(why, -ENOMEM, "event log");
-	s->ev = event_root(s->log, "supervisor");
-	return 0;
-}
-
 static int set_up(struct supervisor *s, struct errmsg *why)
 {
 	struct sandbox_report report;
@@ -780,9 +764,11 @@ static int set_up(struct supervisor *s, struct errmsg *why)
 	config_encode(s->config, &s->config_bytes);
 	if (s->config_bytes.err != 0)
 		return errmsg_set(why, s->config_bytes.err, "the configuration");
-	err = open_log(s, why);
-	if (err == 0)
-		err = make_state(s, why);
+	err = role_log_new(s->config, &s->log, why);
+	if (err != 0)
+		return err;
+	s->ev = event_root(s->log, "supervisor");
+	err = make_state(s, why);
 	if (err == 0)
 		err = open_listeners(s, why);
 	if (err == 0)

@@ -5,7 +5,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <ftw.h>
 #include <stdio.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -13,17 +12,10 @@
 #include "base/crc32c.h"
 #include "base/must.h"
 #include "base/test.h"
+#include "engine/embedded/place_rig.h"
 #include "sys/simworld.h"
 
 #define SEGMENT (64u << 10)
-
-struct place {
-	char dir[64], index[80];
-	int fd;
-	struct world *world;
-	uint64_t damage;
-	char what[300];
-};
 
 static void on_damage(void *arg, const struct embedded_damage *d)
 {
@@ -31,30 +23,6 @@ static void on_damage(void *arg, const struct embedded_damage *d)
 
 	p->damage++;
 	snprintf(p->what, sizeof(p->what), "%s %s", d->object, d->what);
-}
-
-static void place_make(struct place *p)
-{
-	*p = (struct place){ 0 };
-	snprintf(p->dir, sizeof(p->dir), "/tmp/engine-test.XXXXXX");
-	ck_assert_ptr_nonnull(mkdtemp(p->dir));
-	snprintf(p->index, sizeof(p->index), "%s/index", p->dir);
-	p->fd = open(p->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	ck_assert_int_ge(p->fd, 0);
-	p->world = world_real_new(p->fd);
-	ck_assert_ptr_nonnull(p->world);
-}
-
-static int remove_one(const char *path, const struct stat *st, int type, struct FTW *ftw)
-{
-	return remove(path);
-}
-
-static void place_drop(struct place *p)
-{
-	world_free(p->world);
-	close(p->fd);
-	nftw(p->dir, remove_one, 16, FTW_DEPTH | FTW_PHYS);
 }
 
 static struct embedded_options options(struct place *p)

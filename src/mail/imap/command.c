@@ -776,27 +776,39 @@ static enum imap_parsed verdict(const struct parser *p, const char **why)
 	return p->lex.too_much ? IMAP_TOO_MUCH : p->bad_name ? IMAP_BAD_NAME : IMAP_BAD_SYNTAX;
 }
 
-enum imap_parsed imap_parse(struct arena *arena, struct slice text,
-			    const struct imap_parse_context *context, struct imap_command *out,
-			    const char **why)
+static struct parser parser_of(struct arena *arena, struct slice text,
+			       const struct imap_parse_context *context, struct imap_command *out)
 {
 	if (text.ptr == NULL)		/* as above */
 		text = SLICE("");
-	struct parser p = {
+	return (struct parser){
 		.lex = { .at = text.ptr, .end = text.ptr + text.len, .arena = arena,
 			 .utf8 = context->utf8 },
 		.context = context,
 		.c = out,
 	};
-	enum imap_parsed r;
+}
 
-	*out = (struct imap_command){ 0 };
-	*why = "";
-	if (!parse_tag(&p.lex, &out->tag)) {
+/* Tag and name of the command, into p->c. */
+static enum imap_parsed parse_head(struct parser *p, const char **why)
+{
+	*p->c = (struct imap_command){ 0 };
+	if (!parse_tag(&p->lex, &p->c->tag)) {
 		*why = "a tag is missing";
 		return IMAP_NO_TAG;
 	}
-	r = parse_name(&p.lex, context->state, &out->name, &out->uid, why);
+	return parse_name(&p->lex, p->context->state, &p->c->name, &p->c->uid, why);
+}
+
+enum imap_parsed imap_parse(struct arena *arena, struct slice text,
+			    const struct imap_parse_context *context, struct imap_command *out,
+			    const char **why)
+{
+	struct parser p = parser_of(arena, text, context, out);
+	enum imap_parsed r;
+
+	*why = "";
+	r = parse_head(&p, why);
 	if (r != IMAP_PARSED)
 		return r;
 	parse_arguments(&p);
@@ -844,26 +856,13 @@ enum imap_parsed imap_parse_append(struct arena *arena, struct slice text,
 				   struct imap_command *out, struct imap_append_part *part,
 				   const char **why)
 {
-	if (text.ptr == NULL)		/* as above */
-		text = SLICE("");
-	struct parser p = {
-		.lex = { .at = text.ptr, .end = text.ptr + text.len, .arena = arena,
-			 .utf8 = context->utf8 },
-		.context = context,
-		.c = out,
-	};
+	struct parser p = parser_of(arena, text, context, out);
 
 	*part = (struct imap_append_part){ 0 };
 	*why = "";
 	if (out != NULL) {
-		enum imap_parsed r;
+		enum imap_parsed r = parse_head(&p, why);
 
-		*out = (struct imap_command){ 0 };
-		if (!parse_tag(&p.lex, &out->tag)) {
-			*why = "a tag is missing";
-			return IMAP_NO_TAG;
-		}
-		r = parse_name(&p.lex, context->state, &out->name, &out->uid, why);
 		if (r != IMAP_PARSED)
 			return r;
 		lex_sp(&p.lex);
