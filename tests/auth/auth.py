@@ -15,7 +15,6 @@ import os
 import re
 import signal
 import smtplib
-import socket
 import ssl
 import subprocess
 import sys
@@ -24,22 +23,10 @@ import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
 import tap  # noqa: E402
+from ports import free_base  # noqa: E402
 
 PRICKLE = os.path.abspath(sys.argv[1])
 DEMO_S = 60
-
-
-def free_base():
-    for base in range(21500 + os.getpid() % 300 * 100, 60000, 1100):
-        try:
-            for port in (24, 25, 90, 110, 143, 465, 587, 993, 995):
-                with socket.socket() as s:
-                    s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                    s.bind(("127.0.0.1", base + port))
-            return base
-        except OSError:
-            continue
-    raise SystemExit("Bail out! no free ports")
 
 
 class Demo:

@@ -16,23 +16,11 @@ import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
 import tap  # pylint: disable=wrong-import-position
+from ports import free_base  # noqa: E402
 
 PRICKLE = sys.argv[1]
 PASSWORD = "a test's own"
 ANN, BOB = "ann@example.org", "bob@example.org"
-
-
-def free_base():
-    """A base whose IMAP, SMTP and other ports nobody uses now."""
-    for base in range(int(os.environ.get("PRICKLE_TEST_BASE", "31500")), 60000, 1500):
-        try:
-            for offset in (24, 25, 90, 110, 143, 465, 587, 993, 995):
-                with socket.socket() as s:
-                    s.bind(("127.0.0.1", base + offset))
-            return base
-        except OSError:
-            continue
-    raise AssertionError("no free ports")
 
 
 class Node:

@@ -22,6 +22,9 @@ import time
 import urllib.error
 import urllib.request
 
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+from ports import free_base  # noqa: E402
+
 PRICKLE = os.path.abspath(sys.argv[1])
 UID_BASE = 62000
 ORDINARY_UID = 65534
@@ -38,20 +41,6 @@ def check(ok, name, why=""):
     if not ok and why:
         print("\n".join("# " + line for line in str(why).splitlines()))
     sys.stdout.flush()
-
-
-def free_base():
-    """A base such that all ports of the node are free right now."""
-    for base in range(21000 + os.getpid() % 300 * 100, 60000, 1100):
-        try:
-            for port in (24, 25, 90, 110, 143, 465, 587, 993, 995):
-                with socket.socket() as s:
-                    s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                    s.bind(("127.0.0.1", base + port))
-            return base
-        except OSError:
-            continue
-    raise SystemExit("Bail out! no free ports")
 
 
 def configuration(directory, base):

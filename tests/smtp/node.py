@@ -11,25 +11,10 @@ import time
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 import tap  # noqa: E402
+from ports import PORTS, free_base  # noqa: E402
 
 PASSWORD = "correct-horse"
 ANN, BOB = "ann@example.org", "bob@example.org"
-PORTS = {"smtp": 25, "lmtp": 24, "submission": 587, "submissions": 465,
-         "imap": 143, "imaps": 993, "pop3": 110, "pop3s": 995, "metrics": 90}
-
-
-def free_base():
-    """A base such that all ports of the node are free right now."""
-    for base in range(23000 + os.getpid() % 250 * 100, 60000, 1100):
-        try:
-            for port in PORTS.values():
-                with socket.socket() as s:
-                    s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                    s.bind(("127.0.0.1", base + port))
-            return base
-        except OSError:
-            continue
-    raise SystemExit("Bail out! no free ports")
 
 
 class Node:
