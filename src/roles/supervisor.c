@@ -38,7 +38,7 @@
  * may be one client's doing. One that cannot even start has all the time.
  */
 #define BACKOFF_FIRST_US  100000	/* the second death in a row; the first costs no wait */
-#define BACKOFF_SERVED_US 400000	/* most, for a role that had been ready */
+#define BACKOFF_SERVED_US 250000	/* most, for a role that had been ready */
 #define BACKOFF_MAX_US	  5000000	/* most, for one that had not */
 #define START_TRIES	  5u		/* of one role, while the node as a whole has not served yet */
 #define LIVED_WELL_US	  1000000	/* served this long: the next death counts as the first */
