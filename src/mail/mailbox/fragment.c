@@ -5,6 +5,7 @@
  * are appended under two guards, "not sealed" and "this long", so an append that was
  * delayed can never land twice at different places or behind a seal.
  */
+#include "base/must.h"
 #include "mail/mailbox/internal.h"
 
 #define APPEND_TRIES 200u
@@ -38,7 +39,9 @@ enum engine_result fragment_probe(struct engine *e, const char account[ACCOUNT_I
 		if (r == ENGINE_ABSENT)
 			st = (struct engine_stat){ 0 };
 		if (st.length < FRAGMENT_SEAL_BYTES) {
-			*tail = (struct tail){ .known = true, .fragment = n, .length = st.length };
+			tail->known = true;
+			tail->fragment = n;
+			tail->length = st.length;
 			return ENGINE_OK;
 		}
 	}
@@ -46,9 +49,9 @@ enum engine_result fragment_probe(struct engine *e, const char account[ACCOUNT_I
 }
 
 /*
- * A guard failed: somebody appended, or sealed, or compaction removed the fragment. The same
- * length again means sealed (by compaction, before it was full); a shorter one means that
- * what we remember is old.
+ * The guard of an append that went alone failed: somebody appended, or sealed, or compaction removed
+ * the fragment. The same length again means sealed (by compaction, before it was full); a shorter one
+ * means that what we remember is old.
  */
 static enum engine_result tail_again(struct engine *e, const char account[ACCOUNT_ID_BYTES],
 				     uint8_t bucket, struct tail *tail)
@@ -119,45 +122,118 @@ static enum engine_result append_once(struct engine *e, const char account[ACCOU
 	return engine_apply(e, &op);
 }
 
+struct tail_waiter {
+	struct tail_waiter *next;
+	struct fiber_event event;
+};
+
+static void tail_wait(struct tail *tail)
+{
+	struct tail_waiter w = { .next = tail->waiters };
+
+	must(fiber_self() != NULL);	/* without fibers nothing is ever under way */
+	tail->waiters = &w;
+	(void)fiber_event_wait(&w.event, -1);
+}
+
+static void tail_wake(struct tail *tail)
+{
+	struct tail_waiter *next, *w = tail->waiters;
+
+	tail->waiters = NULL;
+	for (; w != NULL; w = next) {
+		next = w->next;
+		fiber_event_set(&w->event);
+	}
+}
+
+/* Wait until an append may start, and take its place: *mine. */
+static enum engine_result tail_take(struct engine *e, const char account[ACCOUNT_ID_BYTES],
+				    uint8_t bucket, struct tail *tail, uint32_t bytes,
+				    const bool *stop, struct tail *mine)
+{
+	while (!tail->known || tail->alone) {
+		if (tail->asking || tail->under_way > 0) {
+			tail_wait(tail);
+			continue;
+		}
+		if (tail->known)
+			break;
+		struct tail t = { 0 };
+
+		tail->asking = true;
+		enum engine_result r = fragment_probe(e, account, bucket, &t);
+
+		tail->asking = false;
+		tail->known = tail->alone = r == ENGINE_OK;
+		tail->fragment = t.fragment;
+		tail->length = t.length;
+		if (r != ENGINE_OK) {
+			tail_wake(tail);
+			return r;
+		}
+	}
+	if (stop != NULL && *stop) {
+		tail_wake(tail);
+		return ENGINE_UNAVAILABLE;
+	}
+	*mine = *tail;
+	tail->under_way++;
+	tail->length += bytes;
+	/* An unwritten fragment is never remembered: it might come and go before we are back. */
+	if (tail->length >= FRAGMENT_SEAL_BYTES)
+		tail->known = false;
+	return ENGINE_OK;
+}
+
+/* What the end of the append that took *mine tells of the tail. Not ENGINE_OK: give up. */
+static enum engine_result tail_learn(struct engine *e, const char account[ACCOUNT_ID_BYTES],
+				     uint8_t bucket, struct tail *tail, const struct tail *mine,
+				     enum engine_result result)
+{
+	struct tail t = *mine;
+
+	if (result == ENGINE_OK) {
+		tail->alone = false;
+	} else if (result == ENGINE_GUARD && mine->alone) {
+		result = tail_again(e, account, bucket, &t);
+		tail->known = result == ENGINE_OK && t.known;
+		tail->fragment = t.fragment;
+		tail->length = t.length;
+	} else {
+		tail->known = false;
+		if (result == ENGINE_GUARD)
+			result = ENGINE_OK;
+	}
+	tail->under_way--;
+	tail_wake(tail);
+	return result;
+}
+
 enum engine_result fragment_append(struct engine *e, const char account[ACCOUNT_ID_BYTES],
 				   uint8_t bucket, struct tail *tail, struct record *r,
 				   const struct slice *body, size_t body_count, struct slice summary,
 				   const bool *stop, uint32_t *fragment, uint32_t *offset)
 {
-	struct tail t = *tail;		/* other fibers append meanwhile and move *tail */
+	size_t bytes = 0;
 
+	for (size_t i = 0; i < body_count; i++)
+		bytes += body[i].len;
 	for (unsigned tries = 0; tries < APPEND_TRIES; tries++) {
-		enum engine_result er;
+		struct tail mine;
+		enum engine_result er = tail_take(e, account, bucket, tail, (uint32_t)MAX(bytes, 1u), stop,
+						  &mine);
 
-		if (!t.known) {
-			er = fragment_probe(e, account, bucket, &t);
-			if (er != ENGINE_OK)
-				return er;
-		}
-		if (stop != NULL && *stop)
-			return ENGINE_UNAVAILABLE;
-		*fragment = t.fragment;
-		*offset = (uint32_t)t.length;
-		er = append_once(e, account, bucket, &t, r, body, body_count, summary);
-		if (er == ENGINE_OK) {
-			t.length += r->stored_bytes;
-			/* An unwritten fragment is never remembered: it might come and go before we are back. */
-			t.known = t.length < FRAGMENT_SEAL_BYTES;
-			if (!tail->known || tail->fragment < t.fragment || tail->length < t.length)
-				*tail = t;
-			return ENGINE_OK;
-		}
-		if (er != ENGINE_GUARD) {
-			tail->known = false;
+		if (er != ENGINE_OK)
 			return er;
-		}
-		er = tail_again(e, account, bucket, &t);
-		if (er != ENGINE_OK) {
-			tail->known = false;
+		*fragment = mine.fragment;
+		*offset = (uint32_t)mine.length;
+		enum engine_result done = append_once(e, account, bucket, &mine, r, body, body_count, summary);
+
+		er = tail_learn(e, account, bucket, tail, &mine, done);
+		if (done == ENGINE_OK || er != ENGINE_OK)
 			return er;
-		}
 	}
-	tail->known = false;
 	return ENGINE_UNAVAILABLE;
 }
 

@@ -33,10 +33,19 @@ void table_free(struct table *t);
 
 /* ---- where the next bytes of a bucket go ---- */
 
+/*
+ * Appends of this process go one behind the other without waiting: each takes the place where those
+ * under way will have ended. A guess costs nothing but a failed guard. After one, and in the
+ * beginning, a single append goes alone, at a length that the engine has told.
+ */
 struct tail {
 	bool known;
+	bool alone;			/* the length was told, and nothing was appended there yet */
+	bool asking;
 	uint32_t fragment;
-	uint64_t length;
+	uint64_t length;		/* with what is under way */
+	unsigned under_way;
+	struct tail_waiter *waiters;	/* fibers */
 };
 
 /* ---- an account in this process ---- */

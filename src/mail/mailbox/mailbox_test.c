@@ -5,6 +5,8 @@
 #include "mail/mailbox/delivery.h"
 #include "mail/mailbox/internal.h"
 #include "mail/mailbox/testworld.h"
+#include "sys/fiber.h"
+#include "sys/loop.h"
 
 #define ACCOUNT "0123456789abcdef"
 
@@ -585,6 +587,97 @@ START_TEST(ten_thousand_messages_open_cold_in_milliseconds)
 }
 END_TEST
 
+#define SENDERS 64u
+
+/* A store that answers a while later, in order; with `wild` it fails now and then. */
+struct slow_store {
+	bool wild;
+	unsigned applies, stored;
+	uint32_t next;
+	struct deliverer *other;	/* of another process */
+};
+
+static enum memory_fate slow_fate(void *arg, const struct engine_op *op)
+{
+	struct slow_store *slow = arg;
+	unsigned turn = ++slow->applies;
+
+	for (int i = 0; fiber_self() != NULL && i < 3; i++)
+		fiber_yield();
+	if (!slow->wild)
+		return MEMORY_DO;
+	return turn % 11 == 0 ? MEMORY_FAIL : turn % 13 == 0 ? MEMORY_DO_AND_FAIL : MEMORY_DO;
+}
+
+static void sender(void *arg)
+{
+	struct slow_store *slow = arg;
+	struct delivery_recipient to = { .engine = b.e, .folder = FOLDER_INBOX };
+	uint8_t transaction[TRANSACTION_ID_BYTES] = { 0 };
+	uint32_t id = ++slow->next;
+	struct delivery *d;
+
+	memcpy(to.account, ACCOUNT, ACCOUNT_ID_BYTES);
+	memcpy(transaction, &id, sizeof(id));
+	ck_assert_int_eq(delivery_begin(id % 2 == 0 && slow->other != NULL ? slow->other : b.d, transaction, &to,
+					1, &d), 0);
+	ck_assert(delivery_write(d, slice_of("abcdefghijklmnopqrstuvwxyz", 1 + id % 26)));
+	for (unsigned i = 0; i < 5 && to.status != DELIVERY_OK; i++)
+		delivery_finish(d, SLICE("sum"), 1000000, 0);
+	slow->stored += to.status == DELIVERY_OK;
+	delivery_free(d);
+}
+
+static void run_senders(struct slow_store *slow)
+{
+	struct loop *loop;
+
+	ck_assert_int_eq(loop_new(&loop), 0);
+	engine_memory_hook(b.e, slow_fate, slow);
+	for (unsigned i = 0; i < SENDERS; i++)
+		ck_assert_int_eq(fiber_start(loop, sender, slow), 0);
+	for (unsigned i = 0; i < 20000 && fiber_count(loop) > 0; i++)
+		loop_run_once(loop, 0);
+	ck_assert_uint_eq(fiber_count(loop), 0);
+	engine_memory_hook(b.e, NULL, NULL);
+	loop_free(loop);
+	ck_assert_uint_eq(slow->stored, SENDERS);
+}
+
+START_TEST(deliveries_to_one_account_follow_each_other_without_waiting)
+{
+	struct slow_store slow = { .next = 1000 };
+
+	open_bench();
+	deliver(SLICE("first"));
+	run_senders(&slow);
+	/* Nothing was tried twice. */
+	ck_assert_uint_eq(slow.applies, SENDERS);
+	struct mailbox *m = inbox();
+
+	ck_assert_uint_eq(mailbox_count(m), SENDERS + 1);
+	mailbox_close(m);
+	close_bench();
+}
+END_TEST
+
+START_TEST(deliveries_of_two_processes_through_a_store_that_fails_are_there_once)
+{
+	struct deliverer_options o = { .buckets = 1 };
+	struct slow_store slow = { .wild = true };
+
+	open_bench();
+	ck_assert_int_eq(deliverer_new(&b.world.base, &o, &slow.other), 0);
+	run_senders(&slow);
+	struct mailbox *m = inbox();
+
+	ck_assert_uint_eq(mailbox_count(m), SENDERS);
+	mailbox_close(m);
+	deliverer_free(slow.other);
+	close_bench();
+}
+END_TEST
+
 TEST_MAIN("mailbox/mailbox", a_delivery_is_read_back_with_its_summary, nothing_new_costs_two_engine_calls,
 	  two_sessions_see_each_others_changes_in_order, copies_share_the_bytes_and_moves_keep_them,
 	  unchangedsince_tells_who_failed, folders_are_listed_with_missing_parents,
@@ -592,4 +685,6 @@ TEST_MAIN("mailbox/mailbox", a_delivery_is_read_back_with_its_summary, nothing_n
 	  a_delivery_whose_answer_was_lost_is_stored_once, a_commit_whose_answer_was_lost_is_not_done_twice,
 	  quota_refuses_append_and_copy_but_not_move, folding_keeps_everything_and_vanished_is_exact,
 	  space_of_expunged_messages_comes_back_while_serving, keywords_are_limited_and_found_without_case,
-	  ten_thousand_messages_open_cold_in_milliseconds)
+	  ten_thousand_messages_open_cold_in_milliseconds,
+	  deliveries_to_one_account_follow_each_other_without_waiting,
+	  deliveries_of_two_processes_through_a_store_that_fails_are_there_once)
