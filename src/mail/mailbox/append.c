@@ -2,6 +2,9 @@
  * APPEND and MULTIAPPEND: bodies go into fragments and streams first, under records that the
  * merger passes over; then one commit names them all.
  *
+ * Messages of one command are stored by fibers of their own, so that a group commit takes several:
+ * the client's bytes of the next come in meanwhile.
+ *
  * Compaction may find such a fragment half dead before the commit. So the commit, whose
  * guard makes its view of the head the newest, refuses places in fragments that are
  * condemned or gone; the caller then sees MAILBOX_UNAVAILABLE and sends again.
@@ -10,6 +13,8 @@
 
 #include "base/must.h"
 #include "mail/mailbox/internal.h"
+
+#define AHEAD_MAX 16u			/* and no more bytes than one message may hold in memory */
 
 struct append {
 	struct account *a;
@@ -21,6 +26,19 @@ struct append {
 	struct body_stream stream;
 	bool streaming, open;
 	enum mailbox_result err;	/* sticks */
+	unsigned under_way;		/* jobs */
+	size_t ahead_bytes;		/* in their bodies */
+	struct fiber_event *waiting;	/* for one of them to end */
+};
+
+/* A message that is being stored. */
+struct job {
+	struct append *ap;
+	size_t index;			/* in ap->list, which may move */
+	size_t bytes;
+	bool streaming;
+	struct body_stream stream;
+	struct buf body, summary;
 };
 
 enum mailbox_result append_begin(struct account *a, struct slice folder, struct append **out)
@@ -95,12 +113,11 @@ enum mailbox_result append_message(struct append *ap, const struct append_meta *
 	return MAILBOX_OK;
 }
 
-static enum mailbox_result flush_stream(struct append *ap)
+static enum mailbox_result flush_stream(struct append *ap, struct body_stream *stream, struct buf *body)
 {
-	enum engine_result r = body_stream_write(ap->a->e, ap->a->w, ap->a->s->id, &ap->stream,
-					    buf_slice(&ap->body));
+	enum engine_result r = body_stream_write(ap->a->e, ap->a->w, ap->a->s->id, stream, buf_slice(body));
 
-	buf_reset(&ap->body);
+	buf_reset(body);
 	return r == ENGINE_OK ? MAILBOX_OK : result_of(r);
 }
 
@@ -124,7 +141,7 @@ enum mailbox_result append_write(struct append *ap, struct slice bytes)
 				ap->stream.length = 0;
 				world_random(ap->a->w, ap->stream.id, sizeof(ap->stream.id));
 			}
-			ap->err = flush_stream(ap);
+			ap->err = flush_stream(ap, &ap->stream, &ap->body);
 			if (ap->err != MAILBOX_OK)
 				return ap->err;
 			continue;
@@ -137,34 +154,63 @@ enum mailbox_result append_write(struct append *ap, struct slice bytes)
 	return MAILBOX_OK;
 }
 
-static enum mailbox_result store_body(struct append *ap, struct slice summary)
+static enum mailbox_result store_body(struct job *j)
 {
-	struct message_info *m = &ap->list[ap->count - 1];
+	struct append *ap = j->ap;
+	const struct message_info *m = &ap->list[j->index];
 	struct state *s = ap->a->s;
 	struct record r = { .kind = RECORD_HELD,
-			    .stream = ap->streaming,
+			    .stream = j->streaming,
 			    .size = m->size,
 			    .internaldate_s = m->internaldate_s,
 			    .tz_minutes = m->tz_minutes };
-	struct slice body = buf_slice(&ap->body);
+	uint32_t fragment = 0, offset = 0;
 
 	memcpy(r.id, m->email_id, sizeof(r.id));
-	if (ap->streaming) {
-		enum mailbox_result res = flush_stream(ap);
+	if (j->streaming) {
+		enum mailbox_result res = flush_stream(ap, &j->stream, &j->body);
 
 		if (res != MAILBOX_OK)
 			return res;
-		body = slice_of(ap->stream.id, sizeof(ap->stream.id));
 	}
+	struct slice body = j->streaming ? slice_of(j->stream.id, sizeof(j->stream.id)) : buf_slice(&j->body);
 	enum engine_result er = ENGINE_UNAVAILABLE;
 
 	/* A record that nobody names is only dead bytes: trying again is free. */
 	for (unsigned tries = 0; tries < 3 && er == ENGINE_UNAVAILABLE; tries++)
-		er = fragment_append(ap->a->e, s->id, 0, &s->tails[0], &r, &body, 1, summary,
-				     NULL, &m->fragment, &m->offset);
-	if (ap->streaming)
-		m->offset |= OFFSET_STREAM;
+		er = fragment_append(ap->a->e, s->id, 0, &s->tails[0], &r, &body, 1, buf_slice(&j->summary),
+				     NULL, &fragment, &offset);
+	ap->list[j->index].fragment = fragment;
+	ap->list[j->index].offset = j->streaming ? offset | OFFSET_STREAM : offset;
 	return er == ENGINE_OK ? MAILBOX_OK : result_of(er);
+}
+
+static void job_fiber(void *arg)
+{
+	struct job *j = arg;
+	struct append *ap = j->ap;
+	enum mailbox_result r = ap->err == MAILBOX_OK ? store_body(j) : ap->err;
+
+	if (ap->err == MAILBOX_OK)
+		ap->err = r;
+	ap->ahead_bytes -= j->bytes;
+	buf_done(&j->body);
+	buf_done(&j->summary);
+	free(j);
+	ap->under_way--;
+	if (ap->waiting != NULL)
+		fiber_event_set(ap->waiting);
+}
+
+static void wait_for_jobs(struct append *ap, unsigned left, size_t left_bytes)
+{
+	while (ap->under_way > left || ap->ahead_bytes > left_bytes) {
+		struct fiber_event event = { 0 };
+
+		ap->waiting = &event;
+		(void)fiber_event_wait(&event, -1);
+		ap->waiting = NULL;
+	}
 }
 
 enum mailbox_result append_message_end(struct append *ap, struct slice summary)
@@ -172,19 +218,29 @@ enum mailbox_result append_message_end(struct append *ap, struct slice summary)
 	if (ap->err != MAILBOX_OK)
 		return ap->err;
 	must(ap->open);
-	AUTO_BUF struct buf stored = BUF_INIT(ENGINE_VALUE_BYTES_MAX);
-
 	ap->open = false;
 	ap->bytes += ap->list[ap->count - 1].size;
 	if (over_quota(ap, 0))
 		return ap->err = MAILBOX_OVERQUOTA;
+	struct job *j = calloc(1, sizeof(*j));
+
+	if (j == NULL)
+		return ap->err = MAILBOX_MEMORY;
+	*j = (struct job){ .ap = ap, .index = ap->count - 1, .streaming = ap->streaming, .stream = ap->stream,
+			   .body = ap->body, .summary = BUF_INIT(ENGINE_VALUE_BYTES_MAX) };
+	buf_init(&ap->body, BODY_MEMORY_BYTES);
 	if (summary.len > 0 && summary.len <= STORED_SUMMARY_BYTES_MAX) {
-		buf_be32(&stored, 0);	/* no bytes stand before the body: see summary_split */
-		buf_add(&stored, summary);
-		if (stored.err != 0)
-			return ap->err = MAILBOX_MEMORY;
+		buf_be32(&j->summary, 0);	/* no bytes stand before the body: see summary_split */
+		buf_add(&j->summary, summary);
+		if (j->summary.err != 0)
+			ap->err = MAILBOX_MEMORY;
 	}
-	ap->err = store_body(ap, buf_slice(&stored));
+	j->bytes = j->body.len;
+	ap->ahead_bytes += j->bytes;
+	ap->under_way++;
+	if (ap->err != MAILBOX_OK || fiber_self() == NULL || fiber_start(fiber_loop(), job_fiber, j) != 0)
+		job_fiber(j);
+	wait_for_jobs(ap, AHEAD_MAX - 1, BODY_MEMORY_BYTES);
 	return ap->err;
 }
 
@@ -260,6 +316,7 @@ enum mailbox_result append_commit_uids(struct append *ap, const uint32_t *uids, 
 {
 	struct attempt t;
 
+	wait_for_jobs(ap, 0, 0);
 	if (ap->err != MAILBOX_OK)
 		return ap->err;
 	must(!ap->open);
@@ -297,6 +354,7 @@ void append_abort(struct append *ap)
 {
 	if (ap == NULL)
 		return;
+	wait_for_jobs(ap, 0, 0);
 	buf_done(&ap->body);
 	free(ap->list);
 	free(ap->folder);
