@@ -242,6 +242,17 @@ static void send_certificate(struct peer *p)
 		ipc_send(p->ipc, AUTH_CERT, buf_slice(&payload), -1);
 }
 
+/* The directory or a setting may have changed: what peers remember of recipients is old. */
+static void tell_to_forget(struct auth_role *a)
+{
+	list_for_each(it, &a->peers) {
+		struct peer *p = list_entry(it, struct peer, link);
+
+		if ((allowed[p->id] & BIT(AUTH_RCPT)) != 0)
+			ipc_send(p->ipc, AUTH_FORGET, (struct slice){ 0 }, -1);
+	}
+}
+
 /* 1, 0 or negative as auth_tls_load; tells the peers of a new certificate. */
 static int load_certificate(struct auth_role *a, struct errmsg *why)
 {
@@ -362,10 +373,12 @@ static void on_message(void *arg, struct ipc_request *req)
 	uint8_t type = req->type;
 
 	if (p->id == ROLE_CONTROL) {
-		if (type == ADMIN_IPC_REQUEST)
+		if (type == ADMIN_IPC_REQUEST) {
 			auth_admin_serve(a->auth, req->payload, &reply);
-		else
+			tell_to_forget(a);
+		} else {
 			refuse(p, type);
+		}
 	} else if (type > AUTH_SIGN || (allowed[p->id] & BIT(type)) == 0) {
 		refuse(p, type);
 	} else if (type == AUTH_SIGN) {
@@ -553,6 +566,7 @@ static void reload(struct role_context *ctx)
 		if (p->client != NULL)
 			send_hello(p);
 	}
+	tell_to_forget(a);
 	look_again(a);
 }
 

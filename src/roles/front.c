@@ -263,6 +263,7 @@ static int front_start(struct role_context *ctx, struct errmsg *why)
 	if (rc == 0)
 		rc = deliverer_new(ctx->world, &(struct deliverer_options){ .buckets = 1 },
 				   &f->smtp.deliverer);
+	authc_remember_rcpts(f->services.authc);
 	f->services.remote = f->remote;
 	f->services.smtp = &f->smtp;
 	f->smtp.rates = f->rates;

@@ -201,6 +201,7 @@ static int mx_start(struct role_context *ctx, struct errmsg *why)
 		rc = rates_new(CLIENTS_MAX, &m->smtp.rates);
 	if (rc != 0)
 		return errmsg_set(why, rc, "mx");
+	authc_remember_rcpts(m->sv.authc);
 	m->sv.remote = m->remote;
 	remote_handle_init(&m->queue_store, m->remote, NULL);
 	m->queue = (struct queue_writer){ .engine = &m->queue_store.engine, .world = ctx->world };

@@ -970,7 +970,7 @@ bool auth_serve(struct auth_client *c, uint8_t type, struct slice payload, struc
 	struct reader r = reader_of(payload);
 	struct slice one, two;
 	struct exchange *x;
-	uint64_t size;
+	uint64_t size, ahead;
 	uint32_t id;
 
 	switch (type) {
@@ -993,9 +993,10 @@ bool auth_serve(struct auth_client *c, uint8_t type, struct slice payload, struc
 	case AUTH_RCPT:
 		one = rd_blob(&r);
 		size = rd_varint(&r);
+		ahead = rd_varint(&r);
 		if (!rd_end(&r))
 			return false;
-		auth_serve_rcpt(c, one, size, reply);
+		auth_serve_rcpt(c, one, size, ahead, reply);
 		return true;
 	case AUTH_DELIVERED:
 		return serve_delivered(c, &r);

@@ -60,7 +60,8 @@ struct live_grant *auth_give(struct auth_client *c, const char *account, uint32_
 /* All grants of an account, or only those that sessions hold. Waits for the store. */
 void auth_revoke_account(struct auth *a, const char *account);
 
-void auth_serve_rcpt(struct auth_client *c, struct slice address, uint64_t size, struct buf *reply);
+void auth_serve_rcpt(struct auth_client *c, struct slice address, uint64_t size, uint64_t ahead,
+		     struct buf *reply);
 void auth_delivered(struct auth *a, const char *account, uint64_t bytes);
 enum auth_result auth_sender(struct auth *a, struct slice user, struct slice address);
 void auth_rooms_done(struct auth *a);

@@ -14,6 +14,7 @@
 #define FIRST_DOMAIN_AMONG 1000u
 #define ROOMS_MAX	 20000u
 #define ROOM_FRESH_S	 5		/* how long a reading of the usage counts as new */
+#define STEADY_ROOM_BYTES ((uint64_t)1 << 30)	/* far from full: the next messages fit as well */
 
 static const char *const rcpt_names[] = {
 	[AUTH_RCPT_OK] = "ok",
@@ -227,11 +228,12 @@ static struct live_grant *append_grant(struct auth_client *c, const char *accoun
 /* What became of the targets of one recipient. */
 struct tally {
 	size_t good, full, disabled;
+	bool fickle;			/* the same question may soon have another answer */
 };
 
 /* One target's part of the reply. False: the store is away. */
 static bool answer_target(struct auth_client *c, const struct dir_target *t, uint64_t size,
-			  struct buf *out, struct tally *tally)
+			  uint64_t ahead, struct buf *out, struct tally *tally)
 {
 	struct auth *a = c->auth;
 	uint64_t charge = size > 0 ? size : a->set.message_bytes_max, left;
@@ -245,7 +247,8 @@ static bool answer_target(struct auth_client *c, const struct dir_target *t, uin
 	if (room_left(a, t, &left) < 0)
 		return false;
 	full = left == 0 || size > left;
-	l = append_grant(c, t->user.account, charge);
+	tally->fickle = tally->fickle || left < STEADY_ROOM_BYTES || t->quota_messages != 0;
+	l = append_grant(c, t->user.account, ahead > AUTH_APPEND_GRANT_BYTES - charge ? charge : charge + ahead);
 	if (l == NULL)
 		return false;
 	if (full)
@@ -327,7 +330,7 @@ static bool parse_recipient(struct auth *a, struct arena *arena, struct slice te
 }
 
 static enum auth_rcpt_result find_targets(struct auth_client *c, struct slice text, uint64_t size,
-					  struct buf *out, struct tally *tally)
+					  uint64_t ahead, struct buf *out, struct tally *tally)
 {
 	AUTO_ARENA struct arena arena = ARENA_INIT(RCPT_ARENA_BYTES);
 	struct dir_target *targets = NULL;
@@ -341,19 +344,20 @@ static enum auth_rcpt_result find_targets(struct auth_client *c, struct slice te
 	if (r != DIR_OK)
 		return rcpt_of(r);
 	for (size_t i = 0; i < count; i++)
-		if (!answer_target(c, &targets[i], size, out, tally))
+		if (!answer_target(c, &targets[i], size, ahead, out, tally))
 			return AUTH_RCPT_TEMPORARY;
 	if (tally->good > 0)
 		return AUTH_RCPT_OK;
 	return tally->full > 0 ? AUTH_RCPT_OVER_QUOTA : AUTH_RCPT_DISABLED;
 }
 
-void auth_serve_rcpt(struct auth_client *c, struct slice address, uint64_t size, struct buf *reply)
+void auth_serve_rcpt(struct auth_client *c, struct slice address, uint64_t size, uint64_t ahead,
+		     struct buf *reply)
 {
 	/* 100 targets of 64 + two addresses. */
 	AUTO_BUF struct buf out = BUF_INIT(96u * 1024u);
 	struct tally tally = { 0 };
-	enum auth_rcpt_result r = find_targets(c, address, size, &out, &tally);
+	enum auth_rcpt_result r = find_targets(c, address, size, ahead, &out, &tally);
 
 	if (out.err != 0)
 		r = AUTH_RCPT_TEMPORARY;
@@ -361,6 +365,7 @@ void auth_serve_rcpt(struct auth_client *c, struct slice address, uint64_t size,
 	buf_addc(reply, (uint8_t)r);
 	if (r != AUTH_RCPT_OK)
 		return;
+	buf_addc(reply, !tally.fickle && tally.disabled == 0);
 	buf_varint(reply, tally.good + tally.full);
 	buf_add(reply, buf_slice(&out));
 }

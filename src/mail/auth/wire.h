@@ -12,9 +12,10 @@
  *	AUTH_STEP	be32 exchange, blob response -> as AUTH_START
  *	AUTH_CANCEL	be32 exchange (one-way)
  *	AUTH_LOGOUT	grant 16 (one-way)
- *	AUTH_RCPT	blob address, varint size -> u8 rcpt result,
- *			OK: varint count, each: account 16, grant 16, blob address, blob detail,
- *			be64 room, u8 over quota
+ *	AUTH_RCPT	blob address, varint size, varint ahead -> u8 rcpt result,
+ *			OK: u8 steady, varint count, each: account 16, grant 16, blob address, blob detail,
+ *			be64 room, u8 over quota. `ahead` bytes more are charged to the grants, for
+ *			messages that the asker will take on the same answer when it is steady.
  *	AUTH_DELIVERED	account 16, varint bytes (one-way)
  *	AUTH_SENDER	blob user, blob address -> u8 result
  *	AUTH_OPEN	blob client -> u8 enum auth_open_result
@@ -25,6 +26,7 @@
  * and from auth, one-way:
  *	AUTH_HELLO	u8 flags (AUTH_HELLO_SCRAM)
  *	AUTH_CERT	blob PEM chain
+ *	AUTH_FORGET	nothing; the directory or a setting has changed: answers that were kept are old
  */
 #pragma once
 
@@ -44,6 +46,7 @@ enum auth_message {
 	AUTH_SIGN,
 	AUTH_HELLO,
 	AUTH_CERT,
+	AUTH_FORGET,
 };
 
 #define AUTH_HELLO_SCRAM 1u

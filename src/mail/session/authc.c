@@ -8,6 +8,7 @@
 #include "base/must.h"
 #include "base/reader.h"
 #include "mail/auth/wire.h"
+#include "mail/session/rcpt_memory.h"
 #include "sys/fiber.h"
 #include "sys/ipc.h"
 #include "sys/tls.h"
@@ -56,6 +57,8 @@ struct authc {
 	 */
 	struct map logins;
 	struct rates *open;		/* connections of clients that auth counts */
+	bool remember;			/* answers about recipients */
+	struct rcpt_memory rcpts;
 };
 
 struct login {
@@ -84,6 +87,7 @@ int authc_new(struct loop *l, struct authc **out)
 		return -ENOMEM;
 	}
 	a->loop = l;
+	rcpt_memory_init(&a->rcpts);
 	*out = a;
 	return 0;
 }
@@ -95,6 +99,7 @@ void authc_free(struct authc *a)
 	if (a == NULL)
 		return;
 	ipc_free(a->ipc);
+	rcpt_memory_forget(&a->rcpts);
 	tls_context_unref(a->tls);
 	while ((n = map_any(&a->logins)) != NULL) {
 		map_del(&a->logins, n);
@@ -130,6 +135,7 @@ int authc_set_channel(struct authc *a, int fd)
 	a->ipc = ipc;
 	a->channel++;
 	rates_each_open(a->open, tell_open, a);
+	rcpt_memory_forget(&a->rcpts);
 	return 0;
 }
 
@@ -174,6 +180,9 @@ static void on_message(void *arg, struct ipc_request *req)
 		chain = rd_blob(&r);
 		if (rd_end(&r) && chain.len <= TLS_CHAIN_BYTES_MAX)
 			take_certificate(a, chain);
+		break;
+	case AUTH_FORGET:
+		rcpt_memory_forget(&a->rcpts);
 		break;
 	default:
 		break;
@@ -510,39 +519,68 @@ static bool read_target(struct reader *r, struct arena *arena, struct authc_targ
 	return true;
 }
 
+/* What follows the result. False: malformed, or memory is short. */
+static bool read_targets(struct slice answer, struct arena *arena, struct authc_target **targets,
+			 size_t *count, bool *steady)
+{
+	struct reader r = reader_of(answer);
+
+	*steady = rd_u8(&r) != 0;
+	size_t n = (size_t)rd_varint_max(&r, AUTHC_TARGETS_MAX);
+	struct authc_target *list = r.bad || n == 0 ? NULL : arena_array(arena, n, sizeof(*list));
+	if (list == NULL)
+		return false;
+	for (size_t i = 0; i < n; i++)
+		if (!read_target(&r, arena, &list[i]))
+			return false;
+	if (!rd_end(&r))
+		return false;
+	*targets = list;
+	*count = n;
+	return true;
+}
+
+void authc_remember_rcpts(struct authc *a)
+{
+	a->remember = true;
+}
+
+void authc_forget_rcpts(struct authc *a)
+{
+	rcpt_memory_forget(&a->rcpts);
+}
+
 enum authc_rcpt_result authc_rcpt(struct authc *a, struct slice address, uint64_t size,
 				  struct arena *arena, struct authc_target **targets, size_t *count)
 {
 	AUTO_BUF struct buf payload = BUF_INIT(IPC_MESSAGE_BYTES);
 	AUTO_BUF struct buf reply = BUF_INIT(IPC_MESSAGE_BYTES);
-	struct authc_target *list;
-	struct reader r;
-	uint8_t result;
-	size_t n;
+	struct slice answer;
+	unsigned epoch = a->rcpts.epoch;
+	bool steady;
 
 	if (address.len > 4 * AUTHC_ADDRESS_BYTES_MAX)
 		return AUTHC_RCPT_BAD_ADDRESS;
+	if (rcpt_memory_find(&a->rcpts, address, size, loop_now_us(a->loop), &answer))
+		return read_targets(answer, arena, targets, count, &steady) ? AUTHC_RCPT_OK :
+									      AUTHC_RCPT_TEMPORARY;
 	buf_blob(&payload, address);
 	buf_varint(&payload, size);
+	buf_varint(&payload, a->remember ? RCPT_AHEAD_BYTES : 0);
 	if (call(a, AUTH_RCPT, &payload, CALL_TIMEOUT_US, &reply) < 0)
 		return AUTHC_RCPT_TEMPORARY;
-	r = reader_of(buf_slice(&reply));
-	result = rd_u8(&r);
+	struct reader r = reader_of(buf_slice(&reply));
+	uint8_t result = rd_u8(&r);
 	if (r.bad || result > AUTHC_RCPT_TEMPORARY)
 		return AUTHC_RCPT_TEMPORARY;
 	if (result != AUTHC_RCPT_OK)
 		return (enum authc_rcpt_result)result;
-	n = (size_t)rd_varint_max(&r, AUTHC_TARGETS_MAX);
-	list = r.bad || n == 0 ? NULL : arena_array(arena, n, sizeof(*list));
-	if (list == NULL)
+	answer = rd_rest(&r);
+	if (!read_targets(answer, arena, targets, count, &steady))
 		return AUTHC_RCPT_TEMPORARY;
-	for (size_t i = 0; i < n; i++)
-		if (!read_target(&r, arena, &list[i]))
-			return AUTHC_RCPT_TEMPORARY;
-	if (!rd_end(&r))
-		return AUTHC_RCPT_TEMPORARY;
-	*targets = list;
-	*count = n;
+	/* Told to forget meanwhile: the answer may be from before the change. */
+	if (a->remember && steady && epoch == a->rcpts.epoch)
+		rcpt_memory_keep(&a->rcpts, address, answer, loop_now_us(a->loop));
 	return AUTHC_RCPT_OK;
 }
 

@@ -187,6 +187,14 @@ enum authc_rcpt_result authc_rcpt(struct authc *a, struct slice address, uint64_
 				  struct arena *arena, struct authc_target **targets, size_t *count);
 
 /*
+ * From now on authc_rcpt may answer by itself for a few seconds what auth has answered before, until
+ * auth tells of a change (rcpt_memory.h). For roles that serve strangers' clients.
+ */
+void authc_remember_rcpts(struct authc *a);
+/* A grant was refused by the store: ask auth again. */
+void authc_forget_rcpts(struct authc *a);
+
+/*
  * A message of so many bytes was stored for this account (after the end of DATA): lets quota
  * checks know of mail that the account's owner has not merged yet. Never blocks.
  */

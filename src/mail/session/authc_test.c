@@ -14,6 +14,7 @@
 #include "mail/auth/auth.h"
 #include "mail/auth/scram.h"
 #include "mail/session/authc.h"
+#include "mail/session/rcpt_memory.h"
 #include "sys/fiber.h"
 #include "sys/ipc.h"
 #include "sys/loop.h"
@@ -614,6 +615,83 @@ START_TEST(recipients_get_reused_append_grants)
 }
 END_TEST
 
+static void remembered(struct fixture *f)
+{
+	bool yes = true;
+	struct auth_user_change set = { .disabled = &yes };
+	AUTO_ARENA struct arena arena = ARENA_INIT(1u << 20);
+	struct authc_target *t;
+	size_t n;
+
+	authc_remember_rcpts(f->authc);
+	ck_assert_int_eq(authc_rcpt(f->authc, SLICE("ann@example.org"), 10, &arena, &t, &n), AUTHC_RCPT_OK);
+	ck_assert_int_eq(auth_user_change(f->auth, SLICE("ann@example.org"), &set), AUTH_ADMIN_OK);
+	ck_assert_int_eq(authc_rcpt(f->authc, SLICE("ann@example.org"), 10, &arena, &t, &n), AUTHC_RCPT_OK);
+	ck_assert_slice_eq(t->address, SLICE("ann@example.org"));
+	ck_assert_uint_eq(n, 1);
+	ck_assert_int_eq(ipc_send(f->server, AUTH_FORGET, (struct slice){ 0 }, -1), 0);
+	fiber_sleep(10000);
+	ck_assert_int_eq(authc_rcpt(f->authc, SLICE("ann@example.org"), 10, &arena, &t, &n), AUTHC_RCPT_DISABLED);
+}
+
+START_TEST(a_recipient_is_remembered_until_auth_says_forget)
+{
+	with_auth(remembered);
+}
+END_TEST
+
+static void fickle(struct fixture *f)
+{
+	uint64_t limit = 1000000;
+	struct auth_user_change set = { .quota_bytes = &limit };
+	AUTO_ARENA struct arena arena = ARENA_INIT(1u << 20);
+	struct authc_target *t;
+	size_t n;
+
+	authc_remember_rcpts(f->authc);
+	ck_assert_int_eq(auth_user_change(f->auth, SLICE("ann@example.org"), &set), AUTH_ADMIN_OK);
+	ck_assert_int_eq(authc_rcpt(f->authc, SLICE("ann@example.org"), 600000, &arena, &t, &n), AUTHC_RCPT_OK);
+	authc_delivered(f->authc, t->account, 600000);
+	ck_assert_int_eq(authc_rcpt(f->authc, SLICE("ann@example.org"), 600000, &arena, &t, &n),
+			 AUTHC_RCPT_OVER_QUOTA);
+}
+
+START_TEST(a_recipient_near_its_quota_is_not_remembered)
+{
+	with_auth(fickle);
+}
+END_TEST
+
+START_TEST(an_answer_is_good_for_so_many_bytes_and_seconds)
+{
+	struct rcpt_memory m;
+	struct slice answer;
+	unsigned served = 0;
+
+	rcpt_memory_init(&m);
+	ck_assert(!rcpt_memory_find(&m, SLICE("a"), 0, 0, &answer));
+	rcpt_memory_keep(&m, SLICE("a"), SLICE("yes"), 0);
+	ck_assert(!rcpt_memory_find(&m, SLICE("A"), 0, 0, &answer));
+	ck_assert(rcpt_memory_find(&m, SLICE("a"), RCPT_AHEAD_BYTES, 0, &answer));
+	ck_assert_slice_eq(answer, SLICE("yes"));
+	ck_assert(!rcpt_memory_find(&m, SLICE("a"), 1, 0, &answer));
+	rcpt_memory_keep(&m, SLICE("a"), SLICE("yes"), 0);
+	while (rcpt_memory_find(&m, SLICE("a"), 0, 4999999, &answer))
+		served++;
+	ck_assert_uint_eq(served, 64);
+	rcpt_memory_keep(&m, SLICE("a"), SLICE("no"), 0);
+	rcpt_memory_keep(&m, SLICE("a"), SLICE("yes"), 1);
+	ck_assert(rcpt_memory_find(&m, SLICE("a"), 0, 5000000, &answer));
+	ck_assert_slice_eq(answer, SLICE("yes"));
+	ck_assert(!rcpt_memory_find(&m, SLICE("a"), 0, 5000001, &answer));
+	for (unsigned i = 0; i < 20000; i++)
+		rcpt_memory_keep(&m, slice_of(&i, sizeof(i)), SLICE("yes"), 0);
+	ck_assert_uint_eq(m.answers.count, 10000);
+	rcpt_memory_forget(&m);
+	ck_assert_uint_eq(m.answers.count, 0);
+}
+END_TEST
+
 static void quota(struct fixture *f)
 {
 	uint64_t limit = 1000;
@@ -900,7 +978,9 @@ TEST_MAIN("session/authc", a_login_gives_a_grant_that_logout_revokes,
 	  a_locked_or_removed_user_neither_logs_in_nor_gets_mail, plain_and_login_exchanges_work,
 	  scram_logs_in_with_the_right_password_only, an_unknown_user_has_a_salt_that_survives_restarts,
 	  sessions_outlive_a_restart_of_auth, a_store_that_restarts_gets_the_live_grants_again, a_front_that_ends_takes_no_grant_of_its_successor_along,
-	  recipients_get_reused_append_grants, mail_for_the_postmaster_has_somewhere_to_go, quota_counts_merged_and_fresh_mail,
+	  recipients_get_reused_append_grants, a_recipient_is_remembered_until_auth_says_forget,
+	  a_recipient_near_its_quota_is_not_remembered, an_answer_is_good_for_so_many_bytes_and_seconds,
+	  mail_for_the_postmaster_has_somewhere_to_go, quota_counts_merged_and_fresh_mail,
 	  users_send_as_themselves_and_their_aliases, an_imported_hash_becomes_ours_at_the_first_login,
 	  clear_passwords_are_not_offered_on_an_open_line, wrong_passwords_are_answered_later_and_later,
 	  a_user_has_so_many_sessions_in_all_processes_together,

@@ -591,10 +591,13 @@ static void store(struct incoming *b)
 		reject_full(b);
 		delivery_finish(b->delivery, buf_slice(&summary), b->now_s, 0);
 	}
-	for (size_t i = 0; i < b->count; i++)
+	for (size_t i = 0; i < b->count; i++) {
 		if (b->to[i].status == DELIVERY_OK)
 			authc_delivered(b->s->s.sv->authc, b->places[i].target->account,
 					delivery_bytes(b->delivery));
+		else if (b->to[i].status == DELIVERY_DENIED)
+			authc_forget_rcpts(b->s->s.sv->authc);
+	}
 	if (b->s->kind == SMTP_KIND_LMTP) {
 		unsigned failed = 0;
 		for (const struct smtp_accepted *a = b->s->first; a != NULL; a = a->next) {
