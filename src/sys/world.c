@@ -53,10 +53,8 @@ static int64_t real_mono_us(struct world *w)
 	return clock_us(CLOCK_MONOTONIC);
 }
 
-static void real_random(struct world *w, void *out, size_t n)
+static void kernel_random(uint8_t *at, size_t n)
 {
-	uint8_t *at = out;
-
 	while (n > 0) {
 		ssize_t got = getrandom(at, n, 0);
 		if (got < 0 && errno == EINTR)
@@ -65,6 +63,25 @@ static void real_random(struct world *w, void *out, size_t n)
 		at += got;
 		n -= (size_t)got;
 	}
+}
+
+/* Small ones come from a stock, so that not every message costs a system call; none is used twice. */
+static void real_random(struct world *w, void *out, size_t n)
+{
+	static __thread uint8_t stock[512];
+	static __thread size_t left;
+
+	if (n > 64) {
+		kernel_random(out, n);
+		return;
+	}
+	if (left < n) {
+		kernel_random(stock, sizeof(stock));
+		left = sizeof(stock);
+	}
+	left -= n;
+	memcpy(out, stock + left, n);
+	explicit_bzero(stock + left, n);
 }
 
 static int real_open(struct world *w, const char *path, enum open_mode mode, struct file **out)

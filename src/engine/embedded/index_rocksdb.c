@@ -192,6 +192,9 @@ static rocksdb_options_t *options_make(rocksdb_cache_t *cache)
 	rocksdb_block_based_options_destroy(t);
 	rocksdb_options_set_create_if_missing(o, 1);
 	rocksdb_options_set_write_buffer_size(o, WRITE_BUFFER_BYTES);
+	/* Most guards ask for what is not there: let a filter say so, not the skip list. */
+	rocksdb_options_set_memtable_whole_key_filtering(o, 1);
+	rocksdb_options_set_memtable_prefix_bloom_size_ratio(o, 0.05);
 	rocksdb_options_set_max_write_buffer_number(o, 3);
 	rocksdb_options_set_max_open_files(o, 256);
 	rocksdb_options_set_max_background_jobs(o, 2);
