@@ -1,6 +1,6 @@
 /*
- * Any messages on a channel: what a subverted process may send. The input is a list: length, bytes; a length
- * of 255 sends a descriptor with it.
+ * Any packets on a channel: what a subverted process may send. The input is a list: length (be16, of which the two
+ * highest bits are the number of descriptors to send with it), bytes.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -48,24 +48,29 @@ static void call(void *arg)
 	run->called = true;
 }
 
-static void send_with_fd(int to, struct slice bytes)
+static void send_packet(int to, struct slice bytes, size_t fds)
 {
 	union {
 		struct cmsghdr align;
-		char room[CMSG_SPACE(sizeof(int))];
+		char room[CMSG_SPACE(3 * sizeof(int))];
 	} control = { 0 };
 	struct iovec iov = { .iov_base = (void *)(uintptr_t)bytes.ptr, .iov_len = bytes.len };
 	struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = control.room,
-			      .msg_controllen = sizeof(control.room) };
+			      .msg_controllen = fds == 0 ? 0 : CMSG_SPACE(fds * sizeof(int)) };
 	struct cmsghdr *c = CMSG_FIRSTHDR(&msg);
-	int fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+	int fd = -1;
 
-	c->cmsg_level = SOL_SOCKET;
-	c->cmsg_type = SCM_RIGHTS;
-	c->cmsg_len = CMSG_LEN(sizeof(int));
-	memcpy(CMSG_DATA(c), &fd, sizeof(int));
+	if (fds > 0) {
+		fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+		c->cmsg_level = SOL_SOCKET;
+		c->cmsg_type = SCM_RIGHTS;
+		c->cmsg_len = CMSG_LEN(fds * sizeof(int));
+		for (size_t i = 0; i < fds; i++)
+			memcpy(CMSG_DATA(c) + i * sizeof(int), &fd, sizeof(int));
+	}
 	(void)!sendmsg(to, &msg, MSG_DONTWAIT | MSG_NOSIGNAL);
-	close(fd);
+	if (fd >= 0)
+		close(fd);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
@@ -82,13 +87,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	must(ipc_new(loop, fd[0], &callbacks, &run, &run.ipc) == 0);
 	must(fiber_start(loop, call, &run) == 0);
 	while (rd_left(&rd) > 0 && run.ipc != NULL) {
-		size_t len = rd_u8(&rd);
+		size_t head = rd_be16(&rd), len = head & 0x3fff;
 		struct slice bytes = rd_bytes(&rd, MIN(len, rd_left(&rd)));
 
-		if (len == 255)
-			send_with_fd(fd[1], bytes);
-		else
-			(void)!send(fd[1], bytes.ptr, bytes.len, MSG_DONTWAIT | MSG_NOSIGNAL);
+		send_packet(fd[1], bytes, head >> 14);
 		loop_run_once(loop, 0);
 		while (recv(fd[1], drain, sizeof(drain), MSG_DONTWAIT) > 0)
 			;

@@ -1,6 +1,6 @@
 /*
- * What a subverted auth may answer to mx and front. The input is a list of messages: type, length (be16), bytes. Types
- * of auth's own (AUTH_HELLO, AUTH_CERT) are sent first; the others answer our calls, in order.
+ * What a subverted auth may answer to mx and front. The input is a list of messages: type, length (be16), bytes. All
+ * answer our calls, in order; before it answers, one of type 'h' is sent as AUTH_HELLO, one of type 'c' as AUTH_CERT.
  */
 #include <sys/socket.h>
 #include <unistd.h>
@@ -28,8 +28,8 @@ static void answer(void *arg, struct ipc_request *req)
 	size_t len = rd_be16(&run->answers);
 	struct slice bytes = rd_bytes(&run->answers, MIN(len, rd_left(&run->answers)));
 
-	if (type == AUTH_HELLO || type == AUTH_CERT)
-		(void)ipc_send(run->server, type, bytes, -1);
+	if (type == 'h' || type == 'c')
+		(void)ipc_send(run->server, type == 'h' ? AUTH_HELLO : AUTH_CERT, bytes, -1);
 	if (!req->one_way)
 		must(ipc_reply(req, bytes) <= 0);
 }

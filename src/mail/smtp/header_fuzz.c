@@ -24,6 +24,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		else
 			must(again == end);
 	}
+	must(smtp_field_next(&rest, &field) <= smtp_header_starts(in));
+	rest = in;
 	smtp_header_look(in, &facts);
 	while (smtp_field_next(&rest, &field)) {
 		must(field.name.len > 0 && field.whole.len > field.name.len);
