@@ -210,6 +210,16 @@ void grants_drop_process(struct grants *g, enum role_id role, unsigned instance)
 	drop_where(g, is_of, &p);
 }
 
+static bool is_to(const struct entry *e, const void *account)
+{
+	return memcmp(e->grant.account, account, GRANT_ACCOUNT_CHARS) == 0;
+}
+
+void grants_drop_account(struct grants *g, const char account[GRANT_ACCOUNT_CHARS])
+{
+	drop_where(g, is_to, account);
+}
+
 void grants_synced(struct grants *g)
 {
 	g->synced = true;

@@ -23,6 +23,8 @@ MUST_USE int grants_add(struct grants *g, const struct grant *grant, int64_t now
 void grants_revoke(struct grants *g, const uint8_t id[GRANT_ID_BYTES]);
 /* The channel of this process is gone: its grants are worth nothing any more. */
 void grants_drop_process(struct grants *g, enum role_id role, unsigned instance);
+/* The account is to be removed: grants to it are void. O(table). */
+void grants_drop_account(struct grants *g, const char account[GRANT_ACCOUNT_CHARS]);
 /* Auth has sent all live grants: unknown ones are refused from now on. */
 void grants_synced(struct grants *g);
 bool grants_are_synced(const struct grants *g);

@@ -28,6 +28,7 @@
 #include "sys/world.h"
 
 #define STORE_CALL_US	5000000
+#define STORE_REMOVE_US	600000000	/* a large mailbox; another try goes on where this one ended */
 #define STORE_WAIT_US	3000000		/* for a store that is starting again */
 #define STORE_LOOK_US	20000
 #define SYNC_RETRY_US	200000
@@ -92,7 +93,8 @@ static struct ipc *store_channel(struct auth_role *a)
 	return ipc;
 }
 
-static int store_call(struct auth_role *a, enum grants_message type, const struct buf *payload)
+static int store_call_for(struct auth_role *a, enum grants_message type, const struct buf *payload,
+			  int64_t timeout_us)
 {
 	AUTO_BUF struct buf reply = BUF_INIT(64);
 	struct reader r;
@@ -101,14 +103,27 @@ static int store_call(struct auth_role *a, enum grants_message type, const struc
 
 	if (payload->err != 0)
 		return payload->err;
-	err = ipc_call(store_channel(a), (uint8_t)type, buf_slice(payload), STORE_CALL_US, &reply);
+	err = ipc_call(store_channel(a), (uint8_t)type, buf_slice(payload), timeout_us, &reply);
 	if (err < 0)
 		return err;
 	r = reader_of(buf_slice(&reply));
 	status = rd_u8(&r);
 	if (!rd_end(&r) || status == GRANTS_MALFORMED)
 		return -EBADMSG;
-	return status == GRANTS_OK ? 0 : -ENOSPC;
+	return status == GRANTS_OK ? 0 : status == GRANTS_AGAIN ? -EAGAIN : -ENOSPC;
+}
+
+static int store_call(struct auth_role *a, enum grants_message type, const struct buf *payload)
+{
+	return store_call_for(a, type, payload, STORE_CALL_US);
+}
+
+static int store_remove(void *arg, const char *account)
+{
+	AUTO_BUF struct buf payload = BUF_INIT(64);
+
+	buf_adds(&payload, account);
+	return store_call_for(arg, GRANTS_MSG_REMOVE, &payload, STORE_REMOVE_US);
 }
 
 static int store_add(void *arg, const struct grant *grants, size_t count)
@@ -519,7 +534,7 @@ static int start(struct role_context *ctx, struct errmsg *why)
 	struct auth_role *a = calloc(1, sizeof(*a));
 	struct auth_settings set = settings_of(ctx->config);
 	struct auth_store store = { .add = store_add, .revoke = store_revoke,
-				    .usage = store_usage, .arg = a };
+				    .usage = store_usage, .remove = store_remove, .arg = a };
 	int err;
 
 	if (a == NULL)

@@ -39,12 +39,19 @@ enum grants_message {
 	GRANTS_MSG_LIST = 0xe2,
 	/* Request, no payload: all live grants were sent. Reply: u8 enum grants_status. */
 	GRANTS_MSG_SYNCED = 0xe3,
+	/*
+	 * Request. Payload: an account, 16 characters, which has no user any more. Its grants are void and all
+	 * its objects are removed. The reply may take minutes: u8 enum grants_status; GRANTS_AGAIN: some
+	 * are left, ask again.
+	 */
+	GRANTS_MSG_REMOVE = 0xe4,
 };
 
 enum grants_status {
 	GRANTS_OK,
 	GRANTS_FULL,			/* the table has GRANTS_MAX; none of this message was taken */
 	GRANTS_MALFORMED,		/* none of this message was taken */
+	GRANTS_AGAIN,			/* not finished */
 };
 
 /* Append one grant: 51 bytes. Look at out->err. */

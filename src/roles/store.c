@@ -144,6 +144,20 @@ static void list_grants(struct store *st, struct ipc_request *req)
 		return;
 }
 
+/* Auth says that nobody has this account any more. A long walk for a large one; others are served meanwhile. */
+static enum grants_status remove_account(struct store *st, struct slice payload)
+{
+	char account[ACCOUNT_ID_BYTES + 1];
+
+	if (payload.len != ACCOUNT_ID_BYTES || !slice_to_str(payload, account, sizeof(account)))
+		return GRANTS_MALFORMED;
+	grants_drop_account(st->grants, account);
+	enum mailbox_result r = account_remove(st->engine, slice_str(account));
+	if (r == MAILBOX_NO_FOLDER)	/* not the form of an account */
+		return GRANTS_MALFORMED;
+	return r == MAILBOX_OK ? GRANTS_OK : GRANTS_AGAIN;
+}
+
 static void on_other(void *arg, struct ipc_request *req)
 {
 	struct channel *c = arg;
@@ -164,6 +178,9 @@ static void on_other(void *arg, struct ipc_request *req)
 		case GRANTS_MSG_SYNCED:
 			grants_synced(st->grants);
 			status = GRANTS_OK;
+			break;
+		case GRANTS_MSG_REMOVE:
+			status = (uint8_t)remove_account(st, req->payload);
 			break;
 		default:
 			break;

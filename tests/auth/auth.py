@@ -213,6 +213,47 @@ def live_users():
     demo.ask("user", "show", "carol@example.org", code=(4,))
 
 
+def live_bytes():
+    """Of the store, when it is there and says so."""
+    end = time.monotonic() + 20
+    while time.monotonic() < end:
+        roles = demo.ask("status", code=(0, 3))["roles"]
+        status = next(r for r in roles if r["name"] == "store").get("status", {})
+        if "live_bytes" in status:
+            return status["live_bytes"]
+        time.sleep(0.1)
+    raise AssertionError("the store tells no numbers")
+
+
+def removed_mail():
+    """the mail of a removed user goes with the user, also when auth is killed meanwhile"""
+    for kill in False, True:
+        before = live_bytes()
+        demo.ask("user", "add", "dora@example.org", "--password-stdin", text="first\n")
+        with smtplib.SMTP("127.0.0.1", demo.base + 25, timeout=30) as s:
+            for size in [300000] * 10 + [3 << 20]:
+                s.sendmail("ann@example.org", ["dora@example.org"], b"Subject: x\r\n\r\n" + b"x" * 78 * (size // 80))
+        assert login("dora@example.org", "first")
+        assert live_bytes() > before + 5000000
+        if kill:
+            os.kill(demo.pid_of("store"), signal.SIGKILL)
+        demo.ask("user", "remove", "dora@example.org", code=(0, 75) if kill else (0,))
+        if kill:
+            os.kill(demo.pid_of("auth"), signal.SIGKILL)
+            # Not acknowledged, so it may not have been done.
+            end = time.monotonic() + 10
+            while time.monotonic() < end:
+                try:
+                    demo.ask("user", "remove", "dora@example.org", code=(0, 4))
+                    break
+                except AssertionError:
+                    time.sleep(0.2)
+        end = time.monotonic() + 30
+        while live_bytes() > before + 100000:
+            assert time.monotonic() < end, f"{live_bytes()} bytes are left, {before} before"
+            time.sleep(0.2)
+
+
 def revocation():
     """a new password ends the user's open sessions"""
     client = demo.imap()
@@ -284,7 +325,7 @@ def many():
 
 demo = Demo()
 try:
-    tap.run([passwords, scram_plain, scram_plus, offers, fake_salt, sessions_outlive_auth, live_users, revocation,
-             imported, names, quota, many])
+    tap.run([passwords, scram_plain, scram_plus, offers, fake_salt, sessions_outlive_auth, live_users, removed_mail,
+             revocation, imported, names, quota, many])
 finally:
     demo.stop()

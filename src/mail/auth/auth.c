@@ -114,6 +114,7 @@ int auth_new(struct engine *e, struct world *w, const struct auth_settings *set,
 	list_init(&a->clients);
 	list_init(&a->exchange_order);
 	list_init(&a->room_order);
+	list_init(&a->removals);
 	turns_init(&a->turns, set->hashes_at_once);
 	failures_init(&a->failures);
 	world_random(w, key, sizeof(key));
@@ -158,6 +159,7 @@ void auth_free(struct auth *a)
 	}
 	rates_free(a->rates);
 	auth_rooms_done(a);
+	auth_removals_done(a);
 	turns_done(&a->turns);
 	failures_done(&a->failures);
 	remembered_done(&a->remembered);
@@ -1094,6 +1096,7 @@ void auth_tick(struct auth *a)
 			;
 	}
 	free(batch);
+	auth_removals_work(a);
 }
 
 /* All grants that the store should have, copied: the table changes while we wait for the store. */

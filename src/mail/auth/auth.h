@@ -45,6 +45,11 @@ struct auth_store {
 	 * quota is not checked at RCPT.
 	 */
 	int (*usage)(void *arg, const char *account, uint64_t *bytes, uint64_t *messages);
+	/*
+	 * Remove all mail of an account that has no user any more. 0: there was none left. It may take
+	 * minutes; -errno: try again. NULL: nobody can.
+	 */
+	int (*remove)(void *arg, const char *account);
 	void *arg;
 };
 
@@ -82,7 +87,10 @@ void auth_client_gone(struct auth_client *c);
 MUST_USE bool auth_serve(struct auth_client *c, uint8_t type, struct slice payload,
 			 struct buf *reply);
 
-/* Run now and then (each minute): renews grants of sessions, forgets what is over. May wait. */
+/*
+ * Run now and then (each minute): renews grants of sessions, forgets what is over, goes on removing the
+ * mail of removed users. May wait.
+ */
 void auth_tick(struct auth *a);
 /* The store has restarted: send it all live grants. 0 or a negative errno. May wait. */
 MUST_USE int auth_resend(struct auth *a);

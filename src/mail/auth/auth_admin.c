@@ -1,9 +1,12 @@
 /*
  * Changes to users that also touch logins: what `prickle user ...` does.
  */
+#include <stdlib.h>
+
 #include "base/hex.h"
 #include "base/utf8.h"
 #include "mail/auth/auth_private.h"
+#include "sys/fiber.h"
 #include "sys/world.h"
 
 #define ADMIN_ARENA_BYTES (64u * 1024u)
@@ -209,23 +212,129 @@ enum auth_admin_result auth_user_change(struct auth *a, struct slice text,
 	return AUTH_ADMIN_OK;
 }
 
+/* ---- the mail of removed users ---- */
+
+/*
+ * An account to be removed. Twice: what was allowed before its grants ended may still have been on
+ * its way to the disk the first time.
+ */
+struct removal {
+	struct list link;
+	struct dir_removed what;
+	int64_t due_s;
+	bool once;
+};
+
+static void removal_add(struct auth *a, const struct dir_removed *what)
+{
+	struct removal *r;
+
+	list_for_each(it, &a->removals) {
+		if (strcmp(list_entry(it, struct removal, link)->what.account, what->account) == 0)
+			return;
+	}
+	r = calloc(1, sizeof(*r));
+	if (r == NULL) {
+		a->removals_left = true;	/* the directory knows it, and is asked again */
+		return;
+	}
+	r->what = *what;
+	r->due_s = auth_now_s(a);
+	list_push_back(&a->removals, &r->link);
+}
+
+/* Those of an earlier process, or that did not fit into memory. */
+static void removals_find(struct auth *a)
+{
+	struct dir_removed found[100];
+	size_t count = ARRAY_LEN(found);
+
+	while (a->removals_from < DIRECTORY_OBJECTS && count > 0) {
+		if (directory_removed(a->dir, &a->removals_from, ARRAY_LEN(found), found, &count,
+				      &a->removals_left) != DIR_OK)
+			return;
+		for (size_t i = 0; i < count; i++)
+			removal_add(a, &found[i]);
+	}
+}
+
+/* False: try it later. */
+static bool removal_step(struct auth *a, struct removal *r)
+{
+	struct event *ev;
+
+	if (a->store.remove(a->store.arg, r->what.account) < 0)
+		return false;
+	if (!r->once) {
+		r->once = true;
+		return false;
+	}
+	if (directory_removed_done(a->dir, &r->what) != DIR_OK)
+		return false;
+	ev = event_child(a->ev, "auth.account_removed");
+	event_str(ev, "account", r->what.account);
+	event_info(ev, "the mail of a removed user is gone");
+	event_free(ev);
+	return true;
+}
+
+void auth_removals_work(struct auth *a)
+{
+	if (a->removing || a->store.remove == NULL)
+		return;
+	a->removing = true;
+	if (a->removals_left && list_empty(&a->removals)) {
+		a->removals_left = false;
+		a->removals_from = 0;
+	}
+	removals_find(a);
+	list_for_each(it, &a->removals) {
+		struct removal *r = list_entry(it, struct removal, link);
+
+		if (auth_now_s(a) < r->due_s)
+			continue;
+		r->due_s = auth_now_s(a) + AUTH_REMOVE_AGAIN_S;
+		if (!removal_step(a, r))
+			continue;
+		list_del(&r->link);
+		free(r);
+	}
+	a->removing = false;
+}
+
+void auth_removals_done(struct auth *a)
+{
+	list_for_each(it, &a->removals) {
+		list_del(it);
+		free(list_entry(it, struct removal, link));
+	}
+}
+
+static void removals_fiber(void *arg)
+{
+	auth_removals_work(arg);
+}
+
 enum auth_admin_result auth_user_remove(struct auth *a, struct slice text)
 {
 	AUTO_ARENA struct arena arena = ARENA_INIT(ADMIN_ARENA_BYTES);
 	struct address address;
-	struct user_record now;
+	struct dir_removed removed;
 	enum dir_result d;
 
 	if (!mail_address_parse(&arena, text, &address))
 		return AUTH_ADMIN_BAD_NAME;
-	d = directory_user(a->dir, &arena, address.text, &now);
-	if (d != DIR_OK)
-		return auth_admin_of(d);
-	d = directory_user_remove(a->dir, address.text);
+	d = directory_user_remove(a->dir, address.text, &removed);
+	/* It may have happened: then the directory has it noted. */
+	a->removals_left = a->removals_left || d == DIR_UNAVAILABLE;
 	if (d != DIR_OK)
 		return auth_admin_of(d);
 	remembered_drop(&a->remembered, address.text);
-	auth_revoke_account(a, now.account);
+	auth_revoke_account(a, removed.account);
 	find_postmaster(a, &arena, &address);
+	removal_add(a, &removed);
+	/* Without memory for a fiber the next tick does it. */
+	if (fiber_self() != NULL && fiber_start(fiber_loop(), removals_fiber, a) < 0)
+		event_warn(a->ev, "the mail of a removed user is removed within a minute");
 	return AUTH_ADMIN_OK;
 }

@@ -31,6 +31,10 @@ struct auth {
 	struct rates *rates;		/* connections of clients, and what users send */
 	struct map rooms;		/* struct room by account: what we know of usage */
 	struct list room_order;		/* least recently used last */
+	struct list removals;		/* struct removal, in auth_admin.c */
+	uint32_t removals_from;		/* object of the directory where the walk for them goes on */
+	bool removals_left;		/* the walk passed some by: once more, when these are done */
+	bool removing;			/* a fiber works them off */
 	char dummy_hash[PASSWORD_HASH_BYTES_MAX];
 	bool secret_known;
 	uint8_t secret[32];		/* of fake salts; the same for the life of the directory */
@@ -65,6 +69,10 @@ void auth_serve_rcpt(struct auth_client *c, struct slice address, uint64_t size,
 void auth_delivered(struct auth *a, const char *account, uint64_t bytes);
 enum auth_result auth_sender(struct auth *a, struct slice user, struct slice address);
 void auth_rooms_done(struct auth *a);
+
+/* Remove the mail of removed users, as far as is due. Waits for the store. */
+void auth_removals_work(struct auth *a);
+void auth_removals_done(struct auth *a);
 
 /* Fill in hash and SCRAM keys of a new password, on a helper thread. Slices are in the arena. */
 enum auth_admin_result auth_make_keys(struct auth *a, struct arena *arena, struct slice password,

@@ -83,7 +83,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		.loopback_exempt = true,
 		.message_bytes_max = 50u << 20,
 	};
-	struct auth_store store = { store_add, store_revoke, store_usage, NULL };
+	struct auth_store store = { .add = store_add, .revoke = store_revoke, .usage = store_usage };
 	struct run run = { .input = slice_of(data, size) };
 	struct engine *e = engine_memory_new();
 	struct world *w = world_real_new(-1);

@@ -15,6 +15,7 @@
 #define LIST_BYTES	  (64u * 1024u)
 #define LIST_KEYS	  256u
 #define SCRATCH_BYTES	  (512u * 1024u)
+#define REMOVED_KIND	  'x'		/* before an account */
 
 /* A name that was looked up, found or not. */
 struct entry {
@@ -121,6 +122,7 @@ size_t directory_cached(const struct directory *d)
 /* A key and the object it lives in, on the caller's stack. */
 struct place {
 	char object[16];
+	uint32_t number;
 	uint8_t bytes[KEY_BYTES_MAX + 1];
 	struct slice key;
 };
@@ -129,8 +131,8 @@ static bool place_of(struct place *p, enum dir_kind kind, struct slice name)
 {
 	if (name.len == 0 || name.len > DIRECTORY_KEY_NAME_BYTES_MAX)
 		return false;
-	snprintf(p->object, sizeof(p->object), "u.%u",
-		 (unsigned)(siphash(place_key, name) % DIRECTORY_OBJECTS));
+	p->number = (uint32_t)(siphash(place_key, name) % DIRECTORY_OBJECTS);
+	snprintf(p->object, sizeof(p->object), "u.%u", (unsigned)p->number);
 	p->bytes[0] = (uint8_t)kind;
 	memcpy(p->bytes + 1, name.ptr, name.len);
 	p->bytes[1 + name.len] = 0;
@@ -463,9 +465,13 @@ enum dir_result directory_alias_change(struct directory *d, struct slice address
 	return change(d, DIR_ALIAS, address, edit_alias, &(struct alias_edit){ fn, arg });
 }
 
-static enum dir_result remove_key(struct directory *d, enum dir_kind kind, struct slice name)
+/* note: where to note the account of a user, or NULL. */
+static enum dir_result remove_key(struct directory *d, enum dir_kind kind, struct slice name,
+				  struct dir_removed *note)
 {
 	enum dir_result r = DIR_CHANGED;
+	uint8_t key[1 + RECORD_ACCOUNT_CHARS] = { REMOVED_KIND };
+	struct user_record user;
 	struct place p;
 
 	if (!place_of(&p, kind, name))
@@ -477,24 +483,45 @@ static enum dir_result remove_key(struct directory *d, enum dir_kind kind, struc
 		r = fetch(d, &p, &arena, &old);
 		if (r != DIR_OK)
 			return r;
+		if (note != NULL && !user_record_decode(old, &user))
+			return DIR_DAMAGED;
+		if (note != NULL) {
+			*note = (struct dir_removed){ .object = p.number };
+			memcpy(note->account, user.account, sizeof(note->account));
+			memcpy(key + 1, user.account, RECORD_ACCOUNT_CHARS);
+		}
 		r = apply(d, &p,
 			  (struct engine_step[]){
 				  { .kind = GUARD_KEY_EQUALS, .key = p.key, .value = old },
 				  { .kind = STEP_DELETE, .key = p.key },
+				  { .kind = STEP_SET, .key = slice_of(key, sizeof(key)) },
 			  },
-			  2);
+			  note != NULL ? 3 : 2);
 	}
 	return r;
 }
 
-enum dir_result directory_user_remove(struct directory *d, struct slice address)
+enum dir_result directory_user_remove(struct directory *d, struct slice address,
+				      struct dir_removed *removed)
 {
-	return remove_key(d, DIR_USER, address);
+	return remove_key(d, DIR_USER, address, removed);
 }
 
 enum dir_result directory_alias_remove(struct directory *d, struct slice address)
 {
-	return remove_key(d, DIR_ALIAS, address);
+	return remove_key(d, DIR_ALIAS, address, NULL);
+}
+
+enum dir_result directory_removed_done(struct directory *d, const struct dir_removed *removed)
+{
+	uint8_t key[1 + RECORD_ACCOUNT_CHARS] = { REMOVED_KIND };
+	struct engine_step step = { .kind = STEP_DELETE, .key = slice_of(key, sizeof(key)) };
+	char object[16];
+
+	memcpy(key + 1, removed->account, RECORD_ACCOUNT_CHARS);
+	snprintf(object, sizeof(object), "u.%u", (unsigned)removed->object);
+	return from_engine(engine_apply(d->engine, &(struct engine_op){ .object = slice_str(object),
+									.steps = &step, .count = 1 }));
 }
 
 enum dir_result directory_domain_remove(struct directory *d, struct slice domain)
@@ -517,7 +544,7 @@ enum dir_result directory_domain_remove(struct directory *d, struct slice domain
 		if (count > 0)
 			return DIR_EXISTS;
 	}
-	return remove_key(d, DIR_DOMAIN, domain);
+	return remove_key(d, DIR_DOMAIN, domain, NULL);
 }
 
 static bool at_domain(struct slice name, enum dir_kind kind, struct slice domain)
@@ -635,6 +662,42 @@ enum dir_result directory_list(struct directory *d, struct arena *arena, enum di
 		}
 	}
 	return DIR_OK;
+}
+
+enum dir_result directory_removed(struct directory *d, uint32_t *object, size_t max,
+				  struct dir_removed *out, size_t *count, bool *left)
+{
+	static const uint8_t from[] = { REMOVED_KIND }, to[] = { REMOVED_KIND + 1 };
+	uint8_t exists[DIRECTORY_OBJECTS / 8];
+	enum dir_result r = find_objects(d, exists);
+
+	*count = 0;
+	for (; r == DIR_OK && *object < DIRECTORY_OBJECTS && *count < max; (*object)++) {
+		AUTO_ARENA struct arena scratch = ARENA_INIT(SCRATCH_BYTES);
+		struct engine_kv *kv = NULL;
+		char name[16];
+		size_t n = 0;
+		bool more;
+
+		if ((exists[*object / 8] & (1u << (*object % 8))) == 0)
+			continue;
+		snprintf(name, sizeof(name), "u.%u", (unsigned)*object);
+		enum engine_result er = engine_keys(d->engine, slice_str(name), slice_of(from, 1),
+						    slice_of(to, 1), max - *count, LIST_BYTES, &scratch,
+						    &kv, &n, &more);
+		if (er != ENGINE_OK && er != ENGINE_ABSENT)
+			return from_engine(er);
+		for (size_t i = 0; i < n; i++) {
+			struct dir_removed *x = &out[*count];
+
+			*x = (struct dir_removed){ .object = *object };
+			/* Another form is of a later version, or damage: left alone. */
+			*count += slice_to_str(slice_from(kv[i].key, 1), x->account, sizeof(x->account)) &&
+				  record_account_good(slice_str(x->account));
+		}
+		*left = *left || more;
+	}
+	return r;
 }
 
 /* An address on the way from a recipient to its users. */

@@ -6,6 +6,8 @@
  *	d<domain>	struct domain_record
  *	u<address>	struct user_record
  *	a<address>	struct alias_record; "a@<domain>" is the domain's catch-all
+ *	x<account>	the account of a removed user, whose mail is still to be removed; in the object of
+ *			that user's name, so that it comes with the removal in one operation
  * A user and an alias of the same address share an object, so "only one of them" is a guard.
  *
  * Only the auth role writes, and there is one, so what it caches stays true; writes carry guards
@@ -80,8 +82,25 @@ enum dir_result directory_alias_change(struct directory *d, struct slice address
 
 /* Remove one. EXISTS: the domain still has users or aliases (reads all objects; rare). */
 enum dir_result directory_domain_remove(struct directory *d, struct slice domain);
-enum dir_result directory_user_remove(struct directory *d, struct slice address);
 enum dir_result directory_alias_remove(struct directory *d, struct slice address);
+
+/* An account whose user was removed and whose mail is not yet. */
+struct dir_removed {
+	uint32_t object;		/* where that is noted */
+	char account[RECORD_ACCOUNT_CHARS + 1];
+};
+/* Remove a user and note the account, *removed, in one operation. */
+enum dir_result directory_user_remove(struct directory *d, struct slice address,
+				      struct dir_removed *removed);
+/* Its mail is gone: forget it. Fine when it is forgotten already. */
+enum dir_result directory_removed_done(struct directory *d, const struct dir_removed *removed);
+/*
+ * Up to max of them from *object on (0 at first), which is then where to go on; DIRECTORY_OBJECTS: the
+ * end. *left becomes true when one object had more than fit: walk again when these are done, else it is
+ * left as it was. Reads all objects of the directory: for starts.
+ */
+enum dir_result directory_removed(struct directory *d, uint32_t *object, size_t max,
+				  struct dir_removed *out, size_t *count, bool *left);
 
 enum dir_kind {
 	DIR_DOMAIN = 'd',

@@ -273,6 +273,8 @@ START_TEST(quota_comes_from_the_domain_unless_the_user_has_its_own)
 }
 END_TEST
 
+static struct dir_removed gone;
+
 static bool rename_user(void *arg, struct user_record *r)
 {
 	r->name = slice_str(arg);
@@ -292,9 +294,9 @@ START_TEST(a_change_is_seen_at_once)
 			 DIR_OK);
 	ck_assert_int_eq(directory_user(f.d, &f.arena, SLICE("ann@example.org"), &r), DIR_OK);
 	ck_assert_slice_eq(r.name, SLICE("Ann Lee"));
-	ck_assert_int_eq(directory_user_remove(f.d, SLICE("ann@example.org")), DIR_OK);
+	ck_assert_int_eq(directory_user_remove(f.d, SLICE("ann@example.org"), &gone), DIR_OK);
 	ck_assert_int_eq(directory_user(f.d, &f.arena, SLICE("ann@example.org"), &r), DIR_ABSENT);
-	ck_assert_int_eq(directory_user_remove(f.d, SLICE("ann@example.org")), DIR_ABSENT);
+	ck_assert_int_eq(directory_user_remove(f.d, SLICE("ann@example.org"), &gone), DIR_ABSENT);
 	close_directory(&f);
 }
 END_TEST
@@ -321,6 +323,57 @@ START_TEST(a_write_whose_answer_is_lost_leaves_no_wrong_cache)
 }
 END_TEST
 
+static size_t noted(struct fixture *f, size_t max, struct dir_removed *out)
+{
+	uint32_t object = 0;
+	bool left = false;
+	size_t n, all = 0;
+
+	while (object < DIRECTORY_OBJECTS) {
+		ck_assert_int_eq(directory_removed(f->d, &object, max, out, &n, &left), DIR_OK);
+		all += n;
+	}
+	return all;
+}
+
+START_TEST(a_removed_user_leaves_a_note_of_the_account_in_the_same_operation)
+{
+	struct dir_cursor cursor = { 0 };
+	struct dir_removed found[10];
+	struct user_record r;
+	struct slice names[10];
+	struct fixture f;
+	int lose = 1;
+	size_t n = 0;
+	bool more;
+
+	open_directory(&f);
+	for (int i = 0; i < 5; i++) {
+		char name[40];
+		snprintf(name, sizeof(name), "user%d@example.org", i);
+		ck_assert_int_eq(add_user(&f, name), DIR_OK);
+	}
+	ck_assert_uint_eq(noted(&f, 10, found), 0);
+	ck_assert_int_eq(directory_user_remove(f.d, SLICE("user0@example.org"), &gone), DIR_OK);
+	ck_assert_str_eq(gone.account, "00112233445566ff");
+	engine_memory_hook(f.e, lose_answer, &lose);
+	ck_assert_int_eq(directory_user_remove(f.d, SLICE("user1@example.org"), &gone), DIR_UNAVAILABLE);
+	ck_assert_int_eq(directory_user(f.d, &f.arena, SLICE("user1@example.org"), &r), DIR_ABSENT);
+	ck_assert_int_eq(directory_user_remove(f.d, SLICE("user2@example.org"), &gone), DIR_OK);
+	/* One at a time or all at once. */
+	ck_assert_uint_eq(noted(&f, 10, found), 3);
+	ck_assert_uint_eq(noted(&f, 1, found), 3);
+	ck_assert_int_eq(directory_removed_done(f.d, &gone), DIR_OK);
+	ck_assert_int_eq(directory_removed_done(f.d, &gone), DIR_OK);
+	ck_assert_uint_eq(noted(&f, 10, found), 2);
+	/* Lists of people do not show them. */
+	ck_assert_int_eq(directory_list(f.d, &f.arena, DIR_USER, (struct slice){ 0 }, &cursor, 10, names, &n,
+					&more), DIR_OK);
+	ck_assert_uint_eq(n, 2);
+	close_directory(&f);
+}
+END_TEST
+
 START_TEST(a_domain_with_users_stays)
 {
 	struct fixture f;
@@ -328,7 +381,7 @@ START_TEST(a_domain_with_users_stays)
 	open_directory(&f);
 	ck_assert_int_eq(add_user(&f, "ann@example.org"), DIR_OK);
 	ck_assert_int_eq(directory_domain_remove(f.d, SLICE("example.org")), DIR_EXISTS);
-	ck_assert_int_eq(directory_user_remove(f.d, SLICE("ann@example.org")), DIR_OK);
+	ck_assert_int_eq(directory_user_remove(f.d, SLICE("ann@example.org"), &gone), DIR_OK);
 	ck_assert_int_eq(directory_domain_remove(f.d, SLICE("example.org")), DIR_OK);
 	ck_assert_int_eq(directory_domain_remove(f.d, SLICE("example.org")), DIR_ABSENT);
 	close_directory(&f);
@@ -418,6 +471,7 @@ TEST_MAIN("directory/directory", records_survive_a_round_trip,
 	  two_ways_to_one_user_deliver_once, a_chain_of_ten_aliases_is_followed_and_eleven_are_not,
 	  an_alias_reaches_100_users_and_two_of_them_not_101,
 	  quota_comes_from_the_domain_unless_the_user_has_its_own, a_change_is_seen_at_once,
-	  a_write_whose_answer_is_lost_leaves_no_wrong_cache, a_domain_with_users_stays,
+	  a_write_whose_answer_is_lost_leaves_no_wrong_cache, a_removed_user_leaves_a_note_of_the_account_in_the_same_operation,
+	  a_domain_with_users_stays,
 	  a_list_in_small_pages_gives_each_name_once, the_secret_is_made_once,
 	  a_name_of_126_bytes_is_kept_and_one_of_127_is_refused)

@@ -34,6 +34,8 @@ struct fixture {
 	size_t grants, adds;
 	bool store_away;
 	uint64_t used_bytes, used_messages;
+	char removed[17];
+	unsigned removals;
 	void (*test)(struct fixture *f);
 	bool done;
 };
@@ -69,6 +71,17 @@ static int store_usage(void *arg, const char *account, uint64_t *bytes, uint64_t
 
 	*bytes = f->used_bytes;
 	*messages = f->used_messages;
+	return 0;
+}
+
+static int store_remove(void *arg, const char *account)
+{
+	struct fixture *f = arg;
+
+	if (f->store_away)
+		return -EPIPE;
+	memcpy(f->removed, account, sizeof(f->removed));
+	f->removals++;
 	return 0;
 }
 
@@ -126,12 +139,31 @@ static void configure(struct fixture *f, void (*change)(struct auth_settings *se
 static void start_auth(struct fixture *f)
 {
 	struct auth_settings set = settings();
-	struct auth_store store = { store_add, store_revoke, store_usage, f };
+	struct auth_store store = { store_add, store_revoke, store_usage, store_remove, f };
 
 	ck_assert_int_eq(auth_new(f->engine, f->world, &set, &store, NULL, &f->auth), 0);
 	f->client = auth_client(f->auth, FRONT, 0);
 	ck_assert_ptr_nonnull(f->client);
 	auth_client_attached(f->client);
+}
+
+/* A clock that can be put forward. */
+static int64_t clock_ahead_us;
+static struct world *real_world;
+
+static int64_t clock_mono_us(struct world *w)
+{
+	return real_world->ops->mono_us(real_world) + clock_ahead_us;
+}
+
+static int64_t clock_real_us(struct world *w)
+{
+	return real_world->ops->real_us(real_world) + clock_ahead_us;
+}
+
+static void clock_random(struct world *w, void *out, size_t n)
+{
+	real_world->ops->random(real_world, out, n);
 }
 
 static void connect_both(struct fixture *f)
@@ -143,6 +175,16 @@ static void connect_both(struct fixture *f)
 	ck_assert_int_eq(ipc_new(f->loop, fds[0], &callbacks, f, &f->server), 0);
 	ck_assert_int_eq(authc_set_channel(f->authc, fds[1]), 0);
 	ck_assert_int_eq(ipc_send(f->server, AUTH_HELLO, slice_of(&hello, 1), -1), 0);
+}
+
+static void restart_auth(struct fixture *f)
+{
+	ipc_free(f->server);
+	f->server = NULL;
+	auth_free(f->auth);
+	start_auth(f);
+	connect_both(f);
+	fiber_sleep(30000);
 }
 
 static void run_test(void *arg)
@@ -165,7 +207,11 @@ static void with_auth(void (*test)(struct fixture *f))
 	struct fixture f = { .test = test };
 
 	ck_assert_int_eq(loop_new(&f.loop), 0);
-	f.world = world_real_new(-1);
+	real_world = world_real_new(-1);
+	static const struct world_ops ops = { .real_us = clock_real_us, .mono_us = clock_mono_us,
+					      .random = clock_random };
+	struct world ahead = { &ops };
+	f.world = &ahead;
 	f.engine = engine_memory_new();
 	start_auth(&f);
 	ck_assert_int_eq(authc_new(f.loop, &f.authc), 0);
@@ -177,7 +223,7 @@ static void with_auth(void (*test)(struct fixture *f))
 	ipc_free(f.server);
 	auth_free(f.auth);
 	engine_close(f.engine);
-	world_free(f.world);
+	world_free(real_world);
 	loop_free(f.loop);
 }
 
@@ -292,6 +338,77 @@ static void locked(struct fixture *f)
 START_TEST(a_locked_or_removed_user_neither_logs_in_nor_gets_mail)
 {
 	with_auth(locked);
+}
+END_TEST
+
+/* Mail that is to be removed, as the directory has it noted. */
+static size_t noted(struct fixture *f)
+{
+	struct dir_removed found[10];
+	uint32_t object = 0;
+	bool left = false;
+	size_t count;
+
+	ck_assert_int_eq(directory_removed(auth_directory(f->auth), &object, 10, found, &count, &left), DIR_OK);
+	ck_assert_uint_eq(object, DIRECTORY_OBJECTS);
+	return count;
+}
+
+static void removed(struct fixture *f)
+{
+	struct authc_login l;
+
+	ck_assert_int_eq(login(f, "ann", "pencil", &l), AUTHC_OK);
+	ck_assert_int_eq(auth_user_remove(f->auth, SLICE("ann@example.org")), AUTH_ADMIN_OK);
+	fiber_sleep(1000);
+	ck_assert_uint_eq(f->removals, 1);
+	ck_assert_str_eq(f->removed, l.account);
+	ck_assert_uint_eq(noted(f), 1);
+	/* Not before a minute has passed, and then once more. */
+	auth_tick(f->auth);
+	ck_assert_uint_eq(f->removals, 1);
+	clock_ahead_us += 61 * INT64_C(1000000);
+	auth_tick(f->auth);
+	ck_assert_uint_eq(f->removals, 2);
+	ck_assert_uint_eq(noted(f), 0);
+	clock_ahead_us += 61 * INT64_C(1000000);
+	auth_tick(f->auth);
+	ck_assert_uint_eq(f->removals, 2);
+	ck_assert_int_eq(auth_user_remove(f->auth, SLICE("ann@example.org")), AUTH_ADMIN_ABSENT);
+}
+
+START_TEST(the_mail_of_a_removed_user_is_removed)
+{
+	with_auth(removed);
+}
+END_TEST
+
+static void removed_late(struct fixture *f)
+{
+	struct authc_login l;
+
+	ck_assert_int_eq(login(f, "ann", "pencil", &l), AUTHC_OK);
+	f->store_away = true;
+	ck_assert_int_eq(auth_user_remove(f->auth, SLICE("ann@example.org")), AUTH_ADMIN_OK);
+	fiber_sleep(1000);
+	ck_assert_uint_eq(f->removals, 0);
+	/* Auth dies; the next one finds in the directory what is to be done. */
+	restart_auth(f);
+	auth_tick(f->auth);
+	ck_assert_uint_eq(noted(f), 1);
+	f->store_away = false;
+	for (int i = 0; i < 3; i++) {
+		clock_ahead_us += 61 * INT64_C(1000000);
+		auth_tick(f->auth);
+	}
+	ck_assert_uint_eq(f->removals, 2);
+	ck_assert_str_eq(f->removed, l.account);
+	ck_assert_uint_eq(noted(f), 0);
+}
+
+START_TEST(no_crash_makes_us_forget_the_mail_of_a_removed_user)
+{
+	with_auth(removed_late);
 }
 END_TEST
 
@@ -419,16 +536,6 @@ static struct slice salt_of(struct slice first)
 
 	ck_assert(slice_cut(first, ',', &r, &s) && slice_cut(s, ',', &s, &i));
 	return s;
-}
-
-static void restart_auth(struct fixture *f)
-{
-	ipc_free(f->server);
-	f->server = NULL;
-	auth_free(f->auth);
-	start_auth(f);
-	connect_both(f);
-	fiber_sleep(30000);
 }
 
 static void fake_salt(struct fixture *f)
@@ -975,6 +1082,7 @@ END_TEST
 
 TEST_MAIN("session/authc", a_login_gives_a_grant_that_logout_revokes,
 	  no_grant_is_given_that_the_store_has_not_taken, a_new_password_holds_at_once_and_ends_sessions,
+	  the_mail_of_a_removed_user_is_removed, no_crash_makes_us_forget_the_mail_of_a_removed_user,
 	  a_locked_or_removed_user_neither_logs_in_nor_gets_mail, plain_and_login_exchanges_work,
 	  scram_logs_in_with_the_right_password_only, an_unknown_user_has_a_salt_that_survives_restarts,
 	  sessions_outlive_a_restart_of_auth, a_store_that_restarts_gets_the_live_grants_again, a_front_that_ends_takes_no_grant_of_its_successor_along,
