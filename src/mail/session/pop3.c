@@ -18,11 +18,12 @@
 #include "mail/pop3/limits.h"
 #include "mail/session/authc.h"
 #include "mail/session/session.h"
+#include "sys/fiber.h"
 #include "sys/tls.h"
 
 #define IDLE_US		((int64_t)600 * 1000000)	/* RFC 1939 §3: at least 10 minutes */
 #define LEASE_US	((int64_t)30 * 1000000)
-#define LEASE_RENEW_US	((int64_t)10 * 1000000)
+#define LEASE_RENEWALS	3	/* in the time of a lease */
 #define READ_BYTES	(64u * 1024u)
 #define OWNER_BYTES	16u
 
@@ -43,6 +44,9 @@ struct pop3 {
 	uint64_t *deleted;		/* bitmap by number - 1; NULL before the first DELE */
 	char owner[2 * OWNER_BYTES + 1];	/* of the lease; "" when there is none */
 	struct timer renew;
+	struct fiber_mutex lease;	/* one call about the lease at a time */
+	bool renewing;
+	bool lost;			/* another session has taken the maildrop over */
 };
 
 static struct pop3 *of(struct session *s)
@@ -75,12 +79,19 @@ static struct slice lease_name(const struct pop3 *p, char text[64])
 	return slice_of(text, (size_t)n);
 }
 
+static int64_t lease_us(const struct pop3 *p)
+{
+	int64_t set = p->s.sv->set.pop3_lease_us;
+
+	return set > 0 ? set : LEASE_US;
+}
+
 static enum engine_result lock(struct pop3 *p)
 {
 	char name[64];
 
 	return engine_lease(session_engine(&p->s, p->login->grant), lease_name(p, name),
-			    slice_str(p->owner), LEASE_US);
+			    slice_str(p->owner), lease_us(p));
 }
 
 static void unlock(struct pop3 *p)
@@ -88,6 +99,9 @@ static void unlock(struct pop3 *p)
 	char name[64];
 
 	loop_timer_cancel(p->s.sv->loop, &p->renew);
+	/* A renewal that is under way is waited for: it uses this session. */
+	fiber_lock(&p->lease);
+	fiber_unlock(&p->lease);
 	if (p->owner[0] != '\0' &&
 	    engine_unlease(session_engine(&p->s, p->login->grant), lease_name(p, name),
 			   slice_str(p->owner)) != ENGINE_OK)
@@ -95,26 +109,45 @@ static void unlock(struct pop3 *p)
 	p->owner[0] = '\0';
 }
 
-/* From the loop: the renewal itself blocks, so it is done in the session's fiber. */
+static void renew_lease(void *arg)
+{
+	struct pop3 *p = arg;
+
+	fiber_lock(&p->lease);
+	/* Lost: it ran out while the store was away, and another session has it now. */
+	if (p->owner[0] != '\0' && lock(p) == ENGINE_GUARD) {
+		p->owner[0] = '\0';
+		p->lost = true;
+		session_wake(&p->s);
+	}
+	p->renewing = false;
+	fiber_unlock(&p->lease);
+}
+
+/*
+ * From the loop. The renewal blocks, and the session's own fiber may be busy for long, with a large
+ * message for a slow client: so it has a fiber of its own.
+ */
 static void renew_soon(struct timer *t)
 {
 	struct pop3 *p = container_of(t, struct pop3, renew);
 
-	loop_timer_set(p->s.sv->loop, &p->renew, LEASE_RENEW_US);
-	session_wake(&p->s);
+	loop_timer_set(p->s.sv->loop, &p->renew, lease_us(p) / LEASE_RENEWALS);
+	if (p->renewing)
+		return;
+	p->renewing = true;
+	if (fiber_start(p->s.sv->loop, renew_lease, p) < 0)
+		p->renewing = false;
 }
 
 static enum session_next pop3_wake(struct session *session)
 {
 	struct pop3 *p = of(session);
 
-	/* The lease ran out while the store was away, and another session has it now. */
-	if (p->owner[0] != '\0' && lock(p) == ENGINE_GUARD) {
-		p->owner[0] = '\0';
-		say(p, "-ERR [IN-USE] Another session has taken over the maildrop");
-		return SESSION_CLOSE;
-	}
-	return SESSION_GO_ON;
+	if (!p->lost)
+		return SESSION_GO_ON;
+	say(p, "-ERR [IN-USE] Another session has taken over the maildrop");
+	return SESSION_CLOSE;
 }
 
 /* ---- login ---- */
@@ -163,7 +196,7 @@ static const char *open_maildrop(struct pop3 *p, struct authc_login *login)
 		p->owner[0] = '\0';
 		return "-ERR [SYS/TEMP] The store is not available";
 	}
-	loop_timer_set(sv->loop, &p->renew, LEASE_RENEW_US);
+	loop_timer_set(sv->loop, &p->renew, lease_us(p) / LEASE_RENEWALS);
 	struct quota quota = { login->quota_bytes, login->quota_messages };
 	if (account_open(sv->accounts, session_engine(&p->s, login->grant),
 			 slice_of(login->account, ACCOUNT_ID_BYTES), quota,

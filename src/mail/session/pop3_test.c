@@ -7,6 +7,7 @@
  * The engine knows nothing but who has the lease.
  */
 static char lease_owner[64];
+static unsigned lease_calls;
 
 static enum engine_result fake_lease(struct engine *e, struct slice name, struct slice owner,
 				     int64_t duration_us)
@@ -14,6 +15,7 @@ static enum engine_result fake_lease(struct engine *e, struct slice name, struct
 	(void)e;
 	ck_assert_slice_eq(name, SLICE("a.00000000000000aa.pop3"));
 	ck_assert_int_gt(duration_us, 0);
+	lease_calls++;
 	if (lease_owner[0] != '\0' && !slice_eq(owner, slice_str(lease_owner)))
 		return ENGINE_GUARD;
 	return slice_to_str(owner, lease_owner, sizeof(lease_owner)) ? ENGINE_OK : ENGINE_INVALID;
@@ -120,7 +122,7 @@ enum mailbox_result mailbox_read(struct mailbox *m, const struct message_info *m
 	if (l == NULL)
 		return MAILBOX_EXPUNGED;
 	/* In pieces of three bytes at most, so that borders fall everywhere. */
-	buf_add(out, slice_sub(slice_str(l->text), (size_t)at, (size_t)at + MIN(n, (size_t)3)));
+	buf_add(out, slice_of(l->text + at, strnlen(l->text + at, MIN(n, (size_t)3))));
 	return MAILBOX_OK;
 }
 
@@ -343,9 +345,39 @@ START_TEST(pipelined_commands_are_answered_in_order)
 }
 END_TEST
 
+/* RFC 1939 §4: the lock is kept until the session ends, however long a message takes. */
+START_TEST(the_lock_is_renewed_while_a_slow_client_reads)
+{
+	static char large[3000000];
+
+	pop3_open();
+	rig.sv.set.pop3_lease_us = 30000;
+	memset(large, 'x', sizeof(large) - 1);
+	letters[2].text = large;
+	log_in();
+	lease_calls = 0;
+	client_says(&c, "RETR 3\r\n");
+	/* The client does not read. */
+	for (int i = 0; i < 2000 && lease_calls < 5; i++)
+		loop_run_once(rig.sv.loop, 5);
+	ck_assert_uint_ge(lease_calls, 5);
+	/* Somebody got it all the same: then the client is told. */
+	memcpy(lease_owner, "other", sizeof("other"));
+	for (int i = 0; i < 2000 && !c.ended; i++) {
+		loop_run_once(rig.sv.loop, 5);
+		client_poll(&c);
+	}
+	ck_assert(slice_ends(client_unseen(&c),
+			     SLICE("-ERR [IN-USE] Another session has taken over the maildrop\r\n")));
+	lease_owner[0] = '\0';
+	finish();
+}
+END_TEST
+
 TEST_MAIN("session/pop3", a_session_lists_reads_and_deletes,
 	  a_connection_that_breaks_deletes_nothing, a_failed_deletion_is_told_at_quit,
 	  what_imap_expunges_is_gone_and_keeps_its_number,
 	  a_second_pop3_session_waits_for_the_first, the_state_says_which_commands_there_are,
 	  logins_fail_with_their_response_code, a_login_without_domain_gets_the_configured_one,
-	  pipelined_commands_are_answered_in_order)
+	  pipelined_commands_are_answered_in_order,
+	  the_lock_is_renewed_while_a_slow_client_reads)

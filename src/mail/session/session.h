@@ -37,6 +37,7 @@ struct session_settings {
 	const char *domain;		/* added to logins without '@'; NULL: none */
 	int64_t idle_timeout_us;	/* silence between commands (IMAP: RFC 9051 §5.4, >= 30 min) */
 	int64_t pop3_timeout_us;	/* the same for POP3 (RFC 1939 §3, >= 10 min) */
+	int64_t pop3_lease_us;		/* how long the lock of a maildrop lasts unless it is renewed; 0: 30 s */
 	int64_t login_timeout_us;	/* the same before login */
 	int64_t tls_timeout_us;		/* for a handshake */
 	int64_t command_timeout_us;	/* silence inside a command */
