@@ -514,13 +514,18 @@ static void on_sighup(struct supervisor *s)
 {
 	AUTO_BUF struct buf problems = BUF_INIT(65536);
 	AUTO_EVENT struct event *ev = event_child(s->ev, "supervisor.reload");
+	char reloading[64];
 
-	process_notify("RELOADING=1");
+	/* The time is what Type=notify-reload pairs the two by. */
+	snprintf(reloading, sizeof(reloading), "RELOADING=1\nMONOTONIC_USEC=%lld",
+		 (long long)loop_now_us(s->loop));
+	process_notify(reloading);
 	if (!reload(s, &problems)) {
 		event_slice(ev, "problems", buf_slice(&problems));
 		event_error(ev, "the configuration was not reloaded, the old one stays in force; see 'prickle config check'");
 	}
-	process_notify("READY=1");
+	if (s->all_ready)
+		process_notify("READY=1");
 }
 
 static void kill_all(struct timer *t)
