@@ -51,16 +51,17 @@ enum engine_result read_stat(struct store *s, struct slice object, struct engine
 	return ENGINE_OK;
 }
 
-/* Bytes [from, to) of an extent. */
+/* Bytes [from, to) of an extent. `left`: what the operation still wants. */
 static enum engine_result extent_read(struct store *s, struct slice object, const struct entry *e,
-				      size_t from, size_t to, struct buf *out, struct buf *scratch)
+				      size_t from, size_t to, struct span *span, uint64_t left,
+				      struct buf *out, struct buf *scratch)
 {
 	bool whole = from == 0 && to == e->len;
 	struct buf *in = whole ? out : scratch;
 	size_t start = out->len;
 
 	buf_reset(scratch);
-	int err = stream_read(s, e->segment, e->pos, e->len, in);
+	int err = span_read(s, span, e->segment, e->pos, e->len, left, in);
 	if (err == 0 && crc32c(0, slice_from(buf_slice(in), whole ? start : 0)) != e->crc)
 		err = -EBADMSG;
 	if (err != 0 && whole && out->err == 0)
@@ -94,7 +95,7 @@ static int at_entry(struct store *s, struct index_iter *it, struct slice object,
 }
 
 static enum engine_result extents_read(struct store *s, struct index_iter *it, struct slice object,
-				       uint64_t at, uint64_t to, struct buf *out)
+				       uint64_t at, uint64_t to, struct span *span, struct buf *out)
 {
 	AUTO_BUF struct buf scratch = BUF_INIT(VALUE_BYTES_MAX);
 	struct index_key k;
@@ -116,7 +117,7 @@ static enum engine_result extents_read(struct store *s, struct index_iter *it, s
 			return ENGINE_DAMAGED;
 		uint64_t start = end - e.len;
 		enum engine_result r = extent_read(s, object, &e, (size_t)(at - start),
-						   (size_t)(MIN(to, end) - start), out, &scratch);
+						   (size_t)(MIN(to, end) - start), span, to - at, out, &scratch);
 		if (r != ENGINE_OK)
 			return r;
 		at = end;
@@ -143,8 +144,11 @@ enum engine_result read_bytes(struct store *s, struct slice object, uint64_t at,
 	int got = at_entry(s, it, object, KEY_OBJECT, &key, &e);
 	enum engine_result r = got < 0 ? ENGINE_UNAVAILABLE : got == 0 ? ENGINE_ABSENT : ENGINE_OK;
 
+	struct span span = { 0 };
+
 	if (r == ENGINE_OK && at < e.length)
-		r = extents_read(s, it, object, at, n > e.length - at ? e.length : at + n, out);
+		r = extents_read(s, it, object, at, n > e.length - at ? e.length : at + n, &span, out);
+	span_done(&span);
 	s->ix->vt->iter_free(it);
 	return r;
 }
@@ -156,7 +160,7 @@ struct kv_list {
 
 static enum engine_result kv_add(struct store *s, struct kv_list *l, struct slice object,
 				 struct slice key, const struct entry *e, struct arena *arena,
-				 struct buf *scratch)
+				 struct span *span, struct buf *scratch)
 {
 	if (l->count == l->cap) {
 		size_t cap = l->cap == 0 ? 16 : l->cap * 4;
@@ -176,7 +180,7 @@ static enum engine_result kv_add(struct store *s, struct kv_list *l, struct slic
 	if (e->inlined) {
 		kv->value = arena_dup(arena, e->data);
 	} else {
-		enum engine_result r = extent_read(s, object, e, 0, e->len, scratch, scratch);
+		enum engine_result r = extent_read(s, object, e, 0, e->len, span, e->len, scratch, scratch);
 
 		if (r != ENGINE_OK)
 			return r;
@@ -195,6 +199,7 @@ enum engine_result read_keys(struct store *s, struct slice object, struct slice 
 {
 	AUTO_BUF struct buf scratch = BUF_INIT(VALUE_BYTES_MAX);
 	struct kv_list l = { 0 };
+	struct span span = { 0 };
 	struct index_key k;
 	enum engine_result r = ENGINE_OK;
 
@@ -219,10 +224,11 @@ enum engine_result read_keys(struct store *s, struct slice object, struct slice 
 			further = true;
 			break;
 		}
-		r = kv_add(s, &l, object, key, &e, arena, &scratch);
+		r = kv_add(s, &l, object, key, &e, arena, &span, &scratch);
 		s->ix->vt->next(it);
 	}
 	s->ix->vt->iter_free(it);
+	span_done(&span);
 	if (r != ENGINE_OK)
 		return r;
 	*out = l.rows;

@@ -320,3 +320,73 @@ int stream_read(struct store *s, uint32_t segment, uint64_t pos, size_t n, struc
 	file_put(s, segment);
 	return err;
 }
+
+#define SPAN_BYTES_MAX (256u << 10)
+#define SPAN_NEAR_BYTES (16u << 10)	/* between two reads that are worth one */
+
+/* Fill w->raw from pos on; what the file or memory has not leaves it shorter. */
+static int span_fill(struct store *s, struct span *w, uint32_t segment, uint64_t pos, size_t bytes)
+{
+	struct file *file;
+	int err = file_get(s, segment, &file);
+
+	buf_reset(&w->raw);
+	if (err != 0)
+		return err;
+	uint8_t *to = buf_room(&w->raw, bytes);
+	int64_t got = to == NULL ? 0 : s->w->ops->pread(s->w, file, to, bytes, pos);
+
+	file_put(s, segment);
+	if (got > 0)
+		buf_commit(&w->raw, (size_t)got);
+	w->segment = segment;
+	w->at = pos;
+	return 0;
+}
+
+int span_read(struct store *s, struct span *w, uint32_t segment, uint64_t pos, size_t n, uint64_t left,
+	      struct buf *out)
+{
+	uint32_t block = s->opt.block_bytes;
+
+	if (n == 0)
+		return 0;
+	if (pos % block < BLOCK_HEADER_BYTES)
+		return -EUCLEAN;
+	size_t raw = (size_t)(pos_add(pos, n - 1, block) + 1 - pos);
+	bool inside = w->raw.len > 0 && w->segment == segment && pos >= w->at &&
+		      pos + raw <= w->at + w->raw.len;
+	bool near = w->any && w->segment == segment && pos >= w->end && pos - w->end <= SPAN_NEAR_BYTES;
+
+	if (!inside && near && left > n && raw <= SPAN_BYTES_MAX / 2) {
+		/* Between what is wanted stand records' heads, keys and what else was written. */
+		uint64_t bytes = MIN(left + left / 4 + SPAN_NEAR_BYTES, (uint64_t)SPAN_BYTES_MAX);
+
+		if (w->raw.max == 0)
+			buf_init(&w->raw, SPAN_BYTES_MAX);
+		int err = span_fill(s, w, segment, pos, (size_t)bytes);
+		if (err != 0)
+			return err;
+		inside = raw <= w->raw.len;
+	}
+	w->any = true;
+	w->segment = segment;
+	w->end = pos + raw;
+	if (!inside) {
+		buf_reset(&w->raw);
+		return stream_read(s, segment, pos, n, out);
+	}
+	while (n > 0) {
+		size_t piece = MIN(n, (size_t)(block - pos % block)), from = (size_t)(pos - w->at);
+
+		buf_add(out, slice_sub(buf_slice(&w->raw), from, from + piece));
+		pos = pos_add(pos, piece, block);
+		n -= piece;
+	}
+	return out->err;
+}
+
+void span_done(struct span *w)
+{
+	buf_done(&w->raw);
+}

@@ -281,6 +281,20 @@ enum scan_result scan_next(struct scan *c);
 void scan_free(struct scan *c);
 /* Bytes of the stream from pos on, block headers left out and not checked. 0, -EIO at the end of file. */
 MUST_USE int stream_read(struct store *s, uint32_t segment, uint64_t pos, size_t n, struct buf *out);
+/*
+ * The same for a row of reads of one operation. Once two lie near each other, so many bytes of the file
+ * come with one call that the following are most often there. Zeroed at first, then span_done.
+ */
+struct span {
+	struct buf raw;			/* of the file, block headers and all */
+	uint32_t segment;
+	uint64_t at, end;		/* raw's place; the end of the last read */
+	bool any;
+};
+/* left: how many bytes the operation still wants, this read included. */
+MUST_USE int span_read(struct store *s, struct span *w, uint32_t segment, uint64_t pos, size_t n, uint64_t left,
+		       struct buf *out);
+void span_done(struct span *w);
 
 /* ---- state.c ---- */
 
