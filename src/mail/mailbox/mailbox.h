@@ -268,8 +268,8 @@ MUST_USE enum mailbox_result mailbox_read(struct mailbox *m, const struct messag
 /*
  * As mailbox_read, for a walk over many messages: what is stored behind the bytes comes along,
  * so that the neighbours need no engine call. The window is the caller's: zeroed, with
- * .bytes = BUF_INIT(READ_WINDOW_BYTES), released by buf_done(&w.bytes); for one walk in one
- * mailbox, not for later. It grows only while the walk goes forward in small steps.
+ * .bytes = BUF_INIT(READ_WINDOW_BYTES), released by buf_done(&w.bytes); for one account. It may be
+ * kept, since stored bytes never change. It grows only while the walk goes forward in small steps.
  */
 #define READ_WINDOW_BYTES (256u << 10)
 struct read_window {

@@ -34,6 +34,7 @@ struct imap_session {
 	struct account *account;
 	struct mailbox *box;
 	char *mailbox_name;		/* of box, UTF-8 */
+	struct read_window *window;	/* NULL: not one of sv->imap_readers */
 	struct uid_range *saved;	/* "$" (RFC 5182); malloc'd */
 	size_t saved_count;
 	char *address;			/* of the login */
@@ -54,6 +55,14 @@ struct imap_run {
 	bool full_sync;			/* ask the engine, not only this process */
 	bool close;
 };
+
+/*
+ * Clients often fetch message by message: what came along for one FETCH is kept for the next, in the
+ * sessions that fetched last. imap_window_take empties the session's own; keep gives it back.
+ */
+struct read_window imap_window_take(struct imap_session *s);
+void imap_window_keep(struct imap_session *s, struct read_window *w);
+void imap_window_drop(struct imap_session *s);
 
 /* Move what is in r->out to the stream (which may wait for the client). */
 void imap_send(struct imap_run *r);

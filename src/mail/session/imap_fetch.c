@@ -45,6 +45,53 @@ struct fetched {
 	const struct mime *mime;	/* NULL until somebody needs it */
 };
 
+/* ---- what was read ahead ---- */
+
+struct read_window imap_window_take(struct imap_session *s)
+{
+	struct read_window w = { .bytes = BUF_INIT(READ_WINDOW_BYTES) };
+
+	if (s->window == NULL)
+		return w;
+	w = *s->window;
+	buf_init(&s->window->bytes, READ_WINDOW_BYTES);
+	return w;
+}
+
+void imap_window_drop(struct imap_session *s)
+{
+	struct session_services *sv = s->base.sv;
+
+	if (s->window == NULL)
+		return;
+	for (unsigned i = 0; i < IMAP_READERS; i++)
+		if (sv->imap_readers[i] == s)
+			sv->imap_readers[i] = NULL;
+	buf_done(&s->window->bytes);
+	free(s->window);
+	s->window = NULL;
+}
+
+void imap_window_keep(struct imap_session *s, struct read_window *w)
+{
+	struct session_services *sv = s->base.sv;
+
+	/* Another session may have taken our place while we were busy. */
+	if (s->window == NULL) {
+		unsigned slot = sv->next_reader++ % IMAP_READERS;
+
+		s->window = calloc(1, sizeof(*s->window));
+		if (s->window == NULL) {
+			buf_done(&w->bytes);
+			return;
+		}
+		if (sv->imap_readers[slot] != NULL)
+			imap_window_drop(sv->imap_readers[slot]);
+		sv->imap_readers[slot] = s;
+	}
+	*s->window = *w;
+}
+
 /* ---- the tree ---- */
 
 static const struct mime *parse_body(struct imap_run *r, struct arena *arena,
@@ -608,7 +655,6 @@ void imap_do_fetch(struct imap_run *r)
 		.arena = &arena,
 		.tree = ARENA_INIT(MIME_ARENA_BYTES),
 		.chunk = BUF_INIT(CHUNK_BYTES),
-		.window = { .bytes = BUF_INIT(READ_WINDOW_BYTES) },
 		.wants_uid = r->c.uid || fetch_wants(p, FETCH_UID),
 		.wants_flags = fetch_wants(p, FETCH_FLAGS),
 		.wants_modseq = p->changedsince && !fetch_wants(p, FETCH_MODSEQ),
@@ -622,9 +668,10 @@ void imap_do_fetch(struct imap_run *r)
 		imap_enable_condstore(r);
 	if (p->vanished && !write_vanished(r))
 		return;
+	f.window = imap_window_take(r->s);
 	fetch_all(&f);
+	imap_window_keep(r->s, &f.window);
 	buf_done(&f.chunk);
-	buf_done(&f.window.bytes);
 	arena_done(&f.tree);
 	if (f.failed != MAILBOX_OK)
 		imap_result(r, f.failed, false, NULL);

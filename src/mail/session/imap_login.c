@@ -246,6 +246,7 @@ void imap_do_authenticate(struct imap_run *r)
 void imap_logout(struct imap_session *s)
 {
 	imap_deselect(s);
+	imap_window_drop(s);
 	if (s->watching) {
 		account_unwatch(s->account, s->watch_id);
 		s->watching = false;

@@ -667,6 +667,44 @@ START_TEST(a_walk_over_many_messages_gives_each_its_own_bytes)
 }
 END_TEST
 
+START_TEST(fetching_one_by_one_needs_few_calls_and_the_last_readers_keep_what_they_read)
+{
+	struct server s;
+	struct client c[IMAP_READERS + 2];
+	char text[3000], want[3100], command[64];
+
+	server_init(&s);
+	for (unsigned i = 0; i < ARRAY_LEN(c); i++)
+		login(&s, &c[i]);
+	for (unsigned i = 1; i <= 100; i++) {
+		memset(text, 'a' + (int)(i % 26), sizeof(text) - 1);
+		memcpy(text, "Subject: x\r\n\r\n", 14);
+		text[sizeof(text) - 1] = 0;
+		HAS(append(&c[0], "a", "INBOX", text), "a OK");
+	}
+	for (unsigned i = 0; i < ARRAY_LEN(c); i++)
+		ask(&c[i], "b SELECT INBOX");
+	/* In turn, so that each loses its place to another all the time. */
+	for (unsigned round = 0; round < 2; round++) {
+		unsigned clients = round == 0 ? 1 : ARRAY_LEN(c);
+		uint64_t before = engine_memory_calls(s.engine);
+
+		for (unsigned i = 1; i <= 100; i++) {
+			memset(text + 14, 'a' + (int)(i % 26), sizeof(text) - 15);
+			snprintf(want, sizeof(want), "* %u FETCH (BODY[] {%zu}\r\n%s)\r\n", i, strlen(text), text);
+			snprintf(command, sizeof(command), "c FETCH %u BODY.PEEK[]", i);
+			for (unsigned k = 0; k < clients; k++)
+				HAS(ask(&c[k], command), want);
+		}
+		if (round == 0)
+			ck_assert_uint_le(engine_memory_calls(s.engine) - before, 10);
+	}
+	for (unsigned i = 0; i < ARRAY_LEN(c); i++)
+		client_done(&c[i]);
+	server_done(&s);
+}
+END_TEST
+
 /* RFC 7162 §3.2.6: "1:*" with VANISHED asks for all, also what was above the highest UID of today. */
 START_TEST(vanished_tells_of_the_highest_uid_that_is_gone)
 {
@@ -910,6 +948,7 @@ TEST_MAIN("session/imap", login_needs_the_right_password_and_tells_capabilities,
 	  literals_wait_for_the_server_and_pipelined_commands_are_served_in_order,
 	  append_refuses_early_and_the_session_goes_on,
 	  a_walk_over_many_messages_gives_each_its_own_bytes,
+	  fetching_one_by_one_needs_few_calls_and_the_last_readers_keep_what_they_read,
 	  vanished_tells_of_the_highest_uid_that_is_gone, a_search_that_fails_leaves_no_saved_result,
 	  esearch_tells_the_modseq_of_the_messages_it_names,
 	  a_silent_store_does_not_hide_what_another_session_set,

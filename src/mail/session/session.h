@@ -49,6 +49,9 @@ struct session_settings {
 };
 
 /* What sessions stand on; one a process, owned by the role. */
+struct imap_session;
+#define IMAP_READERS 16u		/* sessions that keep what FETCH read ahead: 256 KiB each */
+
 struct session_services {
 	struct loop *loop;
 	struct world *world;		/* time and randomness */
@@ -65,6 +68,8 @@ struct session_services {
 	unsigned session_count;
 	bool count_clients;		/* connections of a client are counted in auth (authc_open) */
 	uint64_t next_id;
+	struct imap_session *imap_readers[IMAP_READERS];
+	unsigned next_reader;
 	bool stopping;
 };
 
