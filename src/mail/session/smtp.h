@@ -15,6 +15,7 @@ struct smtp_settings {
 	unsigned recipients_max;	/* RFC 5321 §4.5.3.1.8 */
 	unsigned hops_max;		/* Received fields, RFC 5321 §6.3 */
 	int64_t idle_us;		/* silence between commands, RFC 5321 §4.5.3.2.7 */
+	int64_t grant_fresh_us;		/* after so long grants to append are asked for anew; 0: 5 minutes */
 	bool exempt_loopback;		/* loopback and unix sockets are free of rates */
 	/* Per minute; 0: no limit. The client is an address, or the user who logged in. */
 	unsigned messages_per_minute, recipients_per_minute;

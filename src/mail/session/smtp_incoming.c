@@ -26,6 +26,10 @@ METRIC_COUNTER(stored_bytes, "prickle_smtp_stored_bytes", "Bytes of messages tha
 
 #define PREFIX_BYTES_MAX 4096u
 #define GRANT_FRESH_US	 ((int64_t)300 * 1000000)
+#define GRANT_RETRY_US	 ((int64_t)30 * 1000000)
+/* Streams that nobody has written to for an hour are removed: whoever is as slow as that has to fail. */
+#define GRANT_RENEW_US	 ((int64_t)3000 * 1000000)
+#define TARGETS_BYTES	 (1u << 20)
 
 /* An account that gets the message, once however many recipients stand for it. */
 struct store_place {
@@ -45,6 +49,7 @@ struct incoming {
 	struct buf head;		/* until the header is complete */
 	size_t searched;		/* bytes of head without the end of the header */
 	bool started;			/* the header is done, delivery is running */
+	int64_t started_us, granted_us;	/* when that was; when the grants were last asked for */
 	struct store_place *places;
 	struct delivery_recipient *to;
 	size_t count;
@@ -142,6 +147,13 @@ static bool collect_places(struct incoming *b)
 	return true;
 }
 
+static int64_t grant_fresh_us(const struct smtp_session *s)
+{
+	int64_t set = s->s.sv->smtp->set.grant_fresh_us;
+
+	return set > 0 ? set : GRANT_FRESH_US;
+}
+
 /*
  * Grants to append are good for 10 minutes after RCPT; a client that took its time since then gets new
  * ones. False: auth is away, or changed its mind about a recipient.
@@ -150,7 +162,7 @@ static bool refresh_grants(struct incoming *b)
 {
 	struct smtp_session *s = b->s;
 
-	if (loop_now_us(s->s.sv->loop) - s->rcpt_at_us < GRANT_FRESH_US)
+	if (loop_now_us(s->s.sv->loop) - s->rcpt_at_us < grant_fresh_us(s))
 		return true;
 	s->target_count = 0;
 	for (struct smtp_accepted *a = s->first; a != NULL; a = a->next) {
@@ -161,6 +173,35 @@ static bool refresh_grants(struct incoming *b)
 	}
 	s->rcpt_at_us = loop_now_us(s->s.sv->loop);
 	return s->target_count <= 2 * (size_t)SMTP_TARGETS;
+}
+
+/* A large body over a slow line takes longer than that: new grants for the same accounts. */
+static void renew_grants(struct incoming *b)
+{
+	struct smtp_session *s = b->s;
+	int64_t now = loop_now_us(s->s.sv->loop);
+
+	if (now - b->granted_us < grant_fresh_us(s) || now - b->started_us > GRANT_RENEW_US)
+		return;
+	b->granted_us = now;
+	for (const struct smtp_accepted *a = s->first; a != NULL; a = a->next) {
+		AUTO_ARENA struct arena arena = ARENA_INIT(TARGETS_BYTES);
+		struct authc_target *targets;
+		size_t count;
+
+		if (authc_rcpt(s->s.sv->authc, a->rcpt.to.text, s->mail.size_bytes, &arena, &targets,
+			       &count) != AUTHC_RCPT_OK) {
+			/* Those that we have are good for some minutes yet. */
+			b->granted_us = now - grant_fresh_us(s) + GRANT_RETRY_US;
+			continue;
+		}
+		for (size_t i = 0; i < count; i++) {
+			size_t place = place_of(b, targets[i].account);
+			if (place < b->count && s->s.sv->remote != NULL)
+				memcpy(b->places[place].handle.grant, targets[i].grant,
+				       REMOTE_GRANT_BYTES);
+		}
+	}
 }
 
 /* ---- the header ---- */
@@ -264,6 +305,8 @@ static enum smtp_refusal start(struct incoming *b, struct slice text, size_t end
 		return SMTP_REFUSED_HEADER;
 	if (!refresh_grants(b) || !collect_places(b))
 		return SMTP_REFUSED_MEMORY;
+	b->started_us = loop_now_us(s->s.sv->loop);
+	b->granted_us = s->rcpt_at_us;
 	enum smtp_refusal r = judge_header(b, header);
 	if (r != SMTP_NOT_REFUSED)
 		return r;
@@ -334,10 +377,12 @@ void incoming_add(struct incoming *b, struct slice bytes)
 	b->bytes += bytes.len;
 	if (b->refusal != SMTP_NOT_REFUSED)
 		return;
-	if (b->started)
+	if (b->started) {
+		renew_grants(b);
 		pass_on(b, bytes);
-	else
+	} else {
 		add_header(b, bytes);
+	}
 }
 
 void incoming_chunk(struct incoming *b, struct slice bytes)

@@ -394,6 +394,35 @@ START_TEST(chunks_behind_a_refused_recipient_are_not_errors_of_their_own)
 }
 END_TEST
 
+START_TEST(a_body_that_takes_long_gets_new_grants)
+{
+	smtp_open();
+	ehlo();
+	TALK("MAIL FROM:<a@b>\r\nRCPT TO:<ann@example.org>\r\nRCPT TO:<bob@example.org>\r\n",
+	     "250 2.1.0 Sender ok\r\n250 2.1.5 Recipient ok\r\n250 2.1.5 Recipient ok\r\n");
+	TALK("DATA\r\n", "354 End data with <CR><LF>.<CR><LF>\r\n");
+	client_says(&c, "A: b\r\n\r\none\r\n");
+	for (int i = 0; i < 20; i++)
+		loop_run_once(rig.sv.loop, 2);
+	ck_assert_uint_eq(rig.authc.rcpts, 2);
+	service.set.grant_fresh_us = 1;
+	client_says(&c, "two\r\n");
+	for (int i = 0; i < 20; i++)
+		loop_run_once(rig.sv.loop, 2);
+	ck_assert_uint_eq(rig.authc.rcpts, 4);
+	/* Without auth the old ones have to do. */
+	rig.authc.away = true;
+	client_says(&c, "three\r\n");
+	for (int i = 0; i < 20; i++)
+		loop_run_once(rig.sv.loop, 2);
+	ck_assert_uint_gt(rig.authc.rcpts, 4);
+	TALK(".\r\n", "250 2.0.0 Stored as 0101010101010101\r\n");
+	ck_assert_uint_eq(stored_count, 2);
+	service.set.grant_fresh_us = 0;
+	finish();
+}
+END_TEST
+
 START_TEST(a_message_without_header_is_all_body)
 {
 	smtp_open();
@@ -1012,7 +1041,7 @@ TEST_MAIN("session/smtp",
 	  lmtp_repeats_the_refusal_of_a_message_for_each_recipient,
 	  lmtp_answers_a_refused_last_chunk_for_each_recipient,
 	  chunks_behind_a_refused_recipient_are_not_errors_of_their_own,
-	  a_message_without_header_is_all_body,
+	  a_body_that_takes_long_gets_new_grants, a_message_without_header_is_all_body,
 	  only_a_message_that_is_durable_for_all_is_acknowledged,
 	  quota_is_looked_at_again_when_the_size_is_known,
 	  who_could_not_be_served_goes_to_the_queue_before_the_answer,
