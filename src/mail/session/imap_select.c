@@ -55,9 +55,56 @@ static void write_state(struct imap_run *r, const struct folder_info *info)
 }
 
 /*
- * RFC 7162 §3.2.5: tell what changed since the client was here. The known sequence match data only
- * saves bytes where tombstones are lost; ours answer for all missing UIDs then, so it is not needed.
+ * RFC 7162 §3.2.5.2: the client gives pairs of a sequence number and the UID that it had for it. When a
+ * message still has the number, nothing before it was expunged since: its UID, of the last such pair.
+ * O(ranges * log messages). 0: no pair holds.
  */
+static uint32_t matched_uid(const struct mailbox *box, const struct seqset *seqs, const struct seqset *uids)
+{
+	uint32_t messages = mailbox_count(box), best = 0, seq = 0, uid = 0;
+
+	for (size_t i = 0, k = 0; i < seqs->count && k < uids->count;) {
+		seq = MAX(seq, seqs->ranges[i].first);
+		uid = MAX(uid, uids->ranges[k].first);
+		/* The pairs (seq + n, uid + n) up to the end of either range. */
+		uint32_t all = MIN(seqs->ranges[i].last - seq, uids->ranges[k].last - uid), low = 0;
+		if (seq > messages || mailbox_uid(box, seq) != uid)
+			return best;
+		for (uint32_t high = MIN(all, messages - seq); low < high;) {
+			uint32_t middle = low + (high - low + 1) / 2;
+			if (mailbox_uid(box, seq + middle) == uid + middle)
+				low = middle;
+			else
+				high = middle - 1;
+		}
+		best = uid + low;
+		if (low < all)
+			return best;
+		i += seqs->ranges[i].last - seq == all;
+		k += uids->ranges[k].last - uid == all;
+		seq += all + 1;
+		uid += all + 1;
+	}
+	return best;
+}
+
+/* Without what is not above `floor`; in place. */
+static void cut_below(struct uid_range *ranges, size_t *count, uint32_t floor)
+{
+	size_t kept = 0;
+
+	for (size_t i = 0; i < *count; i++) {
+		if (ranges[i].last <= floor)
+			continue;
+		ranges[kept] = ranges[i];
+		if (ranges[kept].first <= floor)
+			ranges[kept].first = floor + 1;
+		kept++;
+	}
+	*count = kept;
+}
+
+/* RFC 7162 §3.2.5: tell what changed since the client was here. */
 static enum mailbox_result write_resync(struct imap_run *r, const struct folder_info *info)
 {
 	struct imap_session *s = r->s;
@@ -83,6 +130,15 @@ static enum mailbox_result write_resync(struct imap_run *r, const struct folder_
 				  &vanished);
 	if (result != MAILBOX_OK)
 		return result;
+	/* Spares clients that come after their expunges were forgotten the list of all missing UIDs. */
+	copy = arena_array(&r->arena, vanished.count + 1, sizeof(*copy));
+	if (copy == NULL)
+		return MAILBOX_MEMORY;
+	if (vanished.count > 0)
+		memcpy(copy, vanished.ranges, vanished.count * sizeof(*copy));
+	vanished.ranges = copy;
+	cut_below(copy, &vanished.count,
+		  matched_uid(s->box, &r->c.select.match_seqs, &r->c.select.match_uids));
 	if (vanished.count > 0) {
 		buf_adds(&r->out, "* VANISHED (EARLIER) ");
 		imap_write_uid_ranges(&r->out, &vanished);

@@ -530,6 +530,54 @@ START_TEST(qresync_brings_a_client_up_to_date)
 }
 END_TEST
 
+START_TEST(qresync_spares_a_client_what_its_match_data_rules_out)
+{
+	/* Of messages 1 to 8, 2 and 6 are gone: 1 3 4 5 7 8. */
+	static const struct {
+		const char *match, *vanished;
+	} cases[] = {
+		{ "", "2,6" },
+		{ " (1:8 1:8)", "2,6" },		/* as it was: only 1 holds */
+		{ " (2 3)", "6" },			/* the client knows of 2 */
+		{ " (1:4 1,3:5)", "6" },
+		{ " (1,3 1,4)", "6" },
+		{ " (4:6 5,7:8)", NULL },		/* of both */
+		{ " (2:5 3:5,7)", NULL },
+		{ " (2:6 3:7)", "6" },
+		{ " (4294967295 4294967295)", "2,6" },
+		{ " (2 2)", "2,6" },			/* not so any more */
+	};
+	struct server s;
+	struct client a;
+	const char *got;
+	unsigned long long modseq, validity;
+
+	server_init(&s);
+	login(&s, &a);
+	for (int i = 0; i < 8; i++)
+		append(&a, "x", "INBOX", message);
+	ask(&a, "e ENABLE QRESYNC");
+	got = ask(&a, "a SELECT INBOX");
+	modseq = number_after(got, "[HIGHESTMODSEQ ");
+	validity = number_after(got, "[UIDVALIDITY ");
+	ask(&a, "b STORE 2,6 +FLAGS (\\Deleted)");
+	ask(&a, "c EXPUNGE");
+	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+		char line[200], want[80];
+		snprintf(line, sizeof(line), "b SELECT INBOX (QRESYNC (%llu %llu 1:8%s))", validity, modseq,
+			 cases[i].match);
+		got = ask(&a, line);
+		snprintf(want, sizeof(want), "* VANISHED (EARLIER) %s\r\n", cases[i].vanished);
+		if (cases[i].vanished != NULL)
+			ck_assert_msg(strstr(got, want) != NULL, "%s: %s", line, got);
+		else
+			ck_assert_msg(strstr(got, "VANISHED") == NULL, "%s: %s", line, got);
+	}
+	client_done(&a);
+	server_done(&s);
+}
+END_TEST
+
 START_TEST(rev2_changes_what_a_client_sees)
 {
 	struct server s;
@@ -944,6 +992,7 @@ TEST_MAIN("session/imap", login_needs_the_right_password_and_tells_capabilities,
 	  flags_are_stored_told_and_searched, two_sessions_see_each_others_changes_in_order,
 	  no_expunge_is_told_while_numbers_are_in_use, folders_are_made_listed_renamed_and_deleted,
 	  copy_and_move_name_the_new_uids, qresync_brings_a_client_up_to_date,
+	  qresync_spares_a_client_what_its_match_data_rules_out,
 	  rev2_changes_what_a_client_sees, mistakes_are_answered_and_too_many_end_the_session,
 	  literals_wait_for_the_server_and_pipelined_commands_are_served_in_order,
 	  append_refuses_early_and_the_session_goes_on,
