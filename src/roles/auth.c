@@ -32,6 +32,7 @@
 #define STORE_WAIT_US	3000000		/* for a store that is starting again */
 #define STORE_LOOK_US	20000
 #define SYNC_RETRY_US	200000
+#define FIRST_TICK_US	2000000ll	/* what an earlier process left undone */
 #define TICK_US		60000000ll	/* renewal of grants: far below their life */
 #define TLS_LOOK_US	10000000ll	/* how soon a renewed certificate is seen */
 #define CERTIFICATE_WARN_S (10 * 86400)	/* renewal programs begin 30 days before the end */
@@ -562,7 +563,7 @@ static int run(struct role_context *ctx, struct errmsg *why)
 {
 	struct auth_role *a = ctx->state;
 
-	loop_timer_set(ctx->loop, &a->tick, TICK_US);
+	loop_timer_set(ctx->loop, &a->tick, FIRST_TICK_US);
 	loop_timer_set(ctx->loop, &a->look, TLS_LOOK_US);
 	auth_tls_opener(a->tls, open_file, a);
 	return 0;
