@@ -2,6 +2,7 @@
  * `prickle serve`: the node, for real use; and `prickle reload`.
  */
 #include <errno.h>
+#include <jansson.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -59,8 +60,18 @@ static int reload(struct cli *cli)
 		return code;
 	if (reply.exit_code != ADMIN_OK)
 		return node_fail(cli, &reply);
-	AUTO_BUF struct buf out = BUF_INIT(1000);
-	buf_adds(&out, cli_json(cli) ? "{\"reloaded\":true}\n" : "the node has the new configuration\n");
+	AUTO_BUF struct buf out = BUF_INIT(2 * ADMIN_JSON_BYTES);
+	json_t *json = json_loadb((const char *)reply.json.ptr, reply.json.len, 0, NULL);
+	const char *later = json_string_value(json_object_get(json, "at_next_start"));
+	if (cli_json(cli)) {
+		buf_add(&out, reply.json);
+		buf_addc(&out, '\n');
+	} else {
+		buf_adds(&out, "the node has the new configuration\n");
+		if (later != NULL && *later != '\0')
+			buf_printf(&out, "at the next start: %s\n", later);
+	}
+	json_decref(json);
 	return cli_print(cli, &out);
 }
 

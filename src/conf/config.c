@@ -134,6 +134,25 @@ int config_check(const struct config *c, struct errmsg *why)
 	return value_check(c, keep_first, why) == 0 ? 0 : -EINVAL;
 }
 
+int config_keep_fixed(struct config *c, const struct config *running, struct buf *kept)
+{
+	for (size_t i = 0; i < OPTION_COUNT; i++) {
+		AUTO_BUF struct buf now = BUF_INIT(CONFIG_BYTES_MAX), wanted = BUF_INIT(CONFIG_BYTES_MAX);
+		const struct config_option *o = &config_options[i];
+
+		if (o->live)
+			continue;
+		config_value(&now, running, (enum config_option_id)i);
+		config_value(&wanted, c, (enum config_option_id)i);
+		if (slice_eq(buf_slice(&now), buf_slice(&wanted)))
+			continue;
+		buf_printf(kept, "%s%s", kept->len > 0 ? ", " : "", o->key);
+		if (now.err != 0 || value_set_text(c, o, buf_slice(&now), NULL) != 0)
+			return -ENOMEM;		/* it was a value before, so nothing else can be wrong */
+	}
+	return 0;
+}
+
 void config_encode(const struct config *c, struct buf *out)
 {
 	buf_varint(out, OPTION_COUNT);

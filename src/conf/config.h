@@ -131,6 +131,13 @@ MUST_USE int config_set(struct config *c, const char *key, const char *value, st
  */
 MUST_USE int config_check(const struct config *c, struct errmsg *why);
 
+/*
+ * A reload: options that only a start changes (config_option.live is false) get the values of
+ * `running` again. The keys of those that differ are appended to *kept, separated by ", ". 0 or
+ * -ENOMEM.
+ */
+MUST_USE int config_keep_fixed(struct config *c, const struct config *running, struct buf *kept);
+
 /* The value as the file would say it; items of a list joined by one blank. */
 void config_value(struct buf *out, const struct config *c, enum config_option_id id);
 /* As one YAML value: strings quoted when needed, lists as "[a, b]". */

@@ -150,6 +150,28 @@ START_TEST(every_mistake_is_told_with_its_place)
 }
 END_TEST
 
+START_TEST(a_reload_keeps_what_only_a_start_changes)
+{
+	AUTO_BUF struct buf kept = BUF_INIT(1000), yaml = BUF_INIT(1000);
+	struct config *running = parse_good("hostname: a.example\nstate: /a\nlog: {level: info}\n"
+					    "mail: {listen: {imap: ['127.0.0.1:1', '[::1]:1']}}\n");
+	struct config *new = parse_good("hostname: a.example\nstate: /b\nlog: {level: debug}\n"
+					"mail: {listen: {imap: ['127.0.0.1:2']}}\n");
+
+	ck_assert_int_eq(config_keep_fixed(new, running, &kept), 0);
+	ck_assert_str_eq(buf_cstr(&kept), "state, mail.listen.imap");
+	ck_assert_str_eq(new->state, "/a");
+	ck_assert_uint_ne(new->log_level, running->log_level);
+	config_value_yaml(&yaml, new, OPTION_mail_listen_imap);
+	ck_assert_str_eq(buf_cstr(&yaml), "[\"127.0.0.1:1\", \"[::1]:1\"]");
+	buf_reset(&kept);
+	ck_assert_int_eq(config_keep_fixed(new, running, &kept), 0);
+	ck_assert_uint_eq(kept.len, 0);
+	config_free(new);
+	config_free(running);
+}
+END_TEST
+
 START_TEST(addresses_of_different_families_may_share_a_port)
 {
 	config_free(parse_good("mail: {listen: {imap: ['127.0.0.1:143', '127.0.0.2:143', '[::1]:143', '[::2]:143']}}\n"));
@@ -250,7 +272,7 @@ START_TEST(single_options_can_be_set_before_use)
 END_TEST
 
 TEST_MAIN("conf/config", an_empty_file_gives_the_defaults, values_take_the_type_of_their_option,
-	  every_mistake_is_told_with_its_place, addresses_of_different_families_may_share_a_port,
+	  every_mistake_is_told_with_its_place, a_reload_keeps_what_only_a_start_changes, addresses_of_different_families_may_share_a_port,
 	  all_errors_come_at_once_up_to_a_limit,
 	  a_list_is_taken_up_to_its_maximum, a_role_gets_exactly_what_the_file_said,
 	  what_show_prints_is_a_file_that_says_the_same, single_options_can_be_set_before_use)

@@ -39,6 +39,7 @@ struct role_process {
 	const struct role_row *row;
 	struct ipc *supervisor;
 	struct config *config;		/* the newest; older ones stay, since sessions may still read them */
+	struct buf config_bytes;	/* what it was decoded from */
 	struct event_log *log;
 	struct timer log_timer;
 	struct early_channel early[EARLY_CHANNELS_MAX];
@@ -106,16 +107,20 @@ static void on_config(struct role_process *p, struct slice bytes)
 {
 	struct config *config;
 
-	if (config_decode(bytes, &config) != 0) {
-		event_error(p->ctx.ev, "the supervisor's configuration is malformed, keeping the old one");
-		return;
-	}
 	/*
 	 * The old one is kept for good: a suspended session may hold pointers into it, and a reload
-	 * costs a few KiB and an operator's command.
+	 * costs a few KiB and a changed file. Whoever only repeats the command costs us nothing.
 	 */
-	p->config = config;
-	p->ctx.config = config;
+	if (p->config == NULL || !slice_eq(bytes, buf_slice(&p->config_bytes))) {
+		if (config_decode(bytes, &config) != 0) {
+			event_error(p->ctx.ev, "the supervisor's configuration is malformed, keeping the old one");
+			return;
+		}
+		buf_reset(&p->config_bytes);
+		buf_add(&p->config_bytes, bytes);
+		p->config = config;
+		p->ctx.config = config;
+	}
 	if (!p->running)
 		return;
 	event_log_level(p->log, (enum event_level)config->log_level);
@@ -371,6 +376,7 @@ int role_main(enum role_id id, unsigned instance)
 		fprintf(stderr, "prickle: roles are started by 'prickle serve' and 'prickle demo'\n");
 		return 2;
 	}
+	buf_init(&p->config_bytes, IPC_MESSAGE_BYTES);
 	p->row = &role_table[id];
 	process_set_name(p->row->name);
 	p->ctx.id = id;

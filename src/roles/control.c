@@ -214,7 +214,7 @@ static void reload_reply(struct control *c, struct buf *out)
 {
 	AUTO_BUF struct buf reply = BUF_INIT(IPC_MESSAGE_BYTES), json = BUF_INIT(ADMIN_JSON_BYTES);
 	struct reader in;
-	struct slice problems;
+	struct slice text;
 	bool ok;
 
 	if (ipc_call(role_supervisor(c->ctx), SUPERVISE_RELOAD, (struct slice){ 0 }, SUPERVISOR_CALL_US,
@@ -224,15 +224,11 @@ static void reload_reply(struct control *c, struct buf *out)
 	}
 	in = reader_of(buf_slice(&reply));
 	ok = rd_u8(&in) == 1;
-	problems = rd_blob(&in);
-	if (ok) {
-		admin_reply_encode(ADMIN_OK, SLICE("{\"reloaded\":true}"), out);
-		return;
-	}
-	buf_adds(&json, "{\"error\":");
-	admin_json_string(&json, slice_head(problems, ADMIN_JSON_BYTES / 8));
+	text = rd_blob(&in);
+	buf_adds(&json, ok ? "{\"reloaded\":true,\"at_next_start\":" : "{\"error\":");
+	admin_json_string(&json, slice_head(text, ADMIN_JSON_BYTES / 8));
 	buf_adds(&json, "}");
-	admin_reply_encode(ADMIN_CONFIG, buf_slice(&json), out);
+	admin_reply_encode(ok ? ADMIN_OK : ADMIN_CONFIG, buf_slice(&json), out);
 }
 
 /* --- admin requests ------------------------------------------------------------------------------------- */

@@ -25,7 +25,7 @@ enum supervise_message {
 	/* control -> supervisor, requests */
 	SUPERVISE_ROLES,		/* reply: be16 count, then a struct supervise_role each */
 	SUPERVISE_ROLE_STATUS,		/* u8 role, be16 instance; reply as SUPERVISE_STATUS, empty when it is down */
-	SUPERVISE_RELOAD,		/* reply: u8 ok, blob text (what is wrong) */
+	SUPERVISE_RELOAD,		/* reply: u8 ok, blob text (what is wrong; when ok: keys that wait for a start) */
 };
 
 struct supervise_role {

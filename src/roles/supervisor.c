@@ -170,14 +170,14 @@ static void reply_file(struct child *c, struct ipc_request *req)
 	(void)!ipc_reply_fd(req, slice_of(answer, sizeof(answer)), fd);
 }
 
-static bool reload(struct supervisor *s, struct buf *problems);
+static bool reload(struct supervisor *s, struct buf *text);
 
 static void reply_reload(struct supervisor *s, struct ipc_request *req)
 {
-	AUTO_BUF struct buf problems = BUF_INIT(65536), out = BUF_INIT(IPC_MESSAGE_BYTES);
+	AUTO_BUF struct buf text = BUF_INIT(65536), out = BUF_INIT(IPC_MESSAGE_BYTES);
 
-	buf_addc(&out, reload(s, &problems));
-	buf_blob(&out, buf_slice(&problems));
+	buf_addc(&out, reload(s, &text));
+	buf_blob(&out, buf_slice(&text));
 	(void)!ipc_reply(req, buf_slice(&out));
 }
 
@@ -479,21 +479,32 @@ static void check_all_ready(struct supervisor *s)
 	}
 }
 
-/* All or nothing: a file with an error changes nothing, and *problems tells what is wrong. */
-static bool reload(struct supervisor *s, struct buf *problems)
+/*
+ * All or nothing: a file with an error changes nothing, and *text tells what is wrong. Else *text
+ * has the keys of changed options that wait for the next start; until then a role that is started
+ * again, too, has their old values: the store must not open another directory.
+ */
+static bool reload(struct supervisor *s, struct buf *text)
 {
 	AUTO_BUF struct buf bytes = BUF_INIT(CONFIG_BYTES_MAX);
 	struct config *config = NULL;
 
 	if (s->config_path == NULL) {
-		buf_adds(problems, "this node runs without a configuration file");
+		buf_adds(text, "this node runs without a configuration file");
 		return false;
 	}
-	if (config_load(s->config_path, &config, problems) != 0)
+	if (config_load(s->config_path, &config, text) != 0)
 		return false;
+	if (config_keep_fixed(config, s->config, text) != 0) {
+		buf_reset(text);
+		buf_adds(text, "out of memory");
+		config_free(config);
+		return false;
+	}
 	config_encode(config, &bytes);
 	if (bytes.err != 0) {
-		buf_adds(problems, "the configuration is too large");
+		buf_reset(text);
+		buf_adds(text, "the configuration is too large");
 		config_free(config);
 		return false;
 	}
@@ -506,13 +517,16 @@ static bool reload(struct supervisor *s, struct buf *problems)
 	s->config_bytes = bytes;
 	buf_init(&bytes, 0);
 	event_log_level(s->log, (enum event_level)config->log_level);
-	event_info(s->ev, "configuration reloaded");
+	AUTO_EVENT struct event *ev = event_child(s->ev, "supervisor.reloaded");
+	if (text->len > 0)
+		event_slice(ev, "at_next_start", buf_slice(text));
+	event_info(ev, "configuration reloaded");
 	return true;
 }
 
 static void on_sighup(struct supervisor *s)
 {
-	AUTO_BUF struct buf problems = BUF_INIT(65536);
+	AUTO_BUF struct buf text = BUF_INIT(65536);
 	AUTO_EVENT struct event *ev = event_child(s->ev, "supervisor.reload");
 	char reloading[64];
 
@@ -520,8 +534,8 @@ static void on_sighup(struct supervisor *s)
 	snprintf(reloading, sizeof(reloading), "RELOADING=1\nMONOTONIC_USEC=%lld",
 		 (long long)loop_now_us(s->loop));
 	process_notify(reloading);
-	if (!reload(s, &problems)) {
-		event_slice(ev, "problems", buf_slice(&problems));
+	if (!reload(s, &text)) {
+		event_slice(ev, "problems", buf_slice(&text));
 		event_error(ev, "the configuration was not reloaded, the old one stays in force; see 'prickle config check'");
 	}
 	if (s->all_ready)

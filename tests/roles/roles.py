@@ -107,6 +107,15 @@ class Node:
             time.sleep(0.02)
         return None
 
+    def wait_other(self, key, pid):
+        """Until another process of this role serves."""
+        end = time.monotonic() + 10
+        while time.monotonic() < end:
+            now = self.roles().get(key)
+            if now and now["ready"] and now["pid"] != pid:
+                return
+            time.sleep(0.02)
+
     def log_text(self):
         with open(self.log.name, "r", encoding="utf-8", errors="replace") as f:
             return f.read()[-2000:]
@@ -349,6 +358,16 @@ def check_reload(label, node):
         f.write(text.replace("nonsense: true\n", "log:\n  level: debug\n"))
     check(node.ask("reload").get("reloaded") is True, f"{label}: a reload of the mended file is taken")
     check(node.roles() != {}, f"{label}: the node goes on after both")
+    with open(node.config, "w", encoding="ascii") as f:
+        f.write(text.replace("/private/state", "/private/elsewhere").replace("nonsense: true\n", ""))
+    answer = node.ask("reload")
+    check(answer.get("at_next_start") == "state", f"{label}: a reload tells what waits for the next start", answer)
+    before = node.roles()[("store", 0)]["pid"]
+    os.kill(before, signal.SIGKILL)
+    node.wait_other(("store", 0), before)
+    check(not os.path.exists(node.dir + "/private/elsewhere"), f"{label}: until then a store that starts again keeps it")
+    with open(node.config, "w", encoding="ascii") as f:
+        f.write(text.replace("nonsense: true\n", ""))
 
 
 def served_certificate(node):
