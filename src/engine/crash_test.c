@@ -283,62 +283,38 @@ static const struct crashsim_model model = {
 	.check = model_check,
 };
 
-static uint64_t budget(uint64_t states)
+#ifndef SEED
+#define SEED 1
+#endif
+#define STATES (TEST_SANITIZED ? 20000 : 200000)
+
+START_TEST(nothing_acknowledged_is_lost_at_any_cut)
 {
-	const char *more = getenv("CRASH_STATES");
-
-	return more != NULL ? strtoull(more, NULL, 10) : states;
-}
-
-static unsigned budget_steps(unsigned steps)
-{
-	const char *other = getenv("CRASH_STEPS");
-
-	return other != NULL ? (unsigned)strtoul(other, NULL, 10) : steps;
-}
-
-static uint64_t seed(uint64_t otherwise)
-{
-	const char *s = getenv("CRASH_SEED");
-
-	return s != NULL ? strtoull(s, NULL, 10) : otherwise;
-}
-
-static void run(struct crashsim_options o)
-{
-	struct crashsim_stats stats;
+	struct crashsim_options o = { .seed = SEED, .states_max = STATES, .steps = 200 };
 	struct errmsg why = { 0 };
-	int err = crashsim_run(&model, &o, &stats, &why);
 
-	fprintf(stderr, "# %llu states in %llu runs, %llu nested, %llu rebuilds\n",
-	       (unsigned long long)stats.states, (unsigned long long)stats.runs,
-	       (unsigned long long)stats.nested, (unsigned long long)stats.rebuilds);
-	ck_assert_msg(err == 0, "%s", why.text);
-}
-
-START_TEST(nothing_acknowledged_is_lost_at_any_power_cut)
-{
-	run((struct crashsim_options){ .seed = seed(1), .states_max = budget(150000), .steps = budget_steps(200) });
+	ck_assert_msg(crashsim_test(&model, &o, &why) == 0, "%s", why.text);
 }
 END_TEST
 
 START_TEST(nothing_acknowledged_is_lost_when_calls_fail_too)
 {
-	run((struct crashsim_options){
-		.seed = seed(2), .states_max = budget(60000), .steps = budget_steps(200), .faults = true });
+	struct crashsim_options o = {
+		.seed = 100 + SEED, .states_max = STATES, .steps = 200, .faults = true
+	};
+	struct errmsg why = { 0 };
+
+	ck_assert_msg(crashsim_test(&model, &o, &why) == 0, "%s", why.text);
 }
 END_TEST
 
 static void must_find(struct embedded_planted planted)
 {
-	struct crashsim_options o = {
-		.seed = 3, .states_max = 100000, .steps = 300, .planted = planted };
-	struct crashsim_stats stats;
+	struct crashsim_options o = { .seed = 200 + SEED, .states_max = 200000, .steps = 300,
+				      .planted = planted, .model_alone = true };
 	struct errmsg why = { 0 };
-	int err = crashsim_run(&model, &o, &stats, &why);
 
-	fprintf(stderr, "# found after %llu states: %s\n", (unsigned long long)stats.states, why.text);
-	ck_assert_int_eq(err, -EBADMSG);
+	ck_assert_int_eq(crashsim_test(&model, &o, &why), -EBADMSG);
 }
 
 START_TEST(an_acknowledgement_without_sync_is_found)
@@ -359,7 +335,7 @@ START_TEST(a_deletion_lost_in_compaction_is_found)
 }
 END_TEST
 
-TEST_MAIN_SLOW(600, "engine/crash", nothing_acknowledged_is_lost_at_any_power_cut,
+TEST_MAIN_SLOW(600, "engine/crash", nothing_acknowledged_is_lost_at_any_cut,
 	       nothing_acknowledged_is_lost_when_calls_fail_too,
 	       an_acknowledgement_without_sync_is_found, a_segment_recycled_too_early_is_found,
 	       a_deletion_lost_in_compaction_is_found)

@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 #include "base/must.h"
 #include "engine/embedded/index.h"
@@ -13,6 +14,7 @@
 #define BLOCK_BYTES 2048u
 #define FLUSH_BYTES (24u << 10)
 #define NESTED_STEPS 6u
+#define RETRY_US 2000000		/* after it the engine tries again what failed */
 
 struct crashsim {
 	const struct crashsim_model *m;
@@ -21,6 +23,7 @@ struct crashsim {
 	struct errmsg *why;
 	uint64_t random;
 	bool failed;
+	struct errmsg verdict;		/* the first failure; `why` may be written again after it */
 };
 
 /* One machine: a disk, its surviving index, and what its store should hold. */
@@ -72,15 +75,12 @@ static int machine_open(struct machine *m, struct engine **out)
 
 static void fail(struct crashsim *c, const struct machine *m, const char *what)
 {
-	char text[sizeof(c->why->text)];
-
 	if (c->failed)
 		return;
 	c->failed = true;
-	snprintf(text, sizeof(text), "%s", c->why->text);
-	errmsg_say(c->why, -EBADMSG, "seed %llu, state %llu, depth %u: %s: %.300s",
+	errmsg_say(&c->verdict, -EBADMSG, "seed %llu, state %llu, depth %u: %s: %.300s",
 		   (unsigned long long)c->opt.seed, (unsigned long long)c->stats->states, m->depth,
-		   what, text);
+		   what, c->why->text);
 }
 
 static void on_change(void *arg);
@@ -112,6 +112,7 @@ static int machine_open_again(struct machine *m, struct engine **out)
 		faults_plan(c, m->world, 6);
 		err = machine_open(m, out);
 		faults_end(m);
+		sim_advance(m->world, RETRY_US);
 		if (err == 0)
 			return 0;
 	}
@@ -132,14 +133,14 @@ static void explore(struct machine *m)
 		sim_on_change(m->world, on_change, m);
 	int err = machine_open_again(m, &e);
 	if (err != 0) {
-		if (!c->failed)
+		if (!c->failed && !c->opt.model_alone)
 			fail(c, m, "the store does not open");
 		return;
 	}
-	if (m->damage > 0 && !c->failed)
+	if (m->damage > 0 && !c->failed && !c->opt.model_alone)
 		fail(c, m, "damage where there was only a power cut");
 	if (!c->failed && !c->m->check(m->model, e, c->why))
-		fail(c, m, "after the power cut");
+		fail(c, m, "after the cut");
 	if (!c->failed && m->depth < c->opt.depth && below(c, 6) == 0) {
 		if (c->opt.faults && below(c, 2) == 0)
 			faults_plan(c, m->world, 20);
@@ -153,13 +154,12 @@ static void cut(struct machine *m)
 {
 	struct crashsim *c = m->c;
 	size_t states = index_memory_states(m->ix);
-	bool rebuild = below(c, 6) == 0;
-	uint64_t seed = below(c, UINT64_MAX);
+	bool rebuild = below(c, 6) == 0, killed = below(c, 6) == 0;
+	uint64_t seed = below(c, UINT64_MAX), state = below(c, states);
 	struct machine next = {
 		.c = c,
-		.world = sim_power_cut(m->world, seed),
-		.ix = rebuild ? index_memory_new(true) :
-				index_memory_fork(m->ix, below(c, states)),
+		.world = killed ? sim_kill(m->world, seed) : sim_power_cut(m->world, seed),
+		.ix = rebuild ? index_memory_new(true) : index_memory_fork(m->ix, state),
 		.model = c->m->copy(m->model),
 		.depth = m->depth + 1,
 	};
@@ -230,7 +230,7 @@ static int run_once(struct crashsim *c)
 		faults_end(&m);
 		/* Sometimes at once: what failed is not mended yet. */
 		if (below(c, 4) != 0)
-			sim_advance(m.world, 2000000);
+			sim_advance(m.world, RETRY_US);
 		if (below(c, 5) == 0 && !c->failed)
 			err = restart(&m, &e);
 	}
@@ -271,5 +271,32 @@ int crashsim_run(const struct crashsim_model *model, const struct crashsim_optio
 		if (err != 0 && !c.failed)
 			return err;
 	}
+	if (c.failed)
+		*c.why = c.verdict;
 	return c.failed ? -EBADMSG : 0;
+}
+
+static uint64_t from_environment(const char *name, uint64_t otherwise)
+{
+	const char *text = getenv(name);
+
+	return text != NULL ? strtoull(text, NULL, 10) : otherwise;
+}
+
+int crashsim_test(const struct crashsim_model *model, const struct crashsim_options *options,
+		  struct errmsg *why)
+{
+	struct crashsim_options o = *options;
+	struct crashsim_stats stats;
+
+	o.seed = from_environment("CRASH_SEED", o.seed);
+	o.states_max = from_environment("CRASH_STATES", o.states_max);
+	o.steps = (unsigned)from_environment("CRASH_STEPS", o.steps);
+	int err = crashsim_run(model, &o, &stats, why);
+
+	fprintf(stderr, "# %llu states in %llu runs, %llu nested, %llu rebuilds: %s\n",
+		(unsigned long long)stats.states, (unsigned long long)stats.runs,
+		(unsigned long long)stats.nested, (unsigned long long)stats.rebuilds,
+		err == 0 ? "all well" : why->text);
+	return err;
 }

@@ -1,6 +1,6 @@
 /*
- * Crash testing by simulation: run work over the real engine on a simulated disk, cut the power at any
- * change of the disk, open what is left, and ask the work's model whether all is well.
+ * Crash testing by simulation: run work over the real engine on a simulated disk, cut the power or kill the
+ * process at any change of the disk, open what is left, and ask the work's model whether all is well.
  *
  * The engine runs in one thread with an index in memory; after a cut, any state of the index since its
  * last flush may be what survived, or none. A cut may hit recovery, and the recovery after that. A seed
@@ -27,8 +27,9 @@ struct crashsim_model {
 	bool (*work)(void *model, struct engine *e, struct sim *world, unsigned steps,
 		     struct errmsg *why);
 	/*
-	 * After recovery, or a clean restart: does the store hold all that was acknowledged, and what was under way wholly or not
-	 * at all? Settles in the model which of both. False: lost, torn or invented; the reason in why.
+	 * After recovery, or a clean restart: does the store hold all that was acknowledged, and what was
+	 * under way wholly or not at all? Settles in the model which of both. False: lost, torn or
+	 * invented; the reason in why.
 	 */
 	bool (*check)(void *model, struct engine *e, struct errmsg *why);
 };
@@ -41,6 +42,8 @@ struct crashsim_options {
 	unsigned depth;			/* cuts inside recovery and the work after it; 0: 3 */
 	uint32_t segment_bytes;		/* 0: 16 KiB */
 	bool faults;			/* also let calls fail: EIO, ENOSPC, failed syncs */
+	/* The engine's own alarms (damage, a store that does not open) do not count: would the model notice? */
+	bool model_alone;
 	struct embedded_planted planted;
 };
 
@@ -57,3 +60,10 @@ struct crashsim_stats {
  */
 MUST_USE int crashsim_run(const struct crashsim_model *model, const struct crashsim_options *options,
 			  struct crashsim_stats *stats, struct errmsg *why);
+
+/*
+ * crashsim_run for tests: with CRASH_SEED, CRASH_STATES and CRASH_STEPS of the environment instead of the
+ * options, to look at one run closely. Says on standard error what was done.
+ */
+MUST_USE int crashsim_test(const struct crashsim_model *model, const struct crashsim_options *options,
+			   struct errmsg *why);

@@ -835,3 +835,58 @@ struct sim *sim_power_cut(const struct sim *s, uint64_t seed)
 	names_done(&left);
 	return cut;
 }
+
+/* Inodes of the old world and their copies: one may have several names, seen and stored. */
+struct copies {
+	struct {
+		const struct inode *from;
+		struct inode *to;
+	} *rows;
+	size_t count;
+};
+
+static struct inode *inode_copy(struct copies *c, const struct inode *from)
+{
+	if (from == NULL)
+		return NULL;
+	for (size_t i = 0; i < c->count; i++)
+		if (c->rows[i].from == from)
+			return c->rows[i].to;
+	struct inode *to = need(calloc(1, sizeof(*to)));
+
+	image_copy(&to->seen, &from->seen);
+	image_copy(&to->stored, &from->stored);
+	to->limbo = from->limbo;
+	for (size_t i = 0; i < from->pending_count; i++) {
+		const struct pending *p = &from->pending[i];
+
+		pending_add(to, p->kind, p->at, p->bytes, p->n);
+	}
+	c->rows[c->count].from = from;
+	c->rows[c->count++].to = to;
+	return to;
+}
+
+struct sim *sim_kill(const struct sim *s, uint64_t seed)
+{
+	size_t most = s->seen.count + s->stored.count + s->change_count;
+	struct copies c = { .rows = need(calloc(most + 1, sizeof(c.rows[0]))) };
+	struct sim *next = sim_new(seed);
+
+	if (next != NULL) {
+		next->now_us = s->now_us;
+		next->room = s->room;
+		for (size_t i = 0; i < s->seen.count; i++)
+			name_add(&next->seen, s->seen.rows[i].path, inode_copy(&c, s->seen.rows[i].inode));
+		for (size_t i = 0; i < s->stored.count; i++)
+			name_add(&next->stored, s->stored.rows[i].path,
+				 inode_copy(&c, s->stored.rows[i].inode));
+		for (size_t i = 0; i < s->change_count; i++) {
+			const struct dir_change *d = &s->changes[i];
+
+			dir_change(next, d->kind, d->name.path, inode_copy(&c, d->name.inode), d->to);
+		}
+	}
+	free(c.rows);
+	return next;
+}

@@ -32,6 +32,12 @@ void sim_advance(struct sim *s, int64_t us);
 struct sim *sim_power_cut(const struct sim *s, uint64_t seed);
 
 /*
+ * The world as the next process finds it when this one is killed now: nothing is lost yet, and what was not
+ * synced still waits. The old one goes on unharmed. NULL: no memory.
+ */
+struct sim *sim_kill(const struct sim *s, uint64_t seed);
+
+/*
  * fn(arg) is called before every call that changes the disk (write, sync, allocate, truncate, unlink,
  * rename, mkdir, sync_dir, creation): the moments between which nothing else can be seen.
  */

@@ -13,6 +13,7 @@
 #define CACHES	    2u
 #define ACCOUNT	    "00000000000000aa"
 #define BODY_MAX    2600u
+#define GHOSTS	    64u
 
 static const char *const names[NAMES] = { "INBOX", "A", "A/x", "B", "B/x", "INBOX/y" };
 
@@ -35,6 +36,7 @@ struct mfolder {
 struct parcel {
 	uint32_t body;			/* 0: free */
 	bool acked, merged;
+	bool under_way;			/* in a call: if that is cut off, nobody knows its tries, or repeats it */
 	struct delivery_tries tries;
 };
 
@@ -66,6 +68,12 @@ struct model {
 	struct mfolder folders[NAMES];
 	struct parcel parcels[PARCELS];
 	struct op op;			/* under way or of unknown outcome */
+	/*
+	 * Failed with an open outcome and were not there when we looked. A restart may still find one
+	 * of them on the disk (all have the same guard), until another change was acknowledged.
+	 */
+	struct op ghosts[GHOSTS];
+	unsigned ghost_count;
 	uint32_t next_body;
 	uint32_t last_uidvalidity, last_id;
 	bool head_made;
@@ -87,6 +95,11 @@ struct model *model_new(uint64_t seed)
 	m->next_body = 1;
 	m->folders[0] = (struct mfolder){ .exists = true, .fresh = true, .uidnext = 1 };
 	return m;
+}
+
+void model_reseed(struct model *m, uint64_t seed)
+{
+	m->seed = seed;
 }
 
 struct model *model_copy(const struct model *m)
@@ -396,15 +409,31 @@ static bool explain(struct model *m, const struct mfolder real[NAMES], const str
 
 static bool settle(struct model *m, const struct mfolder real[NAMES], struct errmsg *why)
 {
-	struct errmsg first;
-	bool good = (m->op.kind != OP_NONE && explain(m, real, &m->op, &first)) ||
-		    explain(m, real, NULL, why);
+	struct errmsg with = { 0 }, ignored;
+	struct op op = m->op;
 
-	if (!good && m->op.kind != OP_NONE)
-		errmsg_say(why, -1, "neither with operation %d (%s) nor without: %.200s", m->op.kind, first.text,
-			   why->text);
 	m->op.kind = OP_NONE;
-	return good;
+	if (op.kind != OP_NONE && explain(m, real, &op, &with))
+		return true;
+	if (explain(m, real, NULL, why)) {
+		must(m->ghost_count < GHOSTS);
+		if (op.kind != OP_NONE)
+			m->ghosts[m->ghost_count++] = op;
+		return true;
+	}
+	for (unsigned i = 0; i < m->ghost_count; i++) {
+		if (explain(m, real, &m->ghosts[i], &ignored)) {
+			m->ghost_count = 0;
+			return true;
+		}
+	}
+	if (op.kind != OP_NONE) {
+		struct errmsg without = *why;
+
+		errmsg_say(why, -1, "neither with operation %d (%.150s) nor without: %.200s", op.kind,
+			   with.text, without.text);
+	}
+	return false;
 }
 
 /* ---- random work ---- */
@@ -417,19 +446,20 @@ struct worker {
 	struct mailbox *view[CACHES];	/* INBOX, open for long */
 	struct deliverer *d;
 	struct arena arena;
+	unsigned caches;		/* processes at work */
 	bool away;			/* a call failed: what is there is not known now */
 };
 
 static unsigned pick(struct worker *w)
 {
-	return (unsigned)below(w->m, CACHES);
+	return (unsigned)below(w->m, w->caches);
 }
 
 static bool open_caches(struct worker *w)
 {
 	struct accounts_options ao = { .buckets = 1, .cache_bytes = 0 };
 
-	for (unsigned i = 0; i < CACHES; i++) {
+	for (unsigned i = 0; i < w->caches; i++) {
 		if (w->a[i] != NULL)
 			continue;
 		if (w->all[i] == NULL)
@@ -468,6 +498,7 @@ static void do_deliver(struct worker *w)
 	memcpy(to.account, ACCOUNT, ACCOUNT_ID_BYTES);
 	to.tries = p->tries;
 	must(delivery_begin(w->d, transaction, &to, 1, &d) == 0);
+	p->under_way = true;
 	if (delivery_write(d, body_bytes(p->body, text))) {
 		delivery_finish(d, SLICE("summary"), m->world.now_us / 1000000, 0);
 		/* In doubt it is always tried again, as the queue does: with what earlier tries reached. */
@@ -478,6 +509,7 @@ static void do_deliver(struct worker *w)
 		w->away = true;
 	}
 	delivery_free(d);
+	p->under_way = false;
 	if (p->acked && p->merged)
 		*p = (struct parcel){ 0 };
 }
@@ -584,6 +616,8 @@ static bool choose_op(struct worker *w)
 	struct op op = { .to = NAMES };
 	unsigned c = (unsigned)below(m, 20);
 
+	if (m->ghost_count == GHOSTS - 1)
+		return false;		/* no room to remember one more */
 	op.folder = any_folder(w);
 	op.flags = (uint8_t)below(m, FLAGS_ALL + 1);
 	op.keywords = below(m, 4);
@@ -701,8 +735,8 @@ static bool step(struct worker *w, struct errmsg *why)
 			return true;
 		}
 	}
-	if (w->away && (!open_caches(w) || !look(w, why)))
-		return !open_caches(w) || why->text[0] == 0;
+	if (w->away && !look(w, why))
+		return false;
 	if (w->away)
 		return true;
 	if (c < 3) {
@@ -724,8 +758,13 @@ static bool step(struct worker *w, struct errmsg *why)
 			must(real != NULL);
 			r = read_all(w->a[pick(w)], real, why, &good);
 			if (r == MAILBOX_OK && good) {
+				/* OK to what changes nothing ("already so") ends no ghost: it wrote nothing. */
+				bool changed = memcmp(m->folders, real, sizeof(m->folders)) != 0;
+
 				good = explain(m, real, &m->op, why);
 				m->op.kind = OP_NONE;
+				if (changed)
+					m->ghost_count = 0;
 			}
 			free(real);
 			w->away |= r != MAILBOX_OK;
@@ -735,16 +774,15 @@ static bool step(struct worker *w, struct errmsg *why)
 	}
 	if (w->away)
 		return true;
-	return look(w, why) && (w->away || (sync_view(w, 0, why) && sync_view(w, 1, why)));
+	return look(w, why) && (w->away || sync_view(w, pick(w), why));
 }
 
 bool model_work(struct model *m, struct engine *e, unsigned steps, struct errmsg *why)
 {
-	struct worker w = { .m = m, .e = e, .away = true };
+	struct worker w = { .m = m, .e = e, .caches = CACHES, .away = true };
 	struct deliverer_options o = { .buckets = 1 };
 	bool good = true;
 
-	why->text[0] = 0;
 	arena_init(&w.arena, 1u << 22);
 	must(deliverer_new(&m->world.base, &o, &w.d) == 0);
 	for (unsigned i = 0; i < steps && good; i++)
@@ -758,10 +796,9 @@ bool model_work(struct model *m, struct engine *e, unsigned steps, struct errmsg
 
 bool model_check(struct model *m, struct engine *e, struct errmsg *why)
 {
-	struct worker w = { .m = m, .e = e };
+	struct worker w = { .m = m, .e = e, .caches = 1 };
 	bool good;
 
-	why->text[0] = 0;
 	if (!open_caches(&w)) {
 		errmsg_say(why, -1, "the account cannot be opened");
 		good = false;
@@ -772,6 +809,11 @@ bool model_check(struct model *m, struct engine *e, struct errmsg *why)
 			good = false;
 		}
 	}
+	m->ghost_count = 0;		/* the restart found it, or it is not on the disk */
+	/* It was merged by now, or it never will be. */
+	for (unsigned i = 0; i < PARCELS; i++)
+		if (m->parcels[i].under_way)
+			m->parcels[i] = (struct parcel){ 0 };
 	for (unsigned i = 0; i < CACHES; i++)
 		close_cache(&w, i);
 	return good;

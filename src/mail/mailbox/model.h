@@ -15,6 +15,8 @@
 struct model;
 
 struct model *model_new(uint64_t seed);
+/* Other random choices from now on. */
+void model_reseed(struct model *m, uint64_t seed);
 struct model *model_copy(const struct model *m);
 void model_free(struct model *m);
 /* `steps` random operations, checked after each. False: wrong, the reason in why. */
