@@ -24,15 +24,16 @@ LAYERS = {
     "mail/smtp": ["base"],
     "mail/imap": ["base", "mail/message"],
     "mail/pop3": ["base"],
+    "mail/formats": ["base", "mail/imap"],
     "mail/mailbox": ["base", "sys", "engine", "mail/message"],
     "mail/directory": ["base", "sys", "engine", "mail/message"],
     "mail/auth": ["base", "sys", "engine", "mail/message", "mail/directory"],
     "mail/queue": ["base", "sys", "engine", "mail/message", "mail/smtp", "mail/mailbox"],
     "mail/session": ["base", "sys", "conf", "engine"] + MAIL,
     "roles": ["base", "sys", "conf", "engine", "mail/session"] + MAIL,
-    "cli": ["base", "sys", "conf", "engine", "mail/session", "roles"] + MAIL,
+    "cli": ["base", "sys", "conf", "engine", "mail/formats", "mail/session", "roles"] + MAIL,
 }
-PURE = ["mail/message", "mail/smtp", "mail/imap", "mail/pop3"]
+PURE = ["mail/message", "mail/smtp", "mail/imap", "mail/pop3", "mail/formats"]
 # No sockets, no clock, no files, no threads. (arpa/inet.h stays: inet_pton is a pure function.)
 PURE_BANNED = re.compile(r"^(sys/|netinet/|net/|unistd\.h|fcntl\.h|time\.h|pthread\.h|poll\.h"
                          r"|signal\.h|dirent\.h|spawn\.h|netdb\.h|linux/|openssl/|sodium)")

@@ -106,7 +106,10 @@ enum mailbox_result append_message(struct append *ap, const struct append_meta *
 				    .tz_minutes = meta->tz_minutes };
 	if (over_quota(ap, size_hint))
 		return ap->err = MAILBOX_OVERQUOTA;
-	world_random(ap->a->w, m->email_id, sizeof(m->email_id));
+	if (meta->email_id != NULL)
+		memcpy(m->email_id, meta->email_id, sizeof(m->email_id));
+	else
+		world_random(ap->a->w, m->email_id, sizeof(m->email_id));
 	buf_reset(&ap->body);
 	ap->streaming = false;
 	ap->open = true;

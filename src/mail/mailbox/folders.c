@@ -529,6 +529,31 @@ enum mailbox_result folder_set_uidvalidity(struct account *a, struct slice name,
 	return op_run(&op, step_uidvalidity);
 }
 
+static enum mailbox_result step_uidnext(struct folder_op *op, struct commit *c)
+{
+	const struct folder *have = state_folder_named(op->a->s, op->name);
+	struct folder *f = have == NULL ? NULL : commit_folder(c, have->id);
+
+	if (have == NULL)
+		return MAILBOX_NO_FOLDER;
+	if (f == NULL)
+		return MAILBOX_MEMORY;
+	if (op->uidnext > UID_MAX)
+		return MAILBOX_CANNOT;
+	f->uidnext = MAX(f->uidnext, op->uidnext);
+	return MAILBOX_OK;
+}
+
+enum mailbox_result folder_raise_uidnext(struct account *a, struct slice name, uint32_t uidnext)
+{
+	AUTO_ARENA struct arena arena = ARENA_INIT(16u << 10);
+	struct folder_op op = { .a = a, .uidnext = uidnext };
+
+	if (!folder_name_normal(name, &arena, &op.name))
+		return MAILBOX_NO_FOLDER;
+	return op_run(&op, step_uidnext);
+}
+
 /* ---- keywords ---- */
 
 static int keyword_bit(const struct state *s, struct slice word)

@@ -307,6 +307,11 @@ struct append_meta {
 	uint64_t keywords;
 	int64_t internaldate_s;
 	int16_t tz_minutes;
+	/*
+	 * For imports: the email id, EMAIL_ID_BYTES, so that a repetition finds what is there already. The
+	 * caller sees that no other message of the account has it. NULL: a random one.
+	 */
+	const uint8_t *email_id;
 };
 struct append_result {
 	uint32_t uidvalidity;
@@ -343,6 +348,12 @@ MUST_USE enum mailbox_result append_commit_uids(struct append *ap, const uint32_
 /* For imports into a folder that has never had a message: its UIDVALIDITY. */
 MUST_USE enum mailbox_result folder_set_uidvalidity(struct account *a, struct slice name,
 						    uint32_t uidvalidity, uint32_t uidnext);
+
+/*
+ * At the end of an import: no UID below `uidnext` is given from now on, since the other system has
+ * used them for messages that are gone. Never lowers it.
+ */
+MUST_USE enum mailbox_result folder_raise_uidnext(struct account *a, struct slice name, uint32_t uidnext);
 
 /* ---- housekeeping ---- */
 
