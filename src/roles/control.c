@@ -134,8 +134,9 @@ static void add_problem(json_t *problems, const char *what, const char *run)
 	json_array_append_new(problems, json_pack("{s:s, s:s}", "what", what, "run", run));
 }
 
-static void judge_role(json_t *problems, const struct supervise_role *r)
+static void judge_role(json_t *problems, const struct node_role *role)
 {
+	const struct supervise_role *r = &role->seen;
 	const char *name = role_table[r->role].name;
 	int status = (int)r->last_status;
 	char what[200], how[80] = "";
@@ -146,6 +147,10 @@ static void judge_role(json_t *problems, const struct supervise_role *r)
 	if (!r->ready) {
 		snprintf(what, sizeof(what), "role %s %u does not serve%s", name, (unsigned)r->instance, how);
 		add_problem(problems, what, "journalctl -u prickle -n 50");
+	} else if (role->json.len == 0) {
+		snprintf(what, sizeof(what), "role %s %u does not answer; after a minute it is started again", name,
+			 (unsigned)r->instance);
+		add_problem(problems, what, "prickle status");
 	} else if (r->restarts > 0 && r->up_us < RECENT_US) {
 		snprintf(what, sizeof(what), "role %s %u was started again %llu s ago, %u times in all%s", name,
 			 (unsigned)r->instance, (unsigned long long)(r->up_us / 1000000), (unsigned)r->restarts, how);
@@ -192,7 +197,7 @@ static void status_reply(struct control *c, struct buf *out)
 		return;
 	}
 	for (unsigned i = 0; i < node.count; i++) {
-		judge_role(problems, &node.roles[i].seen);
+		judge_role(problems, &node.roles[i]);
 		json_array_append_new(roles, role_json(problems, &node.roles[i]));
 	}
 	if (json_array_size(problems) > 0)

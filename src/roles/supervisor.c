@@ -44,6 +44,8 @@
 #define LIVED_WELL_US	  1000000	/* served this long: the next death counts as the first */
 #define STOP_US		  12000000	/* from SIGTERM to SIGKILL; sessions have 10 s of it (front, mx) */
 #define STATUS_CALL_US	  2000000
+#define WATCH_US	  10000000	/* how often each role is asked whether it lives */
+#define HUNG_US		  60000000	/* a role whose loop stands still for so long is ended */
 #define CONFIG_BYTES_MAX  (IPC_MESSAGE_BYTES - 64)
 
 struct supervisor;
@@ -61,6 +63,7 @@ struct child {
 	uint32_t restarts;
 	int last_status;		/* of waitpid */
 	struct timer again;
+	bool watched;			/* a fiber waits for its sign of life */
 };
 
 struct supervisor {
@@ -77,7 +80,7 @@ struct supervisor {
 	struct child children[CHILDREN_MAX];
 	unsigned child_count;
 	struct io_watch signals;
-	struct timer deadline;
+	struct timer deadline, watch;
 	bool stopping, stopping_late, all_ready;
 	int status;
 	const struct supervise_options *options;
@@ -448,6 +451,39 @@ static struct child *find_child(struct supervisor *s, enum role_id id)
 	return NULL;
 }
 
+/* A loop that stands still would serve nobody for ever, and its death costs nothing that was acknowledged. */
+static void watch_child(void *arg)
+{
+	struct child *c = arg;
+	AUTO_BUF struct buf answer = BUF_INIT(IPC_MESSAGE_BYTES);
+	pid_t pid = c->pid;
+	int err = ipc_call(c->ipc, SUPERVISE_STATUS, (struct slice){ 0 }, HUNG_US, &answer);
+
+	c->watched = false;
+	if (err != -ETIMEDOUT || c->pid != pid || pid <= 0 || c->s->stopping)
+		return;
+	AUTO_EVENT struct event *ev = event_child(c->s->ev, "supervisor.role_hangs");
+	event_str(ev, "role", c->row->name);
+	event_u64(ev, "instance", c->instance);
+	event_error(ev, "a role has not answered for a minute, ending it");
+	kill(pid, SIGKILL);
+}
+
+static void watch_all(struct timer *t)
+{
+	struct supervisor *s = container_of(t, struct supervisor, watch);
+
+	for (unsigned i = 0; i < s->child_count; i++) {
+		struct child *c = &s->children[i];
+		if (!c->ready || c->ipc == NULL || c->watched)
+			continue;
+		c->watched = true;
+		if (fiber_start(s->loop, watch_child, c) != 0)
+			c->watched = false;
+	}
+	loop_timer_set(s->loop, t, WATCH_US);
+}
+
 static void say_ready(void *arg)
 {
 	struct supervisor *s = arg;
@@ -561,6 +597,7 @@ static void stop(struct supervisor *s)
 	for (unsigned i = 0; i < s->child_count; i++)
 		loop_timer_cancel(s->loop, &s->children[i].again);
 	send_stop(s, false);
+	loop_timer_cancel(s->loop, &s->watch);
 	s->deadline.fn = kill_all;
 	loop_timer_set(s->loop, &s->deadline, STOP_US);
 	check_all_gone(s);
@@ -817,6 +854,8 @@ int supervise(struct supervise_options *options)
 	}
 	for (unsigned i = 0; i < s->child_count; i++)
 		start_again(&s->children[i].again);
+	s->watch.fn = watch_all;
+	loop_timer_set(s->loop, &s->watch, WATCH_US);
 	loop_run(s->loop);
 	event_log_flush(s->log);
 	for (unsigned i = 0; i < s->listener_count; i++)

@@ -241,6 +241,16 @@ def check_kill_often(label, node, key):
     check(slowest < 2, f"{label}: {key[0]} that is killed seven times in a row is back soon each time", slowest)
 
 
+def check_standstill(label, node):
+    """A role that stands still is told by the status, which does not wait for it for long."""
+    pid = (node.wait_ready(10) or {})[("front", 1)]["pid"]
+    os.kill(pid, signal.SIGSTOP)
+    problems = node.ask("status").get("problems", [])
+    os.kill(pid, signal.SIGCONT)
+    check(any("front 1 does not answer" in p["what"] for p in problems), f"{label}: a role that hangs is a problem",
+          problems)
+
+
 def check_sessions(label, node):
     """What roles tell of themselves arrives in the status."""
     with socket.create_connection(("127.0.0.1", node.base + 143), timeout=5) as a, \
@@ -426,6 +436,7 @@ def check_node(as_root, table):
         for key in sorted(roles):
             check_kill(label, node, key)
         if not as_root:
+            check_standstill(label, node)
             check_kill_often(label, node, ("store", 0))
             check_kill_often(label, node, ("front", 1))
         if node.uid == os.getuid():
