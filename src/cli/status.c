@@ -2,8 +2,11 @@
  * `prickle status`: problems first, each with the command to run next.
  */
 #include <jansson.h>
+#include <poll.h>
 #include <stdlib.h>
+#include <unistd.h>
 
+#include "base/date.h"
 #include "cli/cli.h"
 #include "cli/node.h"
 
@@ -29,6 +32,52 @@ static json_int_t number_of(const json_t *object, const char *key)
 	return json_integer_value(json_object_get(object, key));
 }
 
+#define WATCH_MS 2000
+
+static void add_size(struct buf *out, json_int_t bytes)
+{
+	static const char *const units[] = { "KiB", "MiB", "GiB", "TiB" };
+	uint64_t tenths = bytes > 0 ? (uint64_t)bytes * 10 / 1024 : 0;
+	size_t unit = 0;
+
+	for (; tenths >= 10240 && unit + 1 < ARRAY_LEN(units); unit++)
+		tenths /= 1024;
+	buf_printf(out, "%llu.%llu %s", (unsigned long long)tenths / 10, (unsigned long long)tenths % 10,
+		   units[unit]);
+}
+
+/* The numbers of a role that say most about it. */
+static void add_numbers(struct buf *out, const json_t *status)
+{
+	static const struct {
+		const char *key, *what;
+	} counts[] = {
+		{ "grants", "grants" },	       { "waiting", "messages wait" }, { "failed", "given up" },
+		{ "denied", "calls refused" }, { "damage", "damaged records" },
+	};
+	const char *between = "";
+
+	if (json_object_get(status, "live_bytes") != NULL) {
+		add_size(out, number_of(status, "live_bytes"));
+		buf_adds(out, " live of ");
+		add_size(out, number_of(status, "stored_bytes"));
+		between = ", ";
+	}
+	for (size_t i = 0; i < ARRAY_LEN(counts); i++) {
+		json_int_t n = number_of(status, counts[i].key);
+		bool trouble = i >= 2;
+
+		if (json_object_get(status, counts[i].key) == NULL || (trouble && n == 0))
+			continue;
+		buf_printf(out, "%s%lld %s", between, (long long)n, counts[i].what);
+		between = ", ";
+	}
+	if (number_of(status, "certificate_ends_s") > 0) {
+		buf_printf(out, "%scertificate until ", between);
+		date_rfc3339(out, number_of(status, "certificate_ends_s"));
+	}
+}
+
 static void add_role(struct buf *out, const json_t *role)
 {
 	const json_t *sessions = json_object_get(json_object_get(role, "status"), "sessions");
@@ -43,6 +92,14 @@ static void add_role(struct buf *out, const json_t *role)
 	buf_printf(out, "  %8lld", (long long)number_of(role, "restarts"));
 	if (json_is_integer(sessions))
 		buf_printf(out, "  %8lld", (long long)json_integer_value(sessions));
+	else
+		buf_adds(out, "         -");
+	AUTO_BUF struct buf numbers = BUF_INIT(1024);
+	add_numbers(&numbers, json_object_get(role, "status"));
+	if (numbers.len > 0 && numbers.err == 0) {
+		buf_adds(out, "  ");
+		buf_add(out, buf_slice(&numbers));
+	}
 	buf_adds(out, "\n");
 }
 
@@ -64,7 +121,7 @@ static void add_text(struct buf *out, const json_t *all)
 		add_role(out, item);
 }
 
-static int status(struct cli *cli)
+static int show(struct cli *cli)
 {
 	AUTO_BUF struct buf storage = BUF_INIT(ADMIN_JSON_BYTES + 64), out = BUF_INIT(1u << 20);
 	struct admin_request req = { .object = SLICE("node"), .verb = SLICE("status") };
@@ -80,7 +137,8 @@ static int status(struct cli *cli)
 	if (all == NULL)
 		return cli_fail(cli, CLI_FAILED, "the node's answer is malformed");
 	if (cli_json(cli)) {
-		char *text = json_dumps(all, JSON_INDENT(2));
+		/* Watched: one line a look, for programs. */
+		char *text = json_dumps(all, cli_has(cli, "watch") ? JSON_COMPACT : JSON_INDENT(2));
 		buf_adds(&out, text != NULL ? text : "{}");
 		buf_adds(&out, "\n");
 		free(text);
@@ -92,13 +150,41 @@ static int status(struct cli *cli)
 	return code != CLI_OK ? code : reply.exit_code;
 }
 
+/* Until the user or the reader of our output ends it. A node that goes away meanwhile is waited for. */
+static int watch(struct cli *cli)
+{
+	bool screen = isatty(STDOUT_FILENO) == 1 && !cli_json(cli);
+	bool first = true;
+	int code;
+
+	for (;; first = false) {
+		/* Not by cli_print, which lets no control characters through: home, and clear what is below. */
+		if (screen && fputs("\033[H\033[J", stdout) < 0)
+			return CLI_FAILED;
+		code = show(cli);
+		if (fflush(stdout) != 0 || (code != CLI_OK && code != CLI_DEGRADED && code != CLI_TEMPORARY))
+			return code;
+		if (first && code == CLI_TEMPORARY)
+			return code;
+		if (poll(NULL, 0, WATCH_MS) < 0)
+			return CLI_OK;
+	}
+}
+
+static int status(struct cli *cli)
+{
+	return cli_has(cli, "watch") ? watch(cli) : show(cli);
+}
+
 const struct cli_command cmd_status = {
 	.words = "status",
 	.summary = "tell how the node is, problems first",
 	.description = "Each problem comes with the command to run next. Exits with 3 when there is one, with 75 "
 		       "when the node does not run.",
-	.options = (const struct cli_option[]){ CLI_OPTION_CONFIG, CLI_OPTION_SOCKET, { 0 } },
+	.options = (const struct cli_option[]){
+		{ "watch", 'w', NULL, "look again every 2 seconds; with --json one line each" },
+		CLI_OPTION_CONFIG, CLI_OPTION_SOCKET, { 0 } },
 	.json = true,
-	.examples = (const char *const[]){ "prickle status", "prickle status --json", NULL },
+	.examples = (const char *const[]){ "prickle status", "prickle status --watch", "prickle status --json", NULL },
 	.run = status,
 };

@@ -35,7 +35,8 @@
 #define FIRST_TICK_US	2000000ll	/* what an earlier process left undone */
 #define TICK_US		60000000ll	/* renewal of grants: far below their life */
 #define TLS_LOOK_US	10000000ll	/* how soon a renewed certificate is seen */
-#define CERTIFICATE_WARN_S (10 * 86400)	/* renewal programs begin 30 days before the end */
+#define CERTIFICATE_WARN_S (14 * 86400)	/* renewal programs begin 30 days before the end */
+#define CERTIFICATE_TELL_US (86400 * 1000000ll)	/* how often it is told */
 #define HASHES_AT_ONCE	AUTH_HASHES_PER_CORE
 
 #define BIT(message) (1u << (message))
@@ -60,6 +61,7 @@ struct auth_role {
 	struct role_context *ctx;
 	struct auth *auth;
 	struct auth_tls *tls;
+	int64_t end_told_us;		/* when the log was told of the certificate's end; 0: not */
 	bool certificate_bad;		/* the configured one cannot be used; an older one serves */
 	bool looking;			/* a fiber reads the certificate's files */
 	struct remote *remote;
@@ -323,11 +325,35 @@ static void look_again(struct auth_role *a)
 		a->looking = false;
 }
 
+/* Once a day, and at the start: nobody may look at the status. */
+static void tell_end(struct auth_role *a)
+{
+	int64_t end_s = auth_tls_not_after_s(a->tls), now_us = world_mono_us(a->ctx->world);
+	int64_t left_s = end_s - world_real_us(a->ctx->world) / 1000000;
+	struct event *ev;
+
+	if (end_s == 0 || left_s >= CERTIFICATE_WARN_S) {
+		a->end_told_us = 0;
+		return;
+	}
+	if (a->end_told_us != 0 && now_us - a->end_told_us < CERTIFICATE_TELL_US)
+		return;
+	a->end_told_us = MAX(now_us, 1);
+	ev = event_child(a->ctx->ev, "auth.certificate");
+	event_i64(ev, "days_left", left_s / 86400);
+	if (left_s <= 0)
+		event_error(ev, "the TLS certificate has expired, clients refuse it: replace it");
+	else
+		event_warn(ev, "the TLS certificate ends soon: renew it");
+	event_free(ev);
+}
+
 static void on_look(struct timer *t)
 {
 	struct auth_role *a = container_of(t, struct auth_role, look);
 
 	look_again(a);
+	tell_end(a);
 	loop_timer_set(a->ctx->loop, &a->look, TLS_LOOK_US);
 }
 
@@ -566,6 +592,7 @@ static int run(struct role_context *ctx, struct errmsg *why)
 	loop_timer_set(ctx->loop, &a->tick, FIRST_TICK_US);
 	loop_timer_set(ctx->loop, &a->look, TLS_LOOK_US);
 	auth_tls_opener(a->tls, open_file, a);
+	tell_end(a);
 	return 0;
 }
 

@@ -254,6 +254,26 @@ def removed_mail():
             time.sleep(0.2)
 
 
+def watched_status():
+    """status tells numbers and the certificate's end, and --watch looks again and again"""
+    done = subprocess.run([PRICKLE, "status", "--socket", demo.state + "/control.sock"], capture_output=True, text=True,
+                          timeout=30)
+    assert done.returncode in (0, 3), done.stderr
+    assert re.search(r"auth .* certificate until \d{4}-\d\d-\d\dT", done.stdout), done.stdout
+    assert re.search(r"store .* live of ", done.stdout), done.stdout
+    watch = subprocess.Popen([PRICKLE, "status", "--watch", "--json", "--socket", demo.state + "/control.sock"],
+                             stdout=subprocess.PIPE, text=True)
+    for _ in range(2):
+        assert json.loads(watch.stdout.readline())["roles"]
+    watch.send_signal(signal.SIGINT)
+    watch.wait(10)
+    watch.stdout.close()
+    for words in (), ("--watch",):
+        done = subprocess.run([PRICKLE, "status", *words, "--socket", "/nowhere/control.sock"], capture_output=True,
+                              text=True, timeout=30)
+        assert done.returncode == 75 and "does the node run" in done.stderr, done.stderr
+
+
 def revocation():
     """a new password ends the user's open sessions"""
     client = demo.imap()
@@ -325,7 +345,7 @@ def many():
 
 demo = Demo()
 try:
-    tap.run([passwords, scram_plain, scram_plus, offers, fake_salt, sessions_outlive_auth, live_users, removed_mail,
+    tap.run([passwords, scram_plain, scram_plus, offers, fake_salt, sessions_outlive_auth, live_users, removed_mail, watched_status,
              revocation, imported, names, quota, many])
 finally:
     demo.stop()
