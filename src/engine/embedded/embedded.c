@@ -366,19 +366,41 @@ static void run_read(struct store *s, struct call *c)
 	count(&s->stats.reads, 1);
 	switch (c->kind) {
 	case CALL_STAT:
-		c->result = read_stat(s, c->object, c->stat);
+		c->result = read_stat(s, c->object, c->stat, NULL);
 		break;
 	case CALL_READ:
 		c->result = read_bytes(s, c->object, c->at, c->n, c->out);
 		break;
 	case CALL_KEYS:
 		c->result = read_keys(s, c->object, c->from, c->to, c->n, c->max_bytes, c->arena,
-				      c->kv, c->count, c->more);
+				      c->kv, c->count, c->more, NULL);
 		break;
 	default:
 		c->result = read_list(s, c->object, c->from, c->n, c->arena, c->names, c->count);
 		break;
 	}
+}
+
+/*
+ * A small read that the index can answer from memory is carried out by the caller at once: handing it
+ * to a thread and back takes several times as long. True: done.
+ */
+static bool run_read_now(struct store *s, struct call *c)
+{
+	bool later = false;
+
+	if (s->ix->vt->get_now == NULL)
+		return false;
+	if (c->kind == CALL_STAT)
+		c->result = read_stat(s, c->object, c->stat, &later);
+	else if (c->kind == CALL_KEYS)
+		c->result = read_keys(s, c->object, c->from, c->to, c->n, c->max_bytes, c->arena, c->kv,
+				      c->count, c->more, &later);
+	else
+		return false;
+	if (!later)
+		count(&s->stats.reads, 1);
+	return !later;
 }
 
 struct reader_start {
@@ -438,6 +460,8 @@ static void call_wait(struct store *s, struct call *c, bool write)
 		}
 		return;
 	}
+	if (!write && run_read_now(s, c))
+		return;
 	c->fiber = done->loop != NULL ? fiber_self() : NULL;
 	pthread_mutex_lock(&s->lock_queue);
 	struct call **first = write ? &s->ops_first : &s->reads_first;

@@ -18,6 +18,12 @@ struct index_vtable {
 	int (*get)(struct index *ix, struct slice key, struct buf *out);
 	/* A frozen view; NULL when memory is short. */
 	struct index_iter *(*iter)(struct index *ix);
+	/*
+	 * The same without a disk and without long walks: a negative errno from get_now, and from `valid` of
+	 * iter_now, means "ask again in the ordinary way". NULL: not offered.
+	 */
+	int (*get_now)(struct index *ix, struct slice key, struct buf *out);
+	struct index_iter *(*iter_now)(struct index *ix);
 	/* To the first key >= key. */
 	void (*seek)(struct index_iter *it, struct slice key);
 	void (*next)(struct index_iter *it);

@@ -13,13 +13,15 @@
 #define WRITE_BUFFER_BYTES	(32u << 20)
 #define BLOCK_CACHE_BYTES	(64u << 20)
 #define BLOOM_BITS_PER_KEY	10.0
+#define READ_TIER_CACHE		1	/* rocksdb::kBlockCacheTier; c.h has no name for it */
+#define SKIPPED_NOW_MAX		500	/* deleted entries that iter_now steps over */
 
 struct index_rocksdb {
 	struct index base;
 	rocksdb_t *db;
 	rocksdb_options_t *options;
 	rocksdb_cache_t *cache;
-	rocksdb_readoptions_t *read;
+	rocksdb_readoptions_t *read, *now;
 	rocksdb_writeoptions_t *write;
 	rocksdb_flushoptions_t *flush;
 	rocksdb_writebatch_t *batch;
@@ -43,11 +45,10 @@ static int failed(char *err)
 	return -EIO;
 }
 
-static int rocks_get(struct index *base, struct slice key, struct buf *out)
+static int get_with(struct index_rocksdb *ix, rocksdb_readoptions_t *how, struct slice key, struct buf *out)
 {
-	struct index_rocksdb *ix = (struct index_rocksdb *)base;
 	char *err = NULL;
-	rocksdb_pinnableslice_t *p = rocksdb_get_pinned(ix->db, ix->read, chars(key), key.len, &err);
+	rocksdb_pinnableslice_t *p = rocksdb_get_pinned(ix->db, how, chars(key), key.len, &err);
 
 	if (err != NULL)
 		return failed(err);
@@ -61,15 +62,43 @@ static int rocks_get(struct index *base, struct slice key, struct buf *out)
 	return out->err != 0 ? out->err : 1;
 }
 
-static struct index_iter *rocks_iter(struct index *base)
+static int rocks_get(struct index *base, struct slice key, struct buf *out)
+{
+	struct index_rocksdb *ix = (struct index_rocksdb *)base;
+
+	return get_with(ix, ix->read, key, out);
+}
+
+static int rocks_get_now(struct index *base, struct slice key, struct buf *out)
+{
+	struct index_rocksdb *ix = (struct index_rocksdb *)base;
+
+	return get_with(ix, ix->now, key, out);
+}
+
+static struct index_iter *iter_with(struct index_rocksdb *ix, rocksdb_readoptions_t *how)
 {
 	struct index_iter *it = calloc(1, sizeof(*it));
 
 	if (it == NULL)
 		return NULL;
-	it->ix = (struct index_rocksdb *)base;
-	it->it = rocksdb_create_iterator(it->ix->db, it->ix->read);
+	it->ix = ix;
+	it->it = rocksdb_create_iterator(ix->db, how);
 	return it;
+}
+
+static struct index_iter *rocks_iter(struct index *base)
+{
+	struct index_rocksdb *ix = (struct index_rocksdb *)base;
+
+	return iter_with(ix, ix->read);
+}
+
+static struct index_iter *rocks_iter_now(struct index *base)
+{
+	struct index_rocksdb *ix = (struct index_rocksdb *)base;
+
+	return iter_with(ix, ix->now);
 }
 
 static void rocks_seek(struct index_iter *it, struct slice key)
@@ -157,6 +186,7 @@ static void rocks_close(struct index *base)
 	rocksdb_flushoptions_destroy(ix->flush);
 	rocksdb_writeoptions_destroy(ix->write);
 	rocksdb_readoptions_destroy(ix->read);
+	rocksdb_readoptions_destroy(ix->now);
 	rocksdb_options_destroy(ix->options);
 	rocksdb_cache_destroy(ix->cache);
 	free(ix);
@@ -165,6 +195,8 @@ static void rocks_close(struct index *base)
 static const struct index_vtable rocks_vtable = {
 	.get = rocks_get,
 	.iter = rocks_iter,
+	.get_now = rocks_get_now,
+	.iter_now = rocks_iter_now,
 	.seek = rocks_seek,
 	.next = rocks_next,
 	.valid = rocks_valid,
@@ -217,6 +249,9 @@ int index_rocksdb_open(const char *dir, struct index **out, struct errmsg *why)
 	ix->cache = rocksdb_cache_create_lru(BLOCK_CACHE_BYTES);
 	ix->options = options_make(ix->cache);
 	ix->read = rocksdb_readoptions_create();
+	ix->now = rocksdb_readoptions_create();
+	rocksdb_readoptions_set_read_tier(ix->now, READ_TIER_CACHE);
+	rocksdb_readoptions_set_max_skippable_internal_keys(ix->now, SKIPPED_NOW_MAX);
 	ix->write = rocksdb_writeoptions_create();
 	rocksdb_writeoptions_disable_WAL(ix->write, 1);
 	ix->flush = rocksdb_flushoptions_create();

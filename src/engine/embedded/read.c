@@ -8,6 +8,7 @@
 #include "base/crc32c.h"
 #include "engine/embedded/store.h"
 
+#define KEYS_NOW_MAX	64u
 #define VALUE_BYTES_MAX (RECORD_BODY_BYTES_MAX + 4096u)
 
 static void damaged_at(struct store *s, struct slice object, const struct entry *e, const char *what)
@@ -20,13 +21,13 @@ static void damaged_at(struct store *s, struct slice object, const struct entry 
 }
 
 /* 1: found in *out; 0: absent; negative errno. */
-static int object_get(struct store *s, struct slice object, struct entry *out)
+static int object_get(struct store *s, struct slice object, bool now, struct entry *out)
 {
 	AUTO_BUF struct buf b = BUF_INIT(256);
 	struct index_key k;
 
 	index_key_make(&k, object, KEY_OBJECT, slice_of(NULL, 0));
-	int got = s->ix->vt->get(s->ix, index_key_slice(&k), &b);
+	int got = (now ? s->ix->vt->get_now : s->ix->vt->get)(s->ix, index_key_slice(&k), &b);
 	if (got == 1 && !entry_decode(KEY_OBJECT, buf_slice(&b), out))
 		return -EUCLEAN;
 	return got;
@@ -38,15 +39,18 @@ static bool name_valid(struct slice object)
 	       memchr(object.ptr, 0, object.len) == NULL;
 }
 
-enum engine_result read_stat(struct store *s, struct slice object, struct engine_stat *out)
+enum engine_result read_stat(struct store *s, struct slice object, struct engine_stat *out, bool *later)
 {
 	struct entry e;
 
 	if (!name_valid(object))
 		return ENGINE_INVALID;
-	int got = object_get(s, object, &e);
-	if (got < 0)
+	int got = object_get(s, object, later != NULL, &e);
+	if (got < 0) {
+		if (later != NULL)
+			*later = true;
 		return ENGINE_UNAVAILABLE;
+	}
 	*out = (struct engine_stat){ .exists = got == 1, .length = got == 1 ? e.length : 0 };
 	return ENGINE_OK;
 }
@@ -195,7 +199,7 @@ static enum engine_result kv_add(struct store *s, struct kv_list *l, struct slic
 
 enum engine_result read_keys(struct store *s, struct slice object, struct slice from,
 			     struct slice to, size_t max_count, size_t max_bytes,
-			     struct arena *arena, struct engine_kv **out, size_t *n, bool *more)
+			     struct arena *arena, struct engine_kv **out, size_t *n, bool *more, bool *later)
 {
 	AUTO_BUF struct buf scratch = BUF_INIT(VALUE_BYTES_MAX);
 	struct kv_list l = { 0 };
@@ -205,9 +209,12 @@ enum engine_result read_keys(struct store *s, struct slice object, struct slice 
 
 	if (!name_valid(object) || from.len > ENGINE_KEY_BYTES_MAX)
 		return ENGINE_INVALID;
-	struct index_iter *it = s->ix->vt->iter(s->ix);
-	if (it == NULL)
+	struct index_iter *it = (later != NULL ? s->ix->vt->iter_now : s->ix->vt->iter)(s->ix);
+	if (it == NULL) {
+		if (later != NULL)
+			*later = true;
 		return ENGINE_UNAVAILABLE;
+	}
 	index_key_make(&k, object, KEY_KEY, from);
 	s->ix->vt->seek(it, index_key_slice(&k));
 	bool further = false;
@@ -224,11 +231,18 @@ enum engine_result read_keys(struct store *s, struct slice object, struct slice 
 			further = true;
 			break;
 		}
+		/* Values that are in the segments alone, and many of them, are for the readers' threads. */
+		if (later != NULL && (!e.inlined || l.count == KEYS_NOW_MAX)) {
+			r = ENGINE_UNAVAILABLE;
+			break;
+		}
 		r = kv_add(s, &l, object, key, &e, arena, &span, &scratch);
 		s->ix->vt->next(it);
 	}
 	s->ix->vt->iter_free(it);
 	span_done(&span);
+	if (r == ENGINE_UNAVAILABLE && later != NULL)
+		*later = true;
 	if (r != ENGINE_OK)
 		return r;
 	*out = l.rows;

@@ -380,12 +380,16 @@ void flush_start(struct store *s, bool wait);
 void segments_let_go(struct store *s);
 
 /* ---- read.c ---- */
-enum engine_result read_stat(struct store *s, struct slice object, struct engine_stat *out);
+/*
+ * later: NULL in the ordinary way. Else only what the index has in memory is looked at, from any thread;
+ * *later is set when that does not give the answer, and then the result means nothing.
+ */
+enum engine_result read_stat(struct store *s, struct slice object, struct engine_stat *out, bool *later);
 enum engine_result read_bytes(struct store *s, struct slice object, uint64_t at, size_t n,
 			      struct buf *out);
 enum engine_result read_keys(struct store *s, struct slice object, struct slice from,
 			     struct slice to, size_t max_count, size_t max_bytes,
-			     struct arena *arena, struct engine_kv **out, size_t *n, bool *more);
+			     struct arena *arena, struct engine_kv **out, size_t *n, bool *more, bool *later);
 enum engine_result read_list(struct store *s, struct slice prefix, struct slice after,
 			     size_t max_count, struct arena *arena, struct slice **names, size_t *n);
 enum engine_result check_all(struct store *s, struct embedded_report *report,
