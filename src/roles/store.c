@@ -321,6 +321,12 @@ static void on_engine_event(void *arg, bool warning, const char *text)
 	event_free(ev);
 }
 
+/* On an engine thread. The supervisor starts the role again at once; callers see a lost channel. */
+static void on_engine_dead(void *arg)
+{
+	_exit(EXIT_FAILURE);
+}
+
 static int store_start(struct role_context *ctx, struct errmsg *why)
 {
 	struct store *st = calloc(1, sizeof(*st));
@@ -346,6 +352,7 @@ static int store_run(struct role_context *ctx, struct errmsg *why)
 		.index_dir = "index",	/* the working directory is the state directory (roles/common.c) */
 		.on_damage = on_damage,
 		.on_event = on_engine_event,
+		.on_dead = on_engine_dead,
 		.arg = st,
 	};
 

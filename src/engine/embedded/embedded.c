@@ -27,6 +27,8 @@
 #define COMPACT_BUDGET_BYTES	(256u << 10)
 #define READERS_DEFAULT		2u
 #define BACKOFF_MS		200
+#define INDEX_ROOM_BYTES	(16u << 20)
+#define INDEX_ROOM_BYTES_MAX	(128u << 20)
 
 enum call_kind { CALL_APPLY, CALL_STAT, CALL_READ, CALL_KEYS, CALL_LIST, CALL_COMPACT, CALL_CHECK };
 
@@ -865,6 +867,11 @@ static void options_default(struct embedded_options *o)
 		o->flush_bytes = FLUSH_BYTES_DEFAULT;
 	if (o->reserve_bytes == 0)
 		o->reserve_bytes = 2 * (uint64_t)o->segment_bytes;
+	if (o->index == EMBEDDED_MEMORY || o->index_given != NULL)
+		o->index_room_bytes = 0;
+	else if (o->index_room_bytes == 0)
+		o->index_room_bytes = MIN(INDEX_ROOM_BYTES + 2 * (uint64_t)o->segment_bytes,
+					  (uint64_t)INDEX_ROOM_BYTES_MAX);
 	if (o->compact_dead_percent == 0)
 		o->compact_dead_percent = DEAD_PERCENT_DEFAULT;
 	if (o->reader_threads == 0)

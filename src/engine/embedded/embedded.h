@@ -47,6 +47,11 @@ struct embedded_options {
 	uint32_t block_bytes;		/* 0: 32 KiB; power of two, 512..32768 */
 	uint64_t flush_bytes;		/* index flushed after as much log; 0: 256 MiB */
 	uint64_t reserve_bytes;		/* disk space that only deletions may use; 0: two segments */
+	/*
+	 * Disk space left to an index in RocksDB: the log makes no segment that would leave less, since an
+	 * index that cannot flush lets no segment go. 0: two segments and 16 MiB, at most 128 MiB.
+	 */
+	uint64_t index_room_bytes;
 	unsigned compact_dead_percent;	/* a segment with as much dead space is compacted; 0: 50 */
 	bool read_only;			/* fsck: writes nothing; an index in memory is built from the log */
 	bool no_compaction;		/* only embedded_compact() moves anything */
@@ -57,6 +62,11 @@ struct embedded_options {
 	void (*on_damage)(void *arg, const struct embedded_damage *damage);
 	/* Replay and rebuild at open: bytes of log read of about total. */
 	void (*on_progress)(void *arg, uint64_t done_bytes, uint64_t total_bytes);
+	/*
+	 * The index takes no more writes (its disk is full or failing): calls get ENGINE_UNAVAILABLE until the
+	 * store is opened again, which replays what the index lacks. Nothing that was acknowledged is in doubt.
+	 */
+	void (*on_dead)(void *arg);
 	/* Facts worth a log line ("index rebuilt", "fdatasync failed, ..."); warning or not. */
 	void (*on_event)(void *arg, bool warning, const char *text);
 	void *arg;

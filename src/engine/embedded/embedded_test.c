@@ -507,6 +507,134 @@ START_TEST(what_a_failed_sync_left_in_the_page_cache_is_not_believed_after_a_res
 }
 END_TEST
 
+/* ---- a world of which some calls are our own ---- */
+
+static struct {
+	const struct world_ops *real;
+	struct world_ops ops;
+	uint64_t free_bytes;
+	int64_t later_us;
+	int read_error;
+	uint64_t read_error_from;
+} patched;
+
+static int patched_space(struct world *w, uint64_t *free_bytes, uint64_t *total_bytes)
+{
+	*free_bytes = patched.free_bytes;
+	*total_bytes = UINT64_MAX;
+	return 0;
+}
+
+static int64_t patched_mono_us(struct world *w)
+{
+	return patched.real->mono_us(w) + patched.later_us;
+}
+
+static int64_t patched_pread_direct(struct world *w, struct file *f, void *to, size_t n, uint64_t at)
+{
+	if (patched.read_error != 0 && at + n > patched.read_error_from)
+		return patched.read_error;
+	return patched.real->pread_direct(w, f, to, n, at);
+}
+
+static void patch(struct world *w)
+{
+	patched.real = w->ops;
+	patched.ops = *w->ops;
+	patched.ops.space = patched_space;
+	patched.ops.mono_us = patched_mono_us;
+	patched.ops.pread_direct = patched_pread_direct;
+	patched.free_bytes = UINT64_MAX;
+	patched.later_us = 0;
+	patched.read_error = 0;
+	w->ops = &patched.ops;
+}
+
+START_TEST(the_log_leaves_room_for_the_index_and_goes_on_when_there_is_more)
+{
+	struct place p;
+	struct engine *e;
+	unsigned i = 0;
+
+	place_make(&p);
+	patch(p.world);
+	struct embedded_options o = options(&p);
+	o.index_room_bytes = 10 * SEGMENT;
+	e = open_with(&p, o);
+	for (; i < 100; i++)
+		ck_assert_int_eq(put(e, i, 4000), ENGINE_OK);
+	/* Room for a segment, yet not for one and the index. */
+	patched.free_bytes = 10 * SEGMENT;
+	uint64_t before = log_bytes(&p);
+	while (put(e, i, 4000) == ENGINE_OK)
+		ck_assert_uint_lt(++i, 1000);
+	ck_assert_int_eq(put(e, i, 4000), ENGINE_FULL);
+	ck_assert_uint_le(log_bytes(&p), before);
+	ck_assert_int_eq(removal(e, 0), ENGINE_OK);
+	patched.free_bytes = 12 * SEGMENT;
+	patched.later_us = 1000000;
+	ck_assert_int_eq(put(e, i, 4000), ENGINE_OK);
+	engine_close(e);
+	place_drop(&p);
+}
+END_TEST
+
+static void put_some(struct sim *sim, struct place *p)
+{
+	struct engine *e = open_sim(sim, p);
+
+	for (unsigned i = 0; i < 20; i++)
+		ck_assert_int_eq(put(e, i, 500), ENGINE_OK);
+	embedded_kill(e);
+}
+
+static void expect_some(struct sim *sim, struct place *p)
+{
+	struct engine *e = open_sim(sim, p);
+
+	for (unsigned i = 0; i < 20; i++)
+		ck_assert_int_eq(get(e, i, 500), ENGINE_OK);
+	embedded_kill(e);
+}
+
+START_TEST(a_read_that_fails_for_want_of_memory_does_not_end_the_log)
+{
+	struct sim *sim = sim_new(3);
+	struct place p = { 0 };
+	struct engine *e;
+	struct errmsg why = { 0 };
+
+	put_some(sim, &p);
+	patch(sim_world(sim));
+	patched.read_error = -ENOMEM;
+	patched.read_error_from = 4096;
+	struct embedded_options o = { .segment_bytes = SEGMENT, .block_bytes = 4096,
+				      .index = EMBEDDED_MEMORY };
+	ck_assert_int_eq(embedded_open(sim_world(sim), &o, &e, &why), -ENOMEM);
+	patched.read_error = 0;
+	expect_some(sim, &p);
+	ck_assert_uint_eq(p.damage, 0);
+	sim_free(sim);
+}
+END_TEST
+
+START_TEST(a_tail_that_the_disk_does_not_give_is_reported_and_not_cut_off)
+{
+	struct sim *sim = sim_new(4);
+	struct place p = { 0 };
+
+	put_some(sim, &p);
+	patch(sim_world(sim));
+	patched.read_error = -EIO;
+	patched.read_error_from = 8192;
+	embedded_kill(open_sim(sim, &p));
+	ck_assert_uint_gt(p.damage, 0);
+	patched.read_error = 0;
+	expect_some(sim, &p);
+	sim_free(sim);
+}
+END_TEST
+
 START_TEST(a_flipped_bit_anywhere_is_found_and_harms_at_most_its_batch)
 {
 	struct place p = { 0 };
@@ -539,4 +667,7 @@ TEST_MAIN_SLOW(60, "engine/embedded", what_was_acknowledged_is_there_after_a_kil
 	       a_full_disk_refuses_data_lets_deletions_through_and_recovers,
 	       after_a_failed_sync_nothing_is_lost_and_work_goes_on,
 	       what_a_failed_sync_left_in_the_page_cache_is_not_believed_after_a_restart,
+	       the_log_leaves_room_for_the_index_and_goes_on_when_there_is_more,
+	       a_read_that_fails_for_want_of_memory_does_not_end_the_log,
+	       a_tail_that_the_disk_does_not_give_is_reported_and_not_cut_off,
 	       a_flipped_bit_anywhere_is_found_and_harms_at_most_its_batch)

@@ -45,7 +45,7 @@ struct index {
 	const struct index_vtable *vt;
 };
 
-/* RocksDB in dir, made when missing. -EUCLEAN: it cannot be read; destroy it and rebuild. */
+/* RocksDB in dir, made when missing. -EUCLEAN: it cannot be read; destroy it and rebuild. -ENOSPC. */
 MUST_USE int index_rocksdb_open(const char *dir, struct index **out, struct errmsg *why);
 MUST_USE int index_rocksdb_destroy(const char *dir, struct errmsg *why);
 

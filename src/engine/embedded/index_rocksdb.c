@@ -259,8 +259,10 @@ int index_rocksdb_open(const char *dir, struct index **out, struct errmsg *why)
 	ix->batch = rocksdb_writebatch_create();
 	ix->db = rocksdb_open(ix->options, dir, &err);
 	if (err != NULL) {
-		int code = strstr(err, "lock") != NULL || strstr(err, "LOCK") != NULL ? -EBUSY :
-											-EUCLEAN;
+		/* Messages are all that the C interface gives. */
+		bool busy = strstr(err, "lock") != NULL || strstr(err, "LOCK") != NULL;
+		bool full = strstr(err, "No space left") != NULL;
+		int code = full ? -ENOSPC : busy ? -EBUSY : -EUCLEAN;
 
 		errmsg_say(why, code, "open the index '%s': %s", dir, err);
 		free(err);

@@ -190,6 +190,15 @@ static uint32_t segment_find(const struct store *s, enum segment_state state)
 	return NO_SEGMENT;
 }
 
+/* A file system that cannot tell is taken at its word when it refuses. */
+static bool index_has_room(struct store *s)
+{
+	uint64_t free_bytes, total_bytes;
+
+	return s->opt.index_room_bytes == 0 || s->w->ops->space(s->w, &free_bytes, &total_bytes) != 0 ||
+	       free_bytes >= s->opt.segment_bytes + s->opt.index_room_bytes;
+}
+
 /* A new file with blocks of its own; SEG_FREE. */
 static int segment_create(struct store *s)
 {
@@ -198,6 +207,8 @@ static int segment_create(struct store *s)
 	char path[32];
 	int err;
 
+	if (!index_has_room(s))
+		return -ENOSPC;
 	if (segment == NO_SEGMENT) {
 		segment = s->seg_count;
 		err = segments_reserve(s, s->seg_count + 8);

@@ -357,7 +357,7 @@ static int index_open(struct recovery *r)
 		return s->ix == NULL ? -ENOMEM : 0;
 	}
 	int err = index_rocksdb_open(s->index_dir, &s->ix, r->why);
-	if (err == 0 || err == -EBUSY || err == -ENOMEM)
+	if (err == 0 || err == -EBUSY || err == -ENOMEM || err == -ENOSPC)
 		return err;
 	store_event(s, true, "the index cannot be read: rebuilding it from the log");
 	err = index_rocksdb_destroy(s->index_dir, r->why);

@@ -226,8 +226,10 @@ int state_commit(struct store *s, uint64_t lsn)
 	if (err != 0) {
 		/* The log is ahead of an index that does not take writes: only a restart can replay. */
 		__atomic_store_n(&s->dead, true, __ATOMIC_RELAXED);
-		store_event(s, true, "the index refuses writes (%s): restart needed",
+		store_event(s, true, "the index refuses writes (%s): the store must be opened again",
 			    strerrordesc_np(-err));
+		if (s->opt.on_dead != NULL)
+			s->opt.on_dead(s->opt.arg);
 	}
 	return err;
 }
