@@ -111,6 +111,21 @@ void admin_json_string(struct buf *out, struct slice s)
 	buf_addc(out, '"');
 }
 
+void admin_problem(struct buf *json, unsigned *count, const char *what, const char *run)
+{
+	buf_printf(json, "%s{\"what\":", (*count)++ == 0 ? ",\"problems\":[" : ",");
+	admin_json_string(json, slice_str(what));
+	buf_adds(json, ",\"run\":");
+	admin_json_string(json, slice_str(run));
+	buf_adds(json, "}");
+}
+
+void admin_problems_end(struct buf *json, unsigned count)
+{
+	if (count > 0)
+		buf_adds(json, "]");
+}
+
 bool admin_json_is_shallow(struct slice json, unsigned max)
 {
 	unsigned depth = 0;

@@ -66,6 +66,13 @@ struct slice admin_positional(const struct admin_request *req, unsigned i);
 void admin_json_string(struct buf *out, struct slice s);
 
 /*
+ * For a role's status: one item of its "problems" ({"what", "run"}: what is wrong, and the command to
+ * run next), behind other members. *count starts at 0; admin_problems_end closes the list.
+ */
+void admin_problem(struct buf *json, unsigned *count, const char *what, const char *run);
+void admin_problems_end(struct buf *json, unsigned count);
+
+/*
  * No object or array in this JSON text is nested deeper than max. To be asked before text of another
  * process goes to a parser that recurses. Says nothing about whether it is JSON.
  */

@@ -619,15 +619,6 @@ static void stop(struct role_context *ctx)
 	role_exit(ctx);
 }
 
-static void add_problem(struct buf *json, unsigned *count, const char *what, const char *run)
-{
-	buf_printf(json, "%s{\"what\":", (*count)++ == 0 ? ",\"problems\":[" : ",");
-	admin_json_string(json, slice_str(what));
-	buf_adds(json, ",\"run\":");
-	admin_json_string(json, slice_str(run));
-	buf_adds(json, "}");
-}
-
 static void status(struct role_context *ctx, struct buf *json)
 {
 	struct auth_role *a = ctx->state;
@@ -638,21 +629,20 @@ static void status(struct role_context *ctx, struct buf *json)
 	buf_printf(json, "\"grants\":%zu,\"store\":%s,\"certificate_ends_s\":%lld", auth_grants(a->auth),
 		   remote_ipc(a->remote) != NULL ? "true" : "false", (long long)end_s);
 	if (a->certificate_bad)
-		add_problem(json, &problems, "the configured TLS certificate cannot be used, an older one serves",
+		admin_problem(json, &problems, "the configured TLS certificate cannot be used, an older one serves",
 			    "prickle config check");
 	if (end_s != 0 && left_s <= 0) {
-		add_problem(json, &problems, "the TLS certificate has expired; clients refuse it",
+		admin_problem(json, &problems, "the TLS certificate has expired; clients refuse it",
 			    "prickle config explain tls");
 	} else if (end_s != 0 && left_s < CERTIFICATE_WARN_S) {
 		snprintf(text, sizeof(text), "the TLS certificate expires in %lld days", (long long)(left_s / 86400));
-		add_problem(json, &problems, text, "prickle config explain tls");
+		admin_problem(json, &problems, text, "prickle config explain tls");
 	}
 	if (auth_tls_key_exposed(a->tls)) {
 		snprintf(text, sizeof(text), "chmod o-r '%s'", ctx->config->tls_key);
-		add_problem(json, &problems, "every user of this machine may read the private key of TLS", text);
+		admin_problem(json, &problems, "every user of this machine may read the private key of TLS", text);
 	}
-	if (problems > 0)
-		buf_adds(json, "]");
+	admin_problems_end(json, problems);
 }
 
 const struct role_ops role_auth = {

@@ -97,7 +97,7 @@ static void fail_result(struct call *c, enum auth_admin_result r, struct slice n
 		break;
 	case AUTH_ADMIN_TEMPORARY:
 		fail(c, ADMIN_TEMPORARY,
-		     "the store does not answer; see 'prickle status' and try again");
+		     "the store does not answer or its disk is full; see 'prickle status' and try again");
 		break;
 	case AUTH_ADMIN_FAILED:
 		fail(c, ADMIN_FAILED, "the directory could not be read; run 'prickle mail fsck'");

@@ -20,6 +20,7 @@
 #include "engine/remote.h"
 #include "mail/mailbox/mailbox.h"
 #include "roles/access.h"
+#include "roles/admin.h"
 #include "roles/grants.h"
 #include "roles/operator.h"
 #include "roles/role.h"
@@ -410,6 +411,36 @@ ENGINE_NUMBERS(DECLARE_METRIC)
 METRIC_COUNTER(denied_calls, "prickle_store_denied", "Calls that the caller's role or grant does not allow");
 METRIC_GAUGE(grants_open, "prickle_store_grants", "Grants that are open");
 
+/*
+ * Almost full: a twentieth is left, and no more than this, so that large disks do not cry early; or
+ * less than the segments that only deletions may use.
+ */
+#define SCARCE_BYTES (5ull << 30)
+
+static void tell_problems(struct store *st, const struct embedded_stats *s, struct buf *json)
+{
+	uint64_t free_bytes = 0, total_bytes = 0;
+	unsigned problems = 0;
+	char what[200], run[CONFIG_STRING_BYTES_MAX + 16];
+
+	if (s->stopped)
+		admin_problem(json, &problems, "the log stands still after a disk error: no mail is taken or changed",
+			      "journalctl -k -n 50");
+	if (s->damage > 0) {
+		snprintf(what, sizeof(what), "%llu stored records are damaged", (unsigned long long)s->damage);
+		admin_problem(json, &problems, what, "prickle mail fsck");
+	}
+	if (st->ctx->world->ops->space(st->ctx->world, &free_bytes, &total_bytes) == 0 &&
+	    ((free_bytes < total_bytes / 20 && free_bytes < SCARCE_BYTES) ||
+	     (free_bytes < 2 * st->ctx->config->store_segment_bytes && s->segments_free < 2))) {
+		snprintf(what, sizeof(what), "the disk of the state directory is almost full: %llu MiB are free",
+			 (unsigned long long)(free_bytes >> 20));
+		snprintf(run, sizeof(run), "df -h '%s'", st->ctx->config->state);
+		admin_problem(json, &problems, what, run);
+	}
+	admin_problems_end(json, problems);
+}
+
 static void store_status(struct role_context *ctx, struct buf *json)
 {
 	struct store *st = ctx->state;
@@ -427,6 +458,7 @@ static void store_status(struct role_context *ctx, struct buf *json)
 	metric_set(&grants_open, 0, grants_count(st->grants));
 	buf_printf(json, "\"denied\":%llu,\"grants\":%zu", (unsigned long long)st->denied,
 		   grants_count(st->grants));
+	tell_problems(st, &s, json);
 }
 
 const struct role_ops role_store = {
