@@ -216,11 +216,26 @@ END_TEST
 START_TEST(quotes_of_any_length_survive)
 {
 	for (size_t n = MBOX_LINE_BYTES_MAX - 9; n <= MBOX_LINE_BYTES_MAX + 3; n++) {
-		AUTO_BUF struct buf message = BUF_INIT(8192);
+		AUTO_BUF struct buf message = BUF_INIT(1u << 16);
 
 		buf_fill(&message, '>', n);
 		buf_adds(&message, "From x\n");
 		round_trip(buf_slice(&message), NULL, buf_slice(&message));
+	}
+}
+END_TEST
+
+START_TEST(keywords_are_kept_up_to_their_limit_and_whole)
+{
+	for (size_t n = MBOX_KEYWORDS_BYTES_MAX - 3; n <= MBOX_KEYWORDS_BYTES_MAX - 1; n++) {
+		AUTO_BUF struct buf file = BUF_INIT(1u << 16), got = BUF_INIT(1u << 16);
+
+		buf_adds(&file, FROM "X-Keywords: ");
+		buf_fill(&file, 'k', n);
+		buf_adds(&file, "\nX-Keywords: z\n\n");
+		read_all(buf_slice(&file), 1000, &got);
+		/* The second one fits, with a blank, or is left out. */
+		ck_assert_uint_eq(r.keywords_len, n + 2 <= MBOX_KEYWORDS_BYTES_MAX ? n + 2 : n);
 	}
 }
 END_TEST
@@ -249,4 +264,4 @@ TEST_MAIN("formats/mbox", messages_are_parted_by_from_lines_after_blank_ones,
 	  line_ends_and_nul_come_through, flags_of_others_are_taken_out_wherever_they_stand,
 	  behind_our_own_block_nothing_is_taken_out, what_stands_before_the_first_message_is_counted_as_garbage,
 	  very_long_lines_are_never_held, what_is_written_reads_back_as_it_was, quotes_of_any_length_survive,
-	  line_ends_change_both_ways_in_any_pieces)
+	  keywords_are_kept_up_to_their_limit_and_whole, line_ends_change_both_ways_in_any_pieces)
