@@ -279,10 +279,24 @@ struct copying {
 	struct mailbox *m;
 	const struct uid_ranges *uids;
 	struct slice to;
-	bool move;
+	bool move, whole;
 	struct arena *arena;
 	struct copy_result *out;
 };
+
+/* How many messages of the session these are, also those that are gone and not told yet. */
+static uint32_t known_messages(const struct mailbox *m, const struct uid_ranges *uids)
+{
+	uint32_t n = 0;
+
+	for (size_t i = 0; i < uids->count; i++) {
+		const struct uid_range *r = &uids->ranges[i];
+		uint32_t behind = r->last == UINT32_MAX ? mailbox_count(m) + 1 :
+							  mailbox_seq_from(m, r->last + 1);
+		n += behind - mailbox_seq_from(m, r->first);
+	}
+	return n;
+}
 
 static enum mailbox_result copy_rows(struct copying *cp, struct commit *c, struct table *table,
 				     struct folder *from, struct folder *to, struct change_item *items)
@@ -311,6 +325,8 @@ static enum mailbox_result copy_rows(struct copying *cp, struct commit *c, struc
 		commit_change_add(c, to->id, &copy);
 	}
 	*cp->out = (struct copy_result){ to->uidvalidity, old.list, fresh.list, count, c->h.modseq };
+	if (cp->whole && count < known_messages(cp->m, cp->uids))
+		return MAILBOX_EXPUNGED;
 	if (count == 0)
 		return MAILBOX_OK;
 	commit_touch(c, to);
@@ -354,13 +370,14 @@ static enum mailbox_result copy_once(struct copying *cp, struct attempt *t)
 }
 
 enum mailbox_result mailbox_copy(struct mailbox *m, const struct uid_ranges *uids, struct slice to,
-				 bool move, struct arena *arena, struct copy_result *out)
+				 unsigned flags, struct arena *arena, struct copy_result *out)
 {
 	AUTO_ARENA struct arena names = ARENA_INIT(16u << 10);
-	struct copying cp = { .m = m, .uids = uids, .move = move, .arena = arena, .out = out };
+	struct copying cp = { .m = m, .uids = uids, .move = flags & COPY_MOVE,
+			      .whole = flags & COPY_WHOLE, .arena = arena, .out = out };
 	struct attempt t;
 
-	if (move && m->read_only)
+	if (cp.move && m->read_only)
 		return MAILBOX_READ_ONLY;
 	if (!folder_name_normal(to, &names, &cp.to))
 		return MAILBOX_NO_FOLDER;

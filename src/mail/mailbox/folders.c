@@ -412,7 +412,7 @@ static enum mailbox_result rename_inbox(struct account *a, struct slice to)
 		struct copy_result copied;
 		struct mailbox_changes changes;
 
-		r = mailbox_copy(m, &uids, to, true, &arena, &copied);
+		r = mailbox_copy(m, &uids, to, COPY_MOVE, &arena, &copied);
 		if (r == MAILBOX_OK)
 			r = mailbox_sync(m, SYNC_EXPUNGES | SYNC_LOCAL, &arena, &changes);
 	}

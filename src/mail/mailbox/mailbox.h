@@ -249,12 +249,17 @@ struct copy_result {
 	size_t count;
 	uint64_t modseq;		/* of the expunges, for MOVE: HIGHESTMODSEQ */
 };
+enum copy_flags {
+	COPY_MOVE = 1,
+	COPY_WHOLE = 2,			/* all of the session's messages that uids names, or MAILBOX_EXPUNGED */
+};
 /*
- * COPY, or MOVE when move is true: references only, all in one commit; flags are kept.
- * COPY_MESSAGES_MAX at once, else MAILBOX_LIMIT. Copying counts towards the quota.
+ * COPY, or MOVE with COPY_MOVE: references only, all in one commit; flags are kept.
+ * COPY_MESSAGES_MAX at once, else MAILBOX_LIMIT. Copying counts towards the quota. Without COPY_WHOLE
+ * messages that others have expunged are passed over, as UID COPY wants it.
  */
 MUST_USE enum mailbox_result mailbox_copy(struct mailbox *m, const struct uid_ranges *uids,
-					  struct slice to, bool move, struct arena *arena,
+					  struct slice to, unsigned flags, struct arena *arena,
 					  struct copy_result *out);
 
 /* ---- reading ---- */

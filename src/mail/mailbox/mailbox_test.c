@@ -233,12 +233,12 @@ START_TEST(copies_share_the_bytes_and_moves_keep_them)
 	deliver(SLICE("two"));
 	struct mailbox *m = inbox(), *t;
 
-	ck_assert_int_eq(mailbox_copy(m, uids(1, 2), SLICE("Trash"), false, &b.arena, &r), MAILBOX_NO_FOLDER);
+	ck_assert_int_eq(mailbox_copy(m, uids(1, 2), SLICE("Trash"), 0, &b.arena, &r), MAILBOX_NO_FOLDER);
 	ck_assert_int_eq(folder_create(b.a, SLICE("Trash"), USE_TRASH, NULL), MAILBOX_OK);
 	ck_assert_int_eq(folder_create(b.a, SLICE("Bin"), USE_TRASH, NULL), MAILBOX_USE_TAKEN);
-	ck_assert_int_eq(mailbox_copy(m, uids(1, 2), SLICE("Trash"), false, &b.arena, &r), MAILBOX_OK);
+	ck_assert_int_eq(mailbox_copy(m, uids(1, 2), SLICE("Trash"), 0, &b.arena, &r), MAILBOX_OK);
 	ck_assert_uint_eq(r.count, 2);
-	ck_assert_int_eq(mailbox_copy(m, uids(2, 2), SLICE("Trash"), true, &b.arena, &r), MAILBOX_OK);
+	ck_assert_int_eq(mailbox_copy(m, uids(2, 2), SLICE("Trash"), COPY_MOVE, &b.arena, &r), MAILBOX_OK);
 	ck_assert_uint_eq(r.to[0], 3);
 	ck_assert_uint_eq(sync(m).expunged_count, 1);
 	ck_assert_int_eq(mailbox_open(b.a, SLICE("Trash"), true, &t), MAILBOX_OK);
@@ -438,8 +438,8 @@ START_TEST(quota_refuses_append_and_copy_but_not_move)
 	ck_assert_int_eq(folder_create(b.a, SLICE("x"), 0, NULL), MAILBOX_OK);
 	struct mailbox *m = inbox();
 
-	ck_assert_int_eq(mailbox_copy(m, uids(1, 1), SLICE("x"), false, &b.arena, &r), MAILBOX_OVERQUOTA);
-	ck_assert_int_eq(mailbox_copy(m, uids(1, 1), SLICE("x"), true, &b.arena, &r), MAILBOX_OK);
+	ck_assert_int_eq(mailbox_copy(m, uids(1, 1), SLICE("x"), 0, &b.arena, &r), MAILBOX_OVERQUOTA);
+	ck_assert_int_eq(mailbox_copy(m, uids(1, 1), SLICE("x"), COPY_MOVE, &b.arena, &r), MAILBOX_OK);
 	ck_assert_int_eq(append_begin(b.a, SLICE("x"), &ap), MAILBOX_OK);
 	ck_assert_int_eq(append_message(ap, &meta, 4), MAILBOX_OK);
 	append_abort(ap);

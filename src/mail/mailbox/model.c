@@ -581,7 +581,7 @@ static enum mailbox_result do_rows(struct worker *w, const struct op *op)
 	} else {
 		struct copy_result out;
 
-		r = mailbox_copy(mb, &set, slice_str(names[op->to]), op->kind == OP_MOVE, &w->arena, &out);
+		r = mailbox_copy(mb, &set, slice_str(names[op->to]), op->kind == OP_MOVE ? COPY_MOVE : 0, &w->arena, &out);
 	}
 	mailbox_close(mb);
 	return r;

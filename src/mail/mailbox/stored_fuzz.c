@@ -83,7 +83,7 @@ static void look(struct account *a, struct arena *arena, struct mailbox *m)
 	(void)mailbox_first_unseen(m);
 	if (mailbox_store(m, &store, arena, &stored) == MAILBOX_OK)
 		(void)mailbox_sync(m, SYNC_EXPUNGES, arena, &changes);
-	(void)mailbox_copy(m, &uids, SLICE("x"), false, arena, &copied);
+	(void)mailbox_copy(m, &uids, SLICE("x"), 0, arena, &copied);
 	store.flags = FLAG_DELETED;
 	(void)mailbox_store(m, &store, arena, &stored);
 	(void)mailbox_expunge(m, NULL, false, NULL, NULL, NULL);

@@ -287,6 +287,16 @@ static void write_modified(struct imap_run *r, const struct store_result *result
 	seqset_writer_end(&w);
 }
 
+/* How many messages of the session these are, gone or not; both ends of a range are messages. */
+static uint32_t named_messages(const struct mailbox *box, const struct uid_ranges *uids)
+{
+	uint32_t n = 0;
+
+	for (size_t i = 0; i < uids->count; i++)
+		n += mailbox_seq(box, uids->ranges[i].last) - mailbox_seq(box, uids->ranges[i].first) + 1;
+	return n;
+}
+
 void imap_do_store(struct imap_run *r)
 {
 	struct store_request request = {
@@ -328,7 +338,12 @@ void imap_do_store(struct imap_run *r)
 	}
 	write_stored(r, &result);
 	write_modified(r, &result);
-	imap_ok(r, result.modified_count > 0 ? "Conditional STORE failed for some" : "Done");
+	/* RFC 2180 §4.2.3: the others have their flags, and the client hears why it lacks an answer. */
+	if (!r->c.uid && !r->c.store.set.saved && !r->c.store.silent && result.modified_count == 0 &&
+	    result.done_count < named_messages(r->s->box, &request.uids))
+		imap_result(r, MAILBOX_EXPUNGED, false, NULL);
+	else
+		imap_ok(r, result.modified_count > 0 ? "Conditional STORE failed for some" : "Done");
 }
 
 /* ---- COPY, MOVE ---- */
@@ -352,7 +367,10 @@ void imap_do_copy(struct imap_run *r)
 
 	if (!imap_uid_ranges(r, &r->c.copy.set, r->c.uid, &uids))
 		return;
-	outcome = mailbox_copy(r->s->box, &uids, r->c.mailbox, move, &r->arena, &result);
+	/* RFC 2180 §4.4.1: who named numbers meant messages. UIDs that are no more, of "$" too, are passed over. */
+	bool whole = !r->c.uid && !r->c.copy.set.saved;
+	outcome = mailbox_copy(r->s->box, &uids, r->c.mailbox,
+			       (move ? COPY_MOVE : 0u) | (whole ? COPY_WHOLE : 0u), &r->arena, &result);
 	if (outcome != MAILBOX_OK) {
 		imap_result(r, outcome, true, NULL);
 		return;

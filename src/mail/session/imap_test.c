@@ -956,6 +956,39 @@ START_TEST(a_costly_list_leaves_the_others_their_turn)
 }
 END_TEST
 
+START_TEST(numbers_of_messages_that_are_gone_are_not_passed_over_silently)
+{
+	struct server s;
+	struct client a, b;
+
+	server_init(&s);
+	login(&s, &a);
+	login(&s, &b);
+	for (int i = 0; i < 4; i++)
+		append(&a, "a", "INBOX", "Subject: one\r\n\r\n1\r\n");
+	ask(&a, "b CREATE x");
+	ask(&a, "c SELECT INBOX");
+	ask(&b, "c SELECT INBOX");
+	ask(&b, "d STORE 2 +FLAGS.SILENT (\\Deleted)");
+	ask(&b, "e EXPUNGE");
+	/* RFC 2180 §4.2.3 */
+	HAS(ask(&a, "d STORE 1:3 +FLAGS (\\Seen)"), "d NO [EXPUNGEISSUED]");
+	HAS(buf_cstr(&a.got), "* 3 FETCH (UID 3 FLAGS (\\Seen");
+	HAS(ask(&a, "e STORE 1:3 +FLAGS.SILENT (\\Seen)"), "e OK");
+	/* §4.4.1: nothing is copied; the NO tells of the EXPUNGE first */
+	HAS(ask(&a, "f COPY 1:3 x"), "* 2 EXPUNGE\r\nf NO [EXPUNGEISSUED]");
+	HAS(ask(&a, "g STATUS x (MESSAGES)"), "(MESSAGES 0)");
+	HAS(ask(&a, "h COPY 1:3 x"), "h OK [COPYUID ");
+	ask(&b, "f STORE 1 +FLAGS.SILENT (\\Deleted)");
+	ask(&b, "g EXPUNGE");
+	HAS(ask(&a, "i MOVE 1:2 x"), "i NO [EXPUNGEISSUED]");
+	HAS(ask(&a, "j UID MOVE 1:3 x"), "j OK");
+	client_done(&a);
+	client_done(&b);
+	server_done(&s);
+}
+END_TEST
+
 START_TEST(only_mistakes_in_a_row_end_a_session)
 {
 	struct server s;
@@ -1005,5 +1038,6 @@ TEST_MAIN("session/imap", login_needs_the_right_password_and_tells_capabilities,
 	  a_session_may_delete_the_mailbox_that_it_has_selected,
 	  a_costly_list_leaves_the_others_their_turn, an_account_without_limits_has_no_quota_root,
 	  what_a_session_appends_is_recent_at_once,
+	  numbers_of_messages_that_are_gone_are_not_passed_over_silently,
 	  only_mistakes_in_a_row_end_a_session,
 	  a_stopping_server_says_bye)
