@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <sys/epoll.h>
 #include <sys/file.h>
+#include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -808,6 +809,20 @@ static int open_signals(struct supervisor *s, struct errmsg *why)
 	return loop_add(s->loop, &s->signals);
 }
 
+/* Roles raise their limit as far as they may; who configures more should hear of it. */
+static void check_open_files(struct supervisor *s)
+{
+	AUTO_EVENT struct event *ev = event_child(s->ev, "supervisor.open_files");
+	struct rlimit files;
+
+	if (getrlimit(RLIMIT_NOFILE, &files) != 0 || files.rlim_max >= s->config->front_sessions_max)
+		return;
+	event_u64(ev, "limit", files.rlim_max);
+	event_u64(ev, "front_sessions_max", s->config->front_sessions_max);
+	event_warn(ev, "this process may have fewer files open than front.sessions_max; raise LimitNOFILE= of the "
+		       "service, or 'ulimit -n'");
+}
+
 static int set_up(struct supervisor *s, struct errmsg *why)
 {
 	struct sandbox_report report;
@@ -824,6 +839,7 @@ static int set_up(struct supervisor *s, struct errmsg *why)
 	if (err != 0)
 		return err;
 	s->ev = event_root(s->log, "supervisor");
+	check_open_files(s);
 	err = make_state(s, why);
 	if (err == 0)
 		err = open_listeners(s, why);

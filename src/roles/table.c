@@ -28,7 +28,7 @@ const struct role_row role_table[ROLE_COUNT] = {
 		.capabilities = 1ull << CAP_NET_BIND_SERVICE | 1ull << CAP_SETUID | 1ull << CAP_SETGID |
 				1ull << CAP_SETPCAP | 1ull << CAP_KILL | 1ull << CAP_CHOWN |
 				1ull << CAP_FOWNER | 1ull << CAP_DAC_OVERRIDE,
-		.files_max = 20000,
+		/* No files_max: its hard limit is what the roles can have at most. */
 	},
 	[ROLE_MX] = {
 		.id = ROLE_MX, .name = "mx", .ops = &role_mx,
@@ -148,6 +148,15 @@ static void add_directory_of(struct sandbox *box, struct role_paths *paths, cons
 	free(real);
 }
 
+/* A descriptor a session, and some for channels and listening sockets. */
+static uint64_t files_for(const struct role_row *row, const struct config *config)
+{
+	uint64_t sessions = row->id == ROLE_FRONT ? config->front_sessions_max :
+			    row->id == ROLE_MX	  ? config->mx_sessions_max : 0;
+
+	return MAX(row->files_max, sessions == 0 ? 0 : sessions + 1000);
+}
+
 struct sandbox role_sandbox(const struct role_row *row, const struct config *config, bool root,
 			    struct role_paths *paths)
 {
@@ -156,7 +165,7 @@ struct sandbox role_sandbox(const struct role_row *row, const struct config *con
 		.uid = root && row->uid_offset != 0 ? (uid_t)config->roles_uid_base + row->uid_offset : 0,
 		.capabilities = row->capabilities,
 		.data_bytes_max = row->data_bytes_max,
-		.files_max = row->files_max,
+		.files_max = files_for(row, config),
 		.threads_max = row->threads_max,
 	};
 	char tls[sizeof(paths->text[0])];
