@@ -48,11 +48,13 @@ static void append(struct account *a, struct slice folder, size_t bytes)
 	AUTO_ARENA struct arena arena = ARENA_INIT(1u << 20);
 	struct append_result done;
 	struct append *ap;
+	uint8_t piece[4096];
 
+	memset(piece, 'x', sizeof(piece));
 	ck_assert_int_eq(append_begin(a, folder, &ap), MAILBOX_OK);
 	ck_assert_int_eq(append_message(ap, &meta, bytes), MAILBOX_OK);
-	for (size_t i = 0; i < bytes; i++)
-		ck_assert_int_eq(append_write(ap, SLICE("x")), MAILBOX_OK);
+	for (size_t at = 0; at < bytes; at += sizeof(piece))
+		ck_assert_int_eq(append_write(ap, slice_of(piece, MIN(sizeof(piece), bytes - at))), MAILBOX_OK);
 	ck_assert_int_eq(append_message_end(ap, (struct slice){ 0 }), MAILBOX_OK);
 	ck_assert_int_eq(append_commit(ap, &arena, &done), MAILBOX_OK);
 	append_abort(ap);
