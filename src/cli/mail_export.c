@@ -95,6 +95,23 @@ static int read_file(int at, const char *name, size_t max, struct buf *out)
 	return out->len > max ? -EFBIG : 0;
 }
 
+/* Nothing in it; what cannot be read is no reason to write there. */
+static bool is_empty(int dir)
+{
+	int fd = openat(dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	DIR *d = fd < 0 ? NULL : fdopendir(fd);
+	struct dirent *e = NULL;
+
+	/* A mark that was not finished is no content. */
+	while (d != NULL && (e = readdir(d)) != NULL &&
+	       (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0 || strcmp(e->d_name, "lost+found") == 0 ||
+		strcmp(e->d_name, MARK_MAILDIR ".new") == 0 || strcmp(e->d_name, MARK_MBOX ".new") == 0))
+		;
+	if (d != NULL)
+		closedir(d);
+	return d != NULL && e == NULL;
+}
+
 /* The directory, made when missing, and marked as this account's: two users' mail must not meet in one. */
 static int open_target(struct transfer_user *u, const char *path, int *out)
 {
@@ -117,6 +134,9 @@ static int open_target(struct transfer_user *u, const char *path, int *out)
 				"'%s' holds an export in the other format; choose another directory", path);
 	buf_printf(&want, "prickle export 1 %s %s %s", u->t->mbox ? "mbox" : "maildir", u->user->account, u->user->address);
 	err = read_file(fd, mark, 1u << 20, &have);
+	if (err == -ENOENT && !is_empty(fd))
+		return cli_fail(mailstore_cli(u->t->ms), CLI_REFUSED,
+				"'%s' is not empty and holds no export of ours; choose another directory", path);
 	if (err == -ENOENT) {
 		buf_addc(&want, '\n');
 		err = write_file(fd, mark, buf_slice(&want));
@@ -840,8 +860,7 @@ static int export_user(struct transfer_user *u, const char *path)
 	for (size_t i = 0; i < count; i++)
 		u->total += folders[i].messages;
 	for (size_t i = 0; i < count && code == CLI_OK; i++) {
-		if (folders[i].id == FOLDER_NONE ||
-		    (u->t->folder != NULL && !slice_eq(folders[i].name, slice_str(u->t->folder))))
+		if (folders[i].id == FOLDER_NONE || !transfer_wants(u->t, folders[i].name))
 			continue;
 		code = export_folder(u, &folders[i], root);
 		done++;

@@ -710,7 +710,7 @@ static int import_folder(struct import *im, struct slice name, int fd, bool mbox
 {
 	struct in_folder f = { .im = im, .dir = fd, .mbox = mbox };
 
-	if (im->u->t->folder != NULL && !slice_eq(name, slice_str(im->u->t->folder)))
+	if (!transfer_wants(im->u->t, name))
 		return CLI_OK;
 	im->sources++;
 	f.name = arena_dup(&im->arena, name);

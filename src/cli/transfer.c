@@ -125,6 +125,15 @@ void digest_list_done(struct digest_list *l)
 	*l = (struct digest_list){ 0 };
 }
 
+bool transfer_wants(const struct transfer *t, struct slice folder)
+{
+	struct slice want = slice_str(t->folder);
+
+	if (t->folder == NULL || slice_eq(want, folder))
+		return true;
+	return slice_eq_nocase(want, SLICE("INBOX")) && slice_eq_nocase(folder, SLICE("INBOX"));
+}
+
 /* ---- telling ---- */
 
 static void tell(struct transfer_user *u, json_t *list, char mark, const char *fmt, va_list ap)

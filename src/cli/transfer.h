@@ -70,6 +70,9 @@ struct transfer_user {
 	struct buf piece;			/* of TRANSFER_PIECE */
 };
 
+/* Is it meant, by --folder or without? INBOX in any case (RFC 9051 §5.1). */
+bool transfer_wants(const struct transfer *t, struct slice folder);
+
 /* Something that did not come over; the run goes on and ends with 1. */
 void transfer_problem(struct transfer_user *u, const char *fmt, ...) PRINTF_LIKE(2, 3);
 /* Something that an operator should know and that is no loss. */

@@ -213,6 +213,7 @@ def maildir_out():
     assert len(glob.glob(path("out", "cur", "*U106V777*:2,FS"))) == 1
     assert len(glob.glob(path("out", "cur", "*"))) == len(HARD)
     assert "another user" in run("export", nodes.BOB, path("out"), code=5).stderr
+    assert "not empty" in run("export", nodes.ANN, path("in"), code=5).stderr
     node.command("user", "add", "carol@example.org", "--no-password")
     c = result("import", "carol@example.org", path("out"))
     assert c["equal"] and c["source_sha256"] == r["target_sha256"], c
