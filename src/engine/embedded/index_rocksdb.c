@@ -226,6 +226,7 @@ static rocksdb_options_t *options_make(rocksdb_cache_t *cache)
 	rocksdb_options_set_write_buffer_size(o, WRITE_BUFFER_BYTES);
 	/* Most guards ask for what is not there: let a filter say so, not the skip list. */
 	rocksdb_options_set_memtable_whole_key_filtering(o, 1);
+	/* Most gets ask for keys that are not there: guards, and rows about to be made. */
 	rocksdb_options_set_memtable_prefix_bloom_size_ratio(o, 0.05);
 	rocksdb_options_set_max_write_buffer_number(o, 3);
 	rocksdb_options_set_max_open_files(o, 256);
@@ -234,6 +235,9 @@ static rocksdb_options_t *options_make(rocksdb_cache_t *cache)
 	rocksdb_options_set_keep_log_file_num(o, 2);
 	rocksdb_options_set_max_log_file_size(o, 1u << 20);
 	rocksdb_options_set_stats_dump_period_sec(o, 0);
+	/* Most gets ask for keys that are not there: guards, and rows about to be made. */
+	rocksdb_options_set_memtable_prefix_bloom_size_ratio(o, 0.02);
+	rocksdb_options_set_memtable_whole_key_filtering(o, 1);
 	rocksdb_options_set_allow_concurrent_memtable_write(o, 0);	/* one writer */
 	return o;
 }

@@ -181,6 +181,48 @@ static void row_set(struct store *s, struct overlay_entry *o, const struct entry
 	account(s, o->entry.segment, entry_bytes(o));
 }
 
+static int by_key(const void *a, const void *b)
+{
+	const struct overlay_entry *const *x = a, *const *y = b;
+
+	return slice_cmp((*x)->key, (*y)->key);
+}
+
+static void row_commit(struct store *s, const struct overlay_entry *o)
+{
+	const struct index_vtable *vt = s->ix->vt;
+
+	if (!o->present) {
+		vt->del(s->ix, o->key);
+		return;
+	}
+	size_t name = (size_t)((const uint8_t *)memchr(o->key.ptr, 0, o->key.len) - o->key.ptr);
+
+	buf_reset(&s->value);
+	entry_encode((enum key_kind)o->key.ptr[name + 1], &o->entry, &s->value);
+	vt->put(s->ix, o->key, buf_slice(&s->value));
+}
+
+/* In the order of keys: an ordered index finds the next place near the last one. */
+static void rows_commit(struct store *s)
+{
+	struct overlay_entry **rows = arena_array(&s->arena, s->overlay.count, sizeof(struct overlay_entry *));
+	size_t n = 0;
+
+	for (struct map_node *m = map_iter(&s->overlay, NULL); m != NULL; m = map_iter(&s->overlay, m)) {
+		struct overlay_entry *o = container_of(m, struct overlay_entry, node);
+
+		if (o->dirty && rows == NULL)
+			row_commit(s, o);	/* no memory to sort: as they come */
+		else if (o->dirty)
+			rows[n++] = o;
+	}
+	if (n > 1)
+		qsort(rows, n, sizeof(struct overlay_entry *), by_key);
+	for (size_t i = 0; i < n; i++)
+		row_commit(s, rows[i]);
+}
+
 int state_commit(struct store *s, uint64_t lsn)
 {
 	const struct index_vtable *vt = s->ix->vt;
@@ -188,23 +230,7 @@ int state_commit(struct store *s, uint64_t lsn)
 
 	if (s->state_err != 0)
 		return s->state_err;
-	for (struct map_node *n = map_iter(&s->overlay, NULL); n != NULL;
-	     n = map_iter(&s->overlay, n)) {
-		struct overlay_entry *o = container_of(n, struct overlay_entry, node);
-
-		if (!o->dirty)
-			continue;
-		if (!o->present) {
-			vt->del(s->ix, o->key);
-			continue;
-		}
-		size_t name = (size_t)((const uint8_t *)memchr(o->key.ptr, 0, o->key.len) -
-				       o->key.ptr);
-
-		buf_reset(&s->value);
-		entry_encode((enum key_kind)o->key.ptr[name + 1], &o->entry, &s->value);
-		vt->put(s->ix, o->key, buf_slice(&s->value));
-	}
+	rows_commit(s);
 	for (size_t i = 0; i < s->delta_count; i++) {
 		struct live_delta *d = &s->deltas[i];
 
