@@ -155,6 +155,7 @@ void auth_free(struct auth *a)
 	list_for_each(cit, &a->clients) {
 		list_del(cit);
 		rates_free(list_entry(cit, struct auth_client, link)->open);
+		free(list_entry(cit, struct auth_client, link)->live);
 		free(list_entry(cit, struct auth_client, link));
 	}
 	rates_free(a->rates);
@@ -211,7 +212,8 @@ void auth_client_detach(struct auth_client *c)
 	struct auth *a = c->auth;
 	struct list *it;
 
-	c->attached = false;
+	c->attached = c->live_known = c->live_failed = false;
+	c->live_count = 0;
 	rates_close_all(a->rates, c->open);
 	list_for_each(x_it, &a->exchange_order) {
 		struct exchange *x = list_entry(x_it, struct exchange, order);
@@ -349,7 +351,7 @@ static bool has_too_many_sessions(const struct login *l)
 	/* A session's grant lives as long as it does; deliveries have grants of their own. */
 	for (struct live_grant *g = grant_table_of(&a->grants, l->user.account, NULL); g != NULL;
 	     g = grant_table_of(&a->grants, l->user.account, g))
-		count += g->g.rights != GRANT_APPEND;
+		count += g->g.rights != GRANT_APPEND && !g->ended;
 	return count >= a->set.user_sessions_max;
 }
 
@@ -951,6 +953,63 @@ static bool serve_closed(struct auth_client *c, struct reader *r)
 	return true;
 }
 
+static int order_ids(const void *a, const void *b)
+{
+	return memcmp(a, b, GRANT_ID_BYTES);
+}
+
+static bool serve_live(struct auth_client *c, struct reader *r)
+{
+	uint8_t last = rd_u8(r);
+	struct slice ids = rd_rest(r);
+	size_t n = ids.len / GRANT_ID_BYTES;
+
+	if (r->bad || last > 1 || ids.len % GRANT_ID_BYTES != 0 || c->live_count + n > SESSIONS_MAX)
+		return false;
+	if (n > 0) {
+		void *p = reallocarray(c->live, c->live_count + n, GRANT_ID_BYTES);
+
+		if (p == NULL) {
+			c->live_failed = true;	/* what is left over ends when the store starts again */
+			return true;
+		}
+		c->live = p;
+		memcpy(c->live[c->live_count], ids.ptr, ids.len);
+		c->live_count += n;
+	}
+	c->live_known = last == 1 && !c->live_failed;
+	if (c->live_known && c->live_count > 0)
+		qsort(c->live, c->live_count, GRANT_ID_BYTES, order_ids);
+	return true;
+}
+
+/*
+ * Adopted grants whose sessions ended while there was no auth to hear of it, or whose process
+ * died together with auth. Nobody would end them: we renew what we have.
+ */
+static void end_lost_sessions(struct auth_client *c)
+{
+	uint8_t ids[100][GRANT_ID_BYTES];
+	size_t n = 0;
+
+	if (!c->attached || !c->live_known)
+		return;
+	list_for_each(it, &c->grants) {
+		struct live_grant *l = list_entry(it, struct live_grant, of_client);
+
+		if (!l->adopted || l->g.rights == GRANT_APPEND || n == ARRAY_LEN(ids))
+			continue;
+		l->adopted = false;
+		if (c->live_count > 0 &&
+		    bsearch(l->g.id, c->live, c->live_count, GRANT_ID_BYTES, order_ids) != NULL)
+			continue;
+		memcpy(ids[n++], l->g.id, GRANT_ID_BYTES);
+		grant_table_del(&c->auth->grants, l);
+	}
+	if (n > 0)
+		c->auth->store.revoke(c->auth->store.arg, ids, n);
+}
+
 static bool serve_take(struct auth_client *c, struct reader *r, struct buf *reply)
 {
 	struct auth *a = c->auth;
@@ -1010,6 +1069,8 @@ bool auth_serve(struct auth_client *c, uint8_t type, struct slice payload, struc
 		return serve_closed(c, &r);
 	case AUTH_TAKE:
 		return serve_take(c, &r, reply);
+	case AUTH_LIVE:
+		return serve_live(c, &r);
 	case AUTH_SENDER:
 		one = rd_blob(&r);
 		two = rd_blob(&r);
@@ -1092,6 +1153,7 @@ void auth_tick(struct auth *a)
 		struct auth_client *c = list_entry(it, struct auth_client, link);
 
 		forget_over(a, &c->ended);
+		end_lost_sessions(c);
 		while (renew_some(a, c, batch, BATCH) == BATCH)
 			;
 	}
@@ -1148,7 +1210,7 @@ void auth_adopt(struct auth *a, const struct grant *g)
 	l = grant_table_add(&a->grants, g, auth_now_s(a), &c->grants);
 	if (l == NULL)
 		return;
-	l->at_store = true;
+	l->at_store = l->adopted = true;
 	/* What was charged before is not known: count it as spent, the store counts the truth. */
 	l->charged_bytes = g->append_bytes_max;
 }

@@ -48,6 +48,10 @@ struct auth_client {
 	bool attached;
 	struct list grants;		/* struct live_grant.of_client */
 	struct list ended;		/* the same, of earlier processes: to be revoked */
+	/* The sessions that it told of, for grants that we adopt; known when all were told, sorted then. */
+	uint8_t (*live)[GRANT_ID_BYTES];
+	size_t live_count;
+	bool live_known, live_failed;
 	struct rates *open;		/* connections that this process counted in auth.rates */
 };
 

@@ -20,6 +20,7 @@ struct live_grant {
 	int64_t until_s;
 	uint64_t charged_bytes;		/* of append_bytes_max */
 	bool at_store;			/* the store has acknowledged it */
+	bool adopted;			/* of an earlier auth process: does its session still live? */
 	bool ended;			/* its process is gone: nobody gets it any more */
 };
 

@@ -22,6 +22,8 @@
  *	AUTH_OPENED	blob client, varint count: open already, told to an auth that starts (one-way)
  *	AUTH_CLOSED	blob client (one-way)
  *	AUTH_TAKE	account 16, u8 enum rate_kind -> u8 1: within the user's rate
+ *	AUTH_LIVE	u8 last, grants 16 each: the sessions that a process has, told when its channel
+ *			begins, in several messages (one-way)
  *	AUTH_SIGN	key id 8, be16 scheme, blob to be signed -> u8 0 or 1, blob signature
  * and from auth, one-way:
  *	AUTH_HELLO	u8 flags (AUTH_HELLO_SCRAM)
@@ -43,6 +45,7 @@ enum auth_message {
 	AUTH_OPENED,
 	AUTH_CLOSED,
 	AUTH_TAKE,
+	AUTH_LIVE,
 	AUTH_SIGN,
 	AUTH_HELLO,
 	AUTH_CERT,

@@ -15,6 +15,7 @@
 
 #define LOGIN_TIMEOUT_US 60000000	/* a turn to hash, the hash, and the delay of a failure */
 #define CALL_TIMEOUT_US	 10000000
+#define LIVE_IN_MESSAGE	 1000u
 #define CLIENTS_MAX	 100000u
 #define BACK_WAIT_US	 2000000	/* auth is started again within a second */
 #define BACK_LOOK_US	 20000
@@ -122,6 +123,31 @@ static void tell_open(void *arg, struct slice client, unsigned open)
 		ipc_send(a->ipc, AUTH_OPENED, buf_slice(&payload), -1);
 }
 
+static void send_live(struct authc *a, struct buf *payload, bool last)
+{
+	payload->ptr[0] = last;
+	if (payload->err == 0)
+		ipc_send(a->ipc, AUTH_LIVE, buf_slice(payload), -1);
+	buf_truncate(payload, 1);
+}
+
+/* Auth may have started anew, and taken over grants of sessions that ended meanwhile. */
+static void tell_live(struct authc *a)
+{
+	AUTO_BUF struct buf payload = BUF_INIT(1 + LIVE_IN_MESSAGE * AUTHC_GRANT_BYTES);
+	size_t n = 0;
+
+	buf_addc(&payload, 0);
+	if (payload.err != 0)
+		return;
+	for (struct map_node *it = map_iter(&a->logins, NULL); it != NULL; it = map_iter(&a->logins, it)) {
+		buf_add(&payload, slice_of(container_of(it, struct login, node)->grant, AUTHC_GRANT_BYTES));
+		if (++n % LIVE_IN_MESSAGE == 0)
+			send_live(a, &payload, false);
+	}
+	send_live(a, &payload, true);
+}
+
 int authc_set_channel(struct authc *a, int fd)
 {
 	struct ipc *ipc = NULL;
@@ -135,6 +161,7 @@ int authc_set_channel(struct authc *a, int fd)
 	a->ipc = ipc;
 	a->channel++;
 	rates_each_open(a->open, tell_open, a);
+	tell_live(a);
 	rcpt_memory_forget(&a->rcpts);
 	return 0;
 }

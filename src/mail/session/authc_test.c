@@ -584,6 +584,43 @@ static void auth_restarts(struct fixture *f)
 	ck_assert(!store_has(f, l.grant));
 }
 
+static void lost_logout(struct fixture *f)
+{
+	struct authc_login stays, goes;
+	struct grant kept[3];
+	size_t n;
+
+	ck_assert_int_eq(login(f, "ann", "pencil", &stays), AUTHC_OK);
+	ck_assert_int_eq(login(f, "ann", "pencil", &goes), AUTHC_OK);
+	n = f->grants;
+	ck_assert_uint_eq(n, 2);
+	memcpy(kept, f->at_store, 2 * sizeof(*kept));
+	/* A session ends while there is no auth to hear of it. */
+	ipc_free(f->server);
+	f->server = NULL;
+	fiber_sleep(1000);
+	authc_logout(f->authc, goes.grant);
+	auth_free(f->auth);
+	start_auth(f);
+	connect_both(f);
+	fiber_sleep(30000);
+	for (size_t i = 0; i < n; i++)
+		auth_adopt(f->auth, &kept[i]);
+	ck_assert_uint_eq(auth_grants(f->auth), 2);
+	auth_tick(f->auth);
+	ck_assert_uint_eq(auth_grants(f->auth), 1);
+	ck_assert(store_has(f, stays.grant));
+	ck_assert(!store_has(f, goes.grant));
+	auth_tick(f->auth);
+	ck_assert(store_has(f, stays.grant));
+}
+
+START_TEST(a_session_that_ended_while_auth_was_away_is_not_renewed_for_ever)
+{
+	with_auth(lost_logout);
+}
+END_TEST
+
 START_TEST(sessions_outlive_a_restart_of_auth)
 {
 	with_auth(auth_restarts);
@@ -1085,7 +1122,7 @@ TEST_MAIN("session/authc", a_login_gives_a_grant_that_logout_revokes,
 	  the_mail_of_a_removed_user_is_removed, no_crash_makes_us_forget_the_mail_of_a_removed_user,
 	  a_locked_or_removed_user_neither_logs_in_nor_gets_mail, plain_and_login_exchanges_work,
 	  scram_logs_in_with_the_right_password_only, an_unknown_user_has_a_salt_that_survives_restarts,
-	  sessions_outlive_a_restart_of_auth, a_store_that_restarts_gets_the_live_grants_again, a_front_that_ends_takes_no_grant_of_its_successor_along,
+	  a_session_that_ended_while_auth_was_away_is_not_renewed_for_ever, sessions_outlive_a_restart_of_auth, a_store_that_restarts_gets_the_live_grants_again, a_front_that_ends_takes_no_grant_of_its_successor_along,
 	  recipients_get_reused_append_grants, a_recipient_is_remembered_until_auth_says_forget,
 	  a_recipient_near_its_quota_is_not_remembered, an_answer_is_good_for_so_many_bytes_and_seconds,
 	  mail_for_the_postmaster_has_somewhere_to_go, quota_counts_merged_and_fresh_mail,
