@@ -173,7 +173,6 @@ static void check_folder(struct check *c, const struct seen_folder *f)
 
 	c->n->folders++;
 	if (f->unreadable) {
-		c->unreadable = true;
 		tell(c, CHECK_FOLDER, name_of(f), 0, false,
 		     "its list of messages is damaged; 'prickle mail rebuild' makes the index again from the log");
 		return;
@@ -190,7 +189,7 @@ static void check_folder(struct check *c, const struct seen_folder *f)
 	if (sum.messages != f->f.messages || sum.unseen != f->f.unseen || sum.deleted != f->f.deleted ||
 	    sum.size != f->f.size || sum.deleted_size != f->f.deleted_size) {
 		c->totals_wrong = true;
-		tell(c, CHECK_TOTALS, name_of(f), 0, c->o->mend,
+		tell(c, CHECK_TOTALS, name_of(f), 0, c->o->mend && !c->unreadable,
 		     "it says %u messages (%u unseen, %u deleted) of %llu bytes and holds %u (%u, %u) of %llu",
 		     f->f.messages, f->f.unseen, f->f.deleted, (unsigned long long)f->f.size, sum.messages,
 		     sum.unseen, sum.deleted, (unsigned long long)sum.size);
@@ -201,6 +200,9 @@ static void check_head(struct check *c)
 {
 	uint64_t bytes = 0, messages = 0;
 
+	/* First this: totals are not mended while a list cannot be read. */
+	for (size_t i = 0; i < c->folder_count; i++)
+		c->unreadable |= c->folders[i].unreadable;
 	for (size_t i = 0; i < c->folder_count; i++) {
 		check_folder(c, &c->folders[i]);
 		messages += c->folders[i].count;

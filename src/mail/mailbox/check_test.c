@@ -210,6 +210,46 @@ START_TEST(wrong_totals_are_found_and_mended)
 }
 END_TEST
 
+START_TEST(totals_are_not_mended_while_a_list_cannot_be_read)
+{
+	AUTO_ARENA struct arena arena = ARENA_INIT(1u << 20);
+	struct stored_name sent = key_u32('n', FOLDER_INBOX + 1), end = key_u32('n', FOLDER_INBOX + 2);
+	struct stored_name range = range_name(ACCOUNT, FOLDER_INBOX, 0), row = key_u32('u', 1);
+	AUTO_BUF struct buf value = BUF_INIT(4096);
+	struct accounts_options ao = { .buckets = 1, .cache_bytes = 1u << 20 };
+	struct accounts *all;
+	struct account *a;
+	struct engine_kv *kv;
+	struct folder f;
+	size_t count;
+	bool more;
+
+	open_bench();
+	/* Fold, so that the list is in a range object; then damage it, and Sent's totals. */
+	ck_assert_int_eq(accounts_new(&b.world.base, &ao, &all), 0);
+	ck_assert_int_eq(account_open(all, b.e, SLICE(ACCOUNT), (struct quota){ 0 }, &a), MAILBOX_OK);
+	account_lock(a);
+	ck_assert_int_eq(state_fold(a), MAILBOX_OK);
+	account_unlock(a);
+	account_close(a);
+	accounts_free(all);
+	ck_assert_str_eq(check(false), "");
+	apply(name_slice(&range), STEP_SET, name_slice(&row), SLICE("?"));
+	ck_assert_int_eq(engine_keys(b.e, SLICE("a." ACCOUNT), name_slice(&sent), name_slice(&end), 1, 4096, &arena, &kv, &count,
+				     &more), ENGINE_OK);
+	ck_assert_int_eq(folder_decode(kv[0].value, FOLDER_INBOX + 1, &f), 0);
+	f.messages += 3;
+	folder_encode(&value, &f);
+	apply(SLICE("a." ACCOUNT), STEP_SET, name_slice(&sent), buf_slice(&value));
+	folder_done(&f);
+	const char *found = check(true);
+	ck_assert_ptr_nonnull(strstr(found, "1 INBOX 0\n"));
+	ck_assert_ptr_nonnull(strstr(found, "3 Sent 0\n"));
+	ck_assert_ptr_null(strstr(found, "mended"));
+	close_bench();
+}
+END_TEST
+
 START_TEST(old_unfinished_streams_are_orphans_young_ones_are_not)
 {
 	struct body_stream st = { .id = "unfinished" };
@@ -251,5 +291,6 @@ END_TEST
 TEST_MAIN("mailbox/check", a_healthy_account_has_no_problems_and_is_counted,
 	  an_account_that_was_never_opened_is_fine_and_is_not_made, a_lost_record_names_one_message,
 	  a_record_of_another_message_is_noticed, a_missing_piece_of_a_long_message_names_it,
-	  wrong_totals_are_found_and_mended, old_unfinished_streams_are_orphans_young_ones_are_not,
+	  wrong_totals_are_found_and_mended,
+	  totals_are_not_mended_while_a_list_cannot_be_read, old_unfinished_streams_are_orphans_young_ones_are_not,
 	  lists_of_folders_that_are_gone_are_orphans, a_damaged_head_is_told_and_ends_nothing_else)
