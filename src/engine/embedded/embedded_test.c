@@ -12,6 +12,7 @@
 #include "base/crc32c.h"
 #include "base/must.h"
 #include "base/test.h"
+#include "engine/embedded/index.h"
 #include "engine/embedded/place_rig.h"
 #include "sys/simworld.h"
 
@@ -516,6 +517,7 @@ static struct {
 	int64_t later_us;
 	int read_error;
 	uint64_t read_error_from;
+	unsigned dead;
 } patched;
 
 static int patched_space(struct world *w, uint64_t *free_bytes, uint64_t *total_bytes)
@@ -576,6 +578,51 @@ START_TEST(the_log_leaves_room_for_the_index_and_goes_on_when_there_is_more)
 	ck_assert_int_eq(put(e, i, 4000), ENGINE_OK);
 	engine_close(e);
 	place_drop(&p);
+}
+END_TEST
+
+static int refuse_commit(struct index *ix)
+{
+	return -EIO;
+}
+
+static void count_dead(void *arg)
+{
+	patched.dead++;
+}
+
+START_TEST(an_index_that_refuses_writes_is_told_once_and_costs_nothing_that_was_acknowledged)
+{
+	struct sim *sim = sim_new(5);
+	struct place p = { .world = sim_world(sim) };
+	struct index *ix = index_memory_new(false);
+	struct embedded_options o = { .segment_bytes = SEGMENT, .block_bytes = 4096,
+				      .index_given = ix, .on_damage = on_damage,
+				      .on_dead = count_dead, .arg = &p };
+	struct engine *e = open_with(&p, o);
+
+	for (unsigned i = 0; i < 5; i++)
+		ck_assert_int_eq(put(e, i, 500), ENGINE_OK);
+	const struct index_vtable *usual = ix->vt;
+	struct index_vtable refusing = *usual;
+	refusing.commit = refuse_commit;
+	ix->vt = &refusing;
+	patched.dead = 0;
+	for (unsigned i = 5; i < 8; i++)
+		ck_assert_int_eq(put(e, i, 500), ENGINE_UNAVAILABLE);
+	ck_assert_uint_eq(patched.dead, 1);
+	embedded_kill(e);
+	ix->vt = usual;
+	usual->close(ix);
+	e = open_sim(sim, &p);
+	/* The sixth stands in the log: its outcome was open, now it is done. Later ones were not begun. */
+	for (unsigned i = 0; i < 6; i++)
+		ck_assert_int_eq(get(e, i, 500), ENGINE_OK);
+	ck_assert_int_eq(get(e, 6, 500), ENGINE_ABSENT);
+	ck_assert_int_eq(put(e, 6, 500), ENGINE_OK);
+	ck_assert_uint_eq(p.damage, 0);
+	engine_close(e);
+	sim_free(sim);
 }
 END_TEST
 
@@ -668,6 +715,7 @@ TEST_MAIN_SLOW(60, "engine/embedded", what_was_acknowledged_is_there_after_a_kil
 	       after_a_failed_sync_nothing_is_lost_and_work_goes_on,
 	       what_a_failed_sync_left_in_the_page_cache_is_not_believed_after_a_restart,
 	       the_log_leaves_room_for_the_index_and_goes_on_when_there_is_more,
+	       an_index_that_refuses_writes_is_told_once_and_costs_nothing_that_was_acknowledged,
 	       a_read_that_fails_for_want_of_memory_does_not_end_the_log,
 	       a_tail_that_the_disk_does_not_give_is_reported_and_not_cut_off,
 	       a_flipped_bit_anywhere_is_found_and_harms_at_most_its_batch)
