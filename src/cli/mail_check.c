@@ -48,13 +48,14 @@ static void tell(struct fsck *f, const char *where, struct slice folder, uint32_
 		return;
 	/* At once: a check of much mail takes long. */
 	mailstore_progress(f->ms, "%s", "");
-	printf("! %s", where);
+	AUTO_BUF struct buf line = BUF_INIT(16384);
+	buf_printf(&line, "! %s", where);
 	if (folder.len > 0)
-		printf(", folder %.*s", SLICE_FMT(folder));
+		buf_printf(&line, ", folder %.*s", SLICE_FMT(folder));
 	if (uid != 0)
-		printf(", UID %u", uid);
-	printf(": %s%s\n", what, mended ? " (mended)" : "");
-	fflush(stdout);
+		buf_printf(&line, ", UID %u", uid);
+	buf_printf(&line, ": %s%s\n", what, mended ? " (mended)" : "");
+	(void)cli_print(mailstore_cli(f->ms), &line);
 }
 
 static void on_problem(void *arg, const struct check_problem *p)
@@ -198,7 +199,7 @@ static void note_ownerless(struct fsck *f, struct slice account)
 		printf("  %s\n", buf_cstr(&text));
 }
 
-/* Mail of removed users stays until somebody decides; told, since it takes room, but no problem. */
+/* The store takes the mail of removed users away, by and by: told, since it takes room, but no problem. */
 static int check_owners(struct fsck *f, struct mail_user *users, size_t count)
 {
 	AUTO_BUF struct buf after = BUF_INIT(ENGINE_NAME_BYTES_MAX);
