@@ -1,13 +1,16 @@
 #!/usr/bin/env python3
-"""Mail clients that others wrote, against a whole node: swaks, curl, msmtp, fetchmail.
+"""Mail clients that others wrote, against a whole node: swaks, curl, msmtp, fetchmail, mutt.
 
 usage: clients.py PRICKLE. A client that is not installed is skipped.
 """
 import os
 import poplib
+import pty
 import shutil
+import select
 import subprocess
 import sys
+import time
 
 from node import ANN, BOB, PASSWORD, Node, tap
 
@@ -105,7 +108,50 @@ def fetchmail():
     assert not inbox(ANN)
 
 
+def mutt():
+    """mutt submits with TLS, and reads and deletes by IMAP, on a terminal"""
+    if shutil.which("mutt") is None:
+        raise tap.Skip("mutt is not installed")
+    rc, copy = os.path.join(node.dir, "muttrc"), os.path.join(node.dir, "copied")
+    user = ANN.replace("@", "%40")
+    with open(rc, "w", encoding="ascii") as f:
+        f.write(f"""set folder={node.dir} from={ANN} copy=no ssl_verify_host=no ssl_verify_dates=no
+set smtp_authenticators=plain imap_authenticators=login
+set smtp_url="smtps://{user}@127.0.0.1:{node.port('submissions')}/" smtp_pass="{PASSWORD}"
+set spoolfile="imap://{user}@127.0.0.1:{node.port('imap')}/INBOX" imap_pass="{PASSWORD}"
+set ssl_starttls=no ssl_force_tls=no ssl_ca_certificates_file={node.dir}/none certificate_file={node.dir}/certificates
+set confirmappend=no confirmcreate=no delete=yes quit=yes wait_key=no mbox_type=mbox header_cache=""
+""")
+    home = {**os.environ, "HOME": node.dir, "TERM": "xterm", "LINES": "24", "COLUMNS": "80"}
+    done = subprocess.run(["openssl", "s_client", "-connect", f"127.0.0.1:{node.port('submissions')}", "-showcerts"],
+                          input=b"", capture_output=True, timeout=30, check=False).stdout
+    with open(os.path.join(node.dir, "certificates"), "wb") as f:
+        f.write(done[done.index(b"-----BEGIN"):done.index(b"-----END CERTIFICATE-----") + 26])
+    run("mutt", "-F", rc, "-s", "by mutt", BOB, text="hello\n", env=home)
+    arrived(BOB, b"Subject: by mutt")
+    run("swaks", "--server", f"127.0.0.1:{node.port('smtp')}", "--from", BOB, "--to", ANN, "--header", "Subject: for mutt")
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.execvpe("mutt", ["mutt", "-F", rc], home)
+    end, screen, typed = time.monotonic() + 30, b"", False
+    while time.monotonic() < end:
+        if b"[Msgs:1" in screen and not typed:
+            os.write(terminal, b"s\x15" + copy.encode() + b"\rq")      # save; the line empty; quit
+            typed = True
+        if select.select([terminal], [], [], 0.2)[0]:
+            try:
+                screen += os.read(terminal, 4096)
+            except OSError:     # it has ended
+                break
+    os.close(terminal)
+    assert os.waitpid(pid, 0)[1] == 0, screen[-2000:]
+    assert os.path.exists(copy), screen[-1500:]
+    with open(copy, "rb") as f:
+        assert b"Subject: for mutt" in f.read(), screen[-2000:]
+    assert not inbox(ANN), "what is saved elsewhere is deleted"
+
+
 try:
-    tap.run([swaks_smtp, swaks_lmtp, swaks_auth, curl_smtp, curl_pop3, msmtp, fetchmail])
+    tap.run([swaks_smtp, swaks_lmtp, swaks_auth, curl_smtp, curl_pop3, msmtp, fetchmail, mutt])
 finally:
     node.close()
