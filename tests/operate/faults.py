@@ -215,7 +215,7 @@ class Idle:
             self.workers.append((p, ours))
         self.count = 0
         for p, pipe in self.workers:
-            assert pipe.poll(120), "the sessions do not come to IDLE"
+            assert pipe.poll(240), "the sessions do not come to IDLE"
             self.count += pipe.recv()
 
     def close(self):
