@@ -100,7 +100,7 @@ static void explain_text(struct buf *out, const struct config *c, const struct c
 static int explain(struct cli *cli)
 {
 	AUTO_BUF struct buf out = BUF_INIT(1u << 20);
-	struct slice key = slice_str(cli_arg(cli, 0));
+	struct slice key = slice_str(cli_arg_count(cli) > 0 ? cli_arg(cli, 0) : "");
 	const char *path;
 	struct config *c;
 	size_t found = 0;
@@ -113,7 +113,7 @@ static int explain(struct cli *cli)
 		const struct config_option *o = &config_options[i];
 		struct slice k = slice_str(o->key);
 		bool in_group = slice_starts(k, key) && k.len > key.len && k.ptr[key.len] == '.';
-		if (!slice_eq(k, key) && !in_group)
+		if (key.len > 0 && !slice_eq(k, key) && !in_group)
 			continue;
 		if (found++ > 0)
 			buf_addc(&out, '\n');
@@ -138,10 +138,10 @@ const struct cli_command cmd_config_explain = {
 	.words = "config explain",
 	.summary = "tell what an option means and what it is set to",
 	.args = (const struct cli_arg[]){
-		{ "KEY", "an option, or a group of options", false, false, CLI_OPTION_KEY }, { 0 } },
+		{ "KEY", "an option, or a group of options; all without", true, false, CLI_OPTION_KEY }, { 0 } },
 	.options = (const struct cli_option[]){ CLI_OPTION_CONFIG, { 0 } },
 	.json = true,
-	.examples = (const char *const[]){ "prickle config explain mail.quota", "prickle config explain timeouts", NULL },
+	.examples = (const char *const[]){ "prickle config explain", "prickle config explain mail.quota", "prickle config explain timeouts", NULL },
 	.run = explain,
 };
 

@@ -202,10 +202,10 @@ static void greet(const struct demo *demo)
 	       " --header 'Subject: hello'\n"
 	       "  curl 'imap://127.0.0.1:%u/INBOX;MAILINDEX=1' --user 'ann@" DEMO_DOMAIN ":%s'\n"
 	       "  curl 'pop3://127.0.0.1:%u/1' --user 'ann@" DEMO_DOMAIN ":%s'\n"
-	       "  prickle status --socket %s/control.sock\n\n"
+	       "  %s status --socket %s/control.sock\n\n"
 	       "Ctrl-C ends it; the mail stays in the state directory.\n",
 	       demo->password, demo->state, n + 25, n + 587, n + 465, n + 24, n + 143, n + 993, n + 110, n + 995,
-	       n + 90, n + 25, n + 143, demo->password, n + 110, demo->password, demo->state);
+	       n + 90, n + 25, n + 143, demo->password, n + 110, demo->password, program_invocation_name, demo->state);
 	printf("ready\n");
 	fflush(stdout);
 }

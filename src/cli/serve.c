@@ -27,7 +27,8 @@ static int serve(struct cli *cli)
 			"Next:\n"
 			"  prickle domain add example.org          take mail for a domain\n"
 			"  prickle user add ann@example.org        make its first user\n"
-			"  prickle config show > %s    a file to change\n"
+			"  mkdir -p /etc/prickle && prickle config show > %s\n"
+			"                                          a file to change; the node takes it at its next start\n"
 			"  prickle status                          how it goes\n"
 			"To try without installing anything: prickle demo\n",
 			CLI_DEFAULT_CONFIG, options.config->hostname, options.config->state, CLI_DEFAULT_CONFIG);

@@ -93,7 +93,7 @@ static void fail_result(struct call *c, enum auth_admin_result r, struct slice n
 		break;
 	case AUTH_ADMIN_IN_USE:
 		fail_name(c, ADMIN_FAILED, "", name,
-			  " still has users or aliases; remove them first: prickle user list --domain");
+			  " still has users or aliases; remove them first; see prickle user list and prickle alias list");
 		break;
 	case AUTH_ADMIN_TEMPORARY:
 		fail(c, ADMIN_TEMPORARY,

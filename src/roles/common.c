@@ -123,7 +123,7 @@ static void on_config(struct role_process *p, struct slice bytes)
 	}
 	if (!p->running)
 		return;
-	event_log_level(p->log, (enum event_level)config->log_level);
+	event_log_level(p->log, (enum event_level)p->config->log_level);
 	if (p->row->ops->reload != NULL)
 		p->row->ops->reload(&p->ctx);
 }

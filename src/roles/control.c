@@ -139,6 +139,8 @@ static void judge_role(json_t *problems, const struct node_role *role)
 	const struct supervise_role *r = &role->seen;
 	const char *name = role_table[r->role].name;
 	int status = (int)r->last_status;
+	/* Under a service manager the log is in its journal, else where the node was started. */
+	const char *look = getenv("INVOCATION_ID") != NULL ? "journalctl -u prickle -n 50" : "prickle status --watch";
 	char what[200], how[80] = "";
 
 	if (r->restarts > 0)
@@ -146,7 +148,7 @@ static void judge_role(json_t *problems, const struct node_role *role)
 			 WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status));
 	if (!r->ready) {
 		snprintf(what, sizeof(what), "role %s %u does not serve%s", name, (unsigned)r->instance, how);
-		add_problem(problems, what, "journalctl -u prickle -n 50");
+		add_problem(problems, what, look);
 	} else if (role->json.len == 0) {
 		snprintf(what, sizeof(what), "role %s %u does not answer; after a minute it is started again", name,
 			 (unsigned)r->instance);
@@ -154,7 +156,7 @@ static void judge_role(json_t *problems, const struct node_role *role)
 	} else if (r->restarts > 0 && r->up_us < RECENT_US) {
 		snprintf(what, sizeof(what), "role %s %u was started again %llu s ago, %u times in all%s", name,
 			 (unsigned)r->instance, (unsigned long long)(r->up_us / 1000000), (unsigned)r->restarts, how);
-		add_problem(problems, what, "journalctl -u prickle -n 50");
+		add_problem(problems, what, look);
 	}
 }
 

@@ -368,6 +368,9 @@ def check_reload(label, node):
         f.write(text.replace("nonsense: true\n", "log:\n  level: debug\n"))
     check(node.ask("reload").get("reloaded") is True, f"{label}: a reload of the mended file is taken")
     check(node.roles() != {}, f"{label}: the node goes on after both")
+    before = {key: role["pid"] for key, role in node.roles().items()}
+    check(node.ask("reload").get("reloaded") is True, f"{label}: a reload of the same file is taken, too")
+    check({key: role["pid"] for key, role in node.roles().items()} == before, f"{label}: it costs no role")
     with open(node.config, "w", encoding="ascii") as f:
         f.write(text.replace("/private/state", "/private/elsewhere").replace("nonsense: true\n", ""))
     answer = node.ask("reload")

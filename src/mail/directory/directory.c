@@ -714,6 +714,7 @@ struct resolving {
 	size_t visit_count, next;
 	struct dir_target *targets;
 	size_t target_count;
+	bool seen_again;			/* an alias led back to an address on the way */
 };
 
 static struct slice join_address(struct arena *arena, struct slice local, struct slice domain)
@@ -775,6 +776,7 @@ static enum dir_result add_visits(struct resolving *g, const struct visit *from,
 		}
 		for (size_t j = 0; j < g->visit_count && !seen; j++)
 			seen = slice_eq(g->visits[j].address.text, a.text);
+		g->seen_again |= seen;
 		if (seen)
 			continue;
 		if (g->visit_count == DIRECTORY_VISITS_MAX)
@@ -858,7 +860,7 @@ enum dir_result directory_resolve(struct directory *d, struct arena *arena, cons
 			return r;
 	}
 	if (g->target_count == 0)
-		return g->visit_count > 1 ? DIR_LOOP : DIR_ABSENT;
+		return g->seen_again ? DIR_LOOP : DIR_ABSENT;
 	*targets = g->targets;
 	*count = g->target_count;
 	return DIR_OK;

@@ -176,6 +176,11 @@ START_TEST(aliases_in_a_circle_end)
 	ck_assert_int_eq(add_user(&f, "ann@example.org"), DIR_OK);
 	ck_assert_int_eq(add_alias(&f, "c@example.org", "a@example.org", "ann@example.org"), DIR_OK);
 	resolves_to(&f, "c@example.org", "ann@example.org", "");
+	/* The shortest circle; and an alias whose target is gone, which is none. */
+	ck_assert_int_eq(add_alias(&f, "d@example.org", "d@example.org", NULL), DIR_OK);
+	ck_assert_int_eq(resolve(&f, "d@example.org", &t, &n), DIR_LOOP);
+	ck_assert_int_eq(add_alias(&f, "e@example.org", "gone@example.org", NULL), DIR_OK);
+	ck_assert_int_eq(resolve(&f, "e@example.org", &t, &n), DIR_ABSENT);
 	close_directory(&f);
 }
 END_TEST
