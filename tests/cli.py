@@ -61,7 +61,7 @@ def usage_errors():
             (["config", "check", "--conifg=x"], "did you mean '--config'?"),
             (["config", "check", "--config"], "needs a value"),
             (["config", "check", "--json=1"], "takes no value"),
-            (["alias", "show"], "ADDRESS is missing"),
+            (["alias", "show"], "ALIAS is missing"),
             (["config", "explain", "a", "b"], "one argument too many"),
             (["config", "check", "-z"], "there is no option '-z'"),
             (["completion", "tcsh"], "is not one of bash, zsh, fish"),
