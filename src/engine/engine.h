@@ -20,11 +20,8 @@
 
 struct engine;
 
-#define ENGINE_NAME_BYTES_MAX	128u
-#define ENGINE_KEY_BYTES_MAX	128u
-#define ENGINE_VALUE_BYTES_MAX	(64u * 1024u)
-#define ENGINE_STEPS_MAX	512u
-#define ENGINE_OP_BYTES_MAX	(2u << 20)	/* all of an operation, bytes to write included */
+#define LIMITS_FILE "engine/limits.def"
+#include "base/limits.h"
 
 enum engine_result {
 	ENGINE_OK,

@@ -18,11 +18,9 @@
 #pragma once
 #include "base/buf.h"
 #include "base/errmsg.h"
+#include "roles/role_limits.h"
 
 #define ADMIN_IPC_REQUEST   0xA0u	/* ipc type on the channels of control */
-#define ADMIN_REQUEST_BYTES 65536u
-#define ADMIN_JSON_BYTES    (100u * 1024u)	/* below IPC_MESSAGE_BYTES */
-#define ADMIN_ARGS_MAX	    64u
 
 /* Exit codes of the command line (design: 0 ok ... 78 configuration). */
 enum admin_exit {

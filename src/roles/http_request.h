@@ -6,7 +6,7 @@
 #pragma once
 #include "base/slice.h"
 
-#define HTTP_HEAD_BYTES_MAX 8192u
+#include "roles/role_limits.h"
 
 enum http_result {
 	HTTP_OK,

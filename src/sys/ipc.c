@@ -16,7 +16,6 @@
 #define LENGTH_BYTES	  4u
 #define HEADER_BYTES	  (LENGTH_BYTES + 6u)
 #define BATCH_BYTES	  (32u << 10)	/* enough to be worth a packet before the round is over */
-#define QUEUED_BYTES_MAX  (16u << 20)	/* a peer that doesn't read: calls fail with -ENOBUFS */
 #define RECEIVED_FDS	  8u		/* room to notice, and close, more than the one that we take */
 
 enum message_kind { KIND_REQUEST = 1, KIND_REPLY, KIND_ONE_WAY };
@@ -221,7 +220,7 @@ static int send_message(struct ipc *ipc, enum message_kind kind, uint8_t type, u
 		return -EPIPE;
 	if (payload.len > IPC_MESSAGE_BYTES - HEADER_BYTES)
 		return -EMSGSIZE;
-	if (ipc->out_bytes > QUEUED_BYTES_MAX)
+	if (ipc->out_bytes > IPC_QUEUED_BYTES_MAX)
 		return -ENOBUFS;
 	if (fd >= 0 || ipc->batch.len + HEADER_BYTES + payload.len > IPC_MESSAGE_BYTES)
 		send_batch(ipc);

@@ -19,9 +19,8 @@
 
 #include "base/buf.h"
 #include "sys/loop.h"
+#include "sys/sys_limits.h"
 
-#define IPC_MESSAGE_BYTES (120u * 1024u)	/* fits the default SO_SNDBUF of 208 KiB */
-#define IPC_SERVED_MAX 4096u	/* logins wait seconds for their turn, and after a failure */
 #define IPC_LAZY_US 10000
 
 struct ipc;

@@ -16,11 +16,10 @@
 
 #include "base/must.h"
 #include "sys/fiber.h"
+#include "sys/sys_limits.h"
 #include "sys/tls.h"
 
 #define READ_BYTES	 (64u * 1024u)
-#define IN_BYTES_MAX	 (1u << 20)
-#define OUT_BYTES_MAX	 (4u << 20)	/* hard stop; stream_write flushes far below */
 #define RATE_WINDOW_US	 (30 * 1000000)
 
 static bool parked_input(struct stream *s);
@@ -72,8 +71,8 @@ void stream_init(struct stream *s, struct loop *l, int fd, const struct stream_l
 	*s = (struct stream){
 		.loop = l,
 		.limits = *limits,
-		.in = BUF_INIT(IN_BYTES_MAX),
-		.out = BUF_INIT(OUT_BYTES_MAX),
+		.in = BUF_INIT(STREAM_IN_BYTES_MAX),
+		.out = BUF_INIT(STREAM_OUT_BYTES_MAX),
 		.watch = { .fd = fd,
 			   .events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET,
 			   .fn = on_event },
@@ -249,7 +248,7 @@ void stream_consume(struct stream *s, size_t n)
 
 int stream_peek(struct stream *s, struct slice *bytes)
 {
-	return stream_more(s, 0, IN_BYTES_MAX, bytes);
+	return stream_more(s, 0, STREAM_IN_BYTES_MAX, bytes);
 }
 
 int stream_more(struct stream *s, size_t have, size_t max, struct slice *bytes)

@@ -22,6 +22,7 @@
 
 #include "base/buf.h"
 #include "base/errmsg.h"
+#include "sys/sys_limits.h"
 
 struct tls_context;		/* counted: certificate, settings, signer */
 struct tls;			/* one connection */
@@ -45,9 +46,6 @@ enum tls_scheme {
 	TLS_RSA_PSS_SHA512 = 0x0806,
 };
 
-#define TLS_TBS_BYTES_MAX	1024u	/* bytes to sign: 146 in TLS 1.3, <= 204 in 1.2 */
-#define TLS_SIGNATURE_BYTES_MAX 1024u	/* RSA of 8192 bits */
-#define TLS_CHAIN_BYTES_MAX	65536u	/* PEM of certificate and intermediates */
 #define TLS_KEY_ID_BYTES	8u
 
 /*

@@ -18,6 +18,7 @@
 #include "base/arena.h"
 #include "base/buf.h"
 #include "mail/auth/rates.h"
+#include "mail/session/session_limits.h"
 
 struct authc;
 struct authc_sasl;
@@ -26,11 +27,6 @@ struct tls_context;
 
 #define AUTHC_GRANT_BYTES	16u
 #define AUTHC_ACCOUNT_CHARS	16u
-#define AUTHC_ADDRESS_BYTES_MAX 320u	/* 64 + "@" + 255, RFC 5321 §4.5.3.1 */
-#define AUTHC_NAME_BYTES_MAX	128u
-#define AUTHC_PASSWORD_BYTES_MAX 1024u
-#define AUTHC_RESPONSE_BYTES_MAX 8192u	/* one decoded SASL response */
-#define AUTHC_TARGETS_MAX	100u	/* accounts behind one recipient address */
 
 enum authc_service {
 	AUTHC_IMAP = 1,			/* the grant reads and writes the mailbox */

@@ -8,7 +8,6 @@
 #include "mail/imap/write.h"
 
 #define IDLE_CHECK_US	   60000000	/* a lost notification costs at most this (design of watches) */
-#define DISCARD_BYTES_MAX  (1u << 20)	/* non-synchronizing literal that we read only to forget it */
 
 static const double command_bounds[] = { 0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3, 10 };
 METRIC_COUNTER_BY(commands, "prickle_imap_commands", "Commands, by name; ? for malformed ones", "command",
@@ -352,7 +351,7 @@ static bool skip_command(struct imap_run *r, struct imap_literal literal)
 
 		if (literal.waits)
 			return true;	/* the client was not asked for it and sends nothing more */
-		if (literal.bytes > DISCARD_BYTES_MAX || !read_literal(r, literal.bytes, false))
+		if (literal.bytes > IMAP_DISCARD_BYTES_MAX || !read_literal(r, literal.bytes, false))
 			return false;
 		err = stream_line(&r->s->base.stream, IMAP_COMMAND_BYTES_MAX, true, &line);
 		if (err <= 0)

@@ -22,7 +22,6 @@
 #define BATCHES_IN_TURN	 16u	/* then other sessions get the processor, however fast the client reads */
 #define BATCH_ARENA_BYTES (BATCH_MESSAGES * (72u << 10))
 #define CHUNK_BYTES	 (64u * 1024u)
-#define HEADER_BYTES_MAX (1u << 20)	/* HEADER.FIELDS looks at no more of a header */
 
 struct fetch {
 	struct imap_run *r;
@@ -256,12 +255,12 @@ static void send_fields(struct fetch *f, const struct fetched *m, const struct f
 			const struct section_range *range)
 {
 	const struct section *s = &item->section;
-	AUTO_BUF struct buf header = BUF_INIT(HEADER_BYTES_MAX), chosen = BUF_INIT(HEADER_BYTES_MAX + 2);
+	AUTO_BUF struct buf header = BUF_INIT(IMAP_HEADER_BYTES_MAX), chosen = BUF_INIT(IMAP_HEADER_BYTES_MAX + 2);
 	uint64_t at = 0, n;
 	enum mailbox_result result;
 
 	result = mailbox_read_near(f->r->s->box, &m->info, range->at,
-				   (size_t)MIN(range->bytes, HEADER_BYTES_MAX), &f->window, &header);
+				   (size_t)MIN(range->bytes, IMAP_HEADER_BYTES_MAX), &f->window, &header);
 	if (result != MAILBOX_OK) {
 		if (result == MAILBOX_EXPUNGED)
 			f->gone = true;

@@ -19,7 +19,6 @@
 
 #define CHUNK_BYTES	   (64u * 1024u)
 #define HEADER_BYTES_FIRST 8192u
-#define HEADER_BYTES_MAX   (1u << 20)
 #define BODY_KEPT_BYTES	   (1u << 20)	/* a larger message is read anew for each key */
 #define MESSAGES_IN_TURN   4096u	/* then other sessions get the processor */
 #define BYTES_IN_TURN	   (8u << 20)	/* of text that was searched: the same */
@@ -167,7 +166,7 @@ static struct slice header_of(struct search *s)
 		return buf_slice(&s->header);
 	s->has_header = true;
 	buf_reset(&s->header);
-	while (end == 0 && s->header.len < s->info.size && s->header.len < HEADER_BYTES_MAX) {
+	while (end == 0 && s->header.len < s->info.size && s->header.len < IMAP_HEADER_BYTES_MAX) {
 		size_t had = s->header.len;
 		enum mailbox_result result = mailbox_read_near(
 			s->r->s->box, &s->info, had, want, &s->window, &s->header);
@@ -181,7 +180,7 @@ static struct slice header_of(struct search *s)
 		end = header_end(buf_slice(&s->header), looked);
 		/* A blank line may lie across the pieces. */
 		looked = s->header.len > 3 ? s->header.len - 3 : 0;
-		want = MIN(s->header.len, HEADER_BYTES_MAX - s->header.len);
+		want = MIN(s->header.len, IMAP_HEADER_BYTES_MAX - s->header.len);
 	}
 	if (end > 0)
 		buf_truncate(&s->header, end);
@@ -741,7 +740,7 @@ void imap_do_search(struct imap_run *r)
 		.r = r,
 		.now_s = world_real_us(r->s->base.sv->world) / 1000000,
 		.arena = ARENA_INIT(MIME_ARENA_BYTES + (4u << 20)),
-		.header = BUF_INIT(HEADER_BYTES_MAX),
+		.header = BUF_INIT(IMAP_HEADER_BYTES_MAX),
 		.body = BUF_INIT(BODY_KEPT_BYTES),
 		.window = { .bytes = BUF_INIT(READ_WINDOW_BYTES) },
 		.hits = BUF_INIT(IMAP_SORT_BYTES_MAX),

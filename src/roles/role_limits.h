@@ -1,0 +1,6 @@
+/*
+ * The limits of the admin socket and of HTTP as constants; the table with units and sources is limits.def.
+ */
+#pragma once
+#define LIMITS_FILE "roles/limits.def"
+#include "base/limits.h"
