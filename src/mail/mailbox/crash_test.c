@@ -52,7 +52,7 @@ static const struct crashsim_model model = {
 #ifndef SEED
 #define SEED 1
 #endif
-#define STATES (TEST_SANITIZED ? 2000 : 40000)
+#define STATES (TEST_SANITIZED ? 2000 : 170000)
 
 /* Small segments fill, empty and are used again in a short run; larger ones hold more than one operation. */
 static uint32_t segment_bytes(void)
@@ -112,7 +112,7 @@ START_TEST(a_deletion_lost_in_compaction_is_found)
 }
 END_TEST
 
-TEST_MAIN_SLOW(600, "mailbox/crash", no_acknowledged_message_or_change_is_lost_at_any_cut,
+TEST_MAIN_SLOW(900, "mailbox/crash", no_acknowledged_message_or_change_is_lost_at_any_cut,
 	       no_acknowledged_message_or_change_is_lost_when_calls_fail_too,
 	       an_acknowledgement_without_sync_is_found, a_segment_recycled_too_early_is_found,
 	       a_deletion_lost_in_compaction_is_found)
