@@ -1,0 +1,46 @@
+/*
+ * What a SPINE extension includes: an ordinary XDP program in C plus a manifest.
+ *
+ *	#include <prickle/spine.h>
+ *
+ *	SPINE_EXTENSION(
+ *		.name = "no-telnet", .version = "1",
+ *		.match = "tcp dst port 23",
+ *		.verdicts = SPINE_PASS | SPINE_DROP);
+ *
+ *	SEC("xdp")
+ *	int no_telnet(struct xdp_md *ctx)
+ *	{
+ *		return XDP_DROP;
+ *	}
+ *
+ *	char LICENSE[] SEC("license") = "Dual MIT/GPL";
+ *
+ * An object holds one SEC("xdp") program, called for the frames that `match` selects. Verdicts outside
+ * the grant count as faults. Forwarding goes through spine_redirect(), which knows the ports that the
+ * operator granted; plain bpf_redirect() is refused.
+ */
+#pragma once
+#include <linux/bpf.h>
+#include <bpf/bpf_helpers.h>
+
+#include <prickle/spine_manifest.h>
+
+#define SPINE_EXTENSION(...)                                                                       \
+	const struct spine_manifest spine_manifest_ SEC(SPINE_MANIFEST_SECTION)                    \
+	__attribute__((used)) = { .magic = SPINE_MANIFEST_MAGIC, .abi = SPINE_MANIFEST_ABI,        \
+				  .bytes = sizeof(struct spine_manifest), __VA_ARGS__ }
+
+/*
+ * SPINE_PORTS defines the map of ports that this extension was granted, by interface index; the runtime
+ * fills it. spine_redirect(ifindex) gives XDP_REDIRECT towards a granted port, else XDP_ABORTED.
+ */
+#define SPINE_PORTS_MAX 64
+#define SPINE_PORTS                                                                                \
+	struct {                                                                                   \
+		__uint(type, BPF_MAP_TYPE_DEVMAP_HASH);                                            \
+		__uint(max_entries, SPINE_PORTS_MAX);                                              \
+		__type(key, __u32);                                                                \
+		__type(value, struct bpf_devmap_val);                                              \
+	} spine_ports SEC(".maps")
+#define spine_redirect(ifindex) ((int)bpf_redirect_map(&spine_ports, (ifindex), 0))

@@ -1,0 +1,125 @@
+/*
+ * A network device with its extensions: everything is pinned in bpffs, so this is a view that any
+ * command opens, changes under a lock, and closes; traffic needs none of us.
+ *
+ *	/sys/fs/bpf/prickle/spine/<netns cookie>/<ifindex>/
+ *	  link			our bpf_link; absent when the attachment is by netlink
+ *	  before		the program that was attached before us and returns at the end; absent: none
+ *	  control stats slots trace	maps of spine/code/layout.h
+ *	  gen-<n>/prog		dispatchers; the one that is attached is the truth, the one before it stays for rollback
+ *	  ext/<name>/record	array map of one struct spine_record
+ *	  ext/<name>/prog call-<k> drain-<k> maps/<map>
+ *	  sets/<name>		LPM maps of `set NAME`
+ *
+ * bpffs is the one of the *host's* mount namespace (spine/host.h): `ip netns exec` hides /sys/fs/bpf. The lock is a
+ * flock on the directory. A change writes records first and ends with one atomic step - a link or
+ * netlink replacement with the expected program, or one write to `slots` - so that an end in between leaves the old
+ * state; the next command removes what no dispatcher refers to.
+ */
+#pragma once
+#include <net/if.h>
+
+#include "spine/code/layout.h"
+#include "spine/load.h"
+
+#define SPINE_RECORD_ABI 1u
+
+enum spine_source { SOURCE_INSTALLED, SOURCE_ADOPTED, SOURCE_TAKEN_OVER };
+
+struct spine_record {
+	uint32_t abi, slot;
+	char name[SPINE_NAME_BYTES], version[SPINE_VERSION_BYTES], match[SPINE_MATCH_BYTES];
+	uint32_t source, tier;		/* enum spine_source, enum spine_tier */
+	uint32_t order;
+	uint32_t terminal, fail_closed, redirects, tail_calls;
+	uint64_t sequence;		/* of installation on this device: orders equals */
+	uint32_t verdicts, continues;
+	uint32_t prog_id, pending_prog_id;	/* pending: a replace that may not have happened */
+	uint64_t generation;		/* the dispatcher from which on it runs */
+	uint64_t removed_generation;	/* 0: it stays */
+	uint64_t cost;			/* INSPECT_UNBOUNDED: accepted by the operator */
+	uint64_t memory_bytes;
+	uint64_t installed_at_s, replaced_at_s;	/* CLOCK_REALTIME; 0: never */
+	uint32_t replaced, state_id;
+	uint32_t channels, handlers;
+	uint8_t digest[32], signer[32];
+	uint32_t cpu_permille, spare[15];
+};
+
+struct spine_device;			/* opaque */
+
+/* Where commands act. */
+struct spine_where {
+	const char *device;		/* interface name */
+	const char *netns;		/* of `ip netns`, or NULL: the caller's */
+	const char *grants_path;	/* NULL: /etc/prickle/spine/DEVICE.yaml */
+};
+
+/* Opening for a change makes the directory and takes the lock (waits up to 10 s); for a look it does neither. */
+enum spine_open_mode { SPINE_LOOK, SPINE_CHANGE };
+/* 0; -ENODEV: no such interface; -ENOENT (SPINE_LOOK): it has no extensions; -EOPNOTSUPP: kernel; ... with a sentence. */
+MUST_USE int spine_device_open(const struct spine_where *where, enum spine_open_mode mode,
+			       struct spine_device **out, struct errmsg *why);
+void spine_device_close(struct spine_device *d);
+/* The device's network namespace as a descriptor (borrowed), its index, its directory in bpffs (borrowed). */
+int spine_device_netns(const struct spine_device *d);
+uint32_t spine_device_ifindex(const struct spine_device *d);
+const char *spine_device_name(const struct spine_device *d);
+int spine_device_dir(const struct spine_device *d);
+/* Mapped memory of the device, valid until close. */
+struct spine_control *spine_device_control(const struct spine_device *d);
+const struct spine_cpu_stats *spine_device_stats(const struct spine_device *d, uint32_t *cpus);
+
+/* Every device of the host that has extensions, in all namespaces; one that has gone is cleaned up. */
+struct spine_found {
+	uint64_t netns_cookie;
+	uint32_t ifindex;
+	char name[IFNAMSIZ];		/* "" when the namespace cannot be entered from here */
+};
+MUST_USE int spine_device_scan(struct arena *arena, struct spine_found **out, size_t *count, struct errmsg *why);
+
+/* Extensions in the order in which they run. The array lives until the next change or close. */
+size_t spine_device_records(const struct spine_device *d, const struct spine_record *const **out);
+const struct spine_record *spine_device_find(const struct spine_device *d, const char *name);
+/* "active", "ejected", "disabled", "not-running" (the device is down, detached, or its slot lost its program); *reason: half a sentence or "". */
+const char *spine_device_state(const struct spine_device *d, const struct spine_record *r, const char **reason);
+
+/* A refusal names the rule, the program, the instruction and the source line; `findings` is complete. */
+struct spine_change {
+	struct arena *arena;
+	struct inspect_report report;	/* filled on -EPERM and on success */
+	struct errmsg why;
+};
+
+struct install_request {
+	struct slice object, signature;
+	const char *name;		/* NULL: the manifest's */
+	int64_t order;			/* -1: the manifest's */
+	bool terminal;			/* the operator says so */
+	bool accept_unbounded;
+};
+MUST_USE int spine_install(struct spine_device *d, const struct install_request *r, struct spine_change *c);
+
+struct adopt_request {
+	int prog_fd;			/* borrowed */
+	const char *name, *match;
+	int64_t order;			/* -1: 1000 */
+	uint32_t verdicts;		/* 0: PASS, DROP, ABORTED */
+	uint32_t continues;		/* 0: PASS */
+	bool terminal, fail_closed, accept_unbounded;
+	uint32_t cpu_permille;
+	bool redirect;			/* REDIRECT to all ports */
+};
+MUST_USE int spine_adopt(struct spine_device *d, const struct adopt_request *r, struct spine_change *c);
+
+/* New version in the old one's slot: one write. Rolls back when spine_replace_watch sees faults rise. */
+MUST_USE int spine_replace(struct spine_device *d, const char *name, const struct install_request *r,
+			   struct spine_change *c);
+/* Watch a replaced extension for milliseconds; more faults than before: the old version returns and -ECANCELED. */
+MUST_USE int spine_replace_watch(struct spine_device *d, const char *name, uint32_t ms, struct spine_change *c);
+/* Only the write to the slot, for programs that are loaded already (benchmarks, tests). */
+MUST_USE int spine_swap(struct spine_device *d, const char *name, int prog_fd, struct errmsg *why);
+/* The last one restores the device as it was found. -ENOENT: no such extension. */
+MUST_USE int spine_remove(struct spine_device *d, const char *name, struct errmsg *why);
+/* Switch off, or on again after an ejection. */
+MUST_USE int spine_enable(struct spine_device *d, const char *name, bool on, struct errmsg *why);

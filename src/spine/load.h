@@ -1,0 +1,78 @@
+/*
+ * From an object file to programs and maps in the kernel: inspected, granted, in the device's class,
+ * by the tier that the signature earns.
+ *
+ * Tiers: *vetted* (Ed25519 signature over the object, of a key that the grants name) is loaded with
+ * full verifier powers; *untrusted* by a helper process without CAP_PERFMON and CAP_SYS_ADMIN, in a
+ * memory control group of its own, so that the kernel applies its Spectre and pointer-leak rules and a
+ * hard memory limit; *adopted* was loaded by its owner and is only placed (spine/device.h).
+ *
+ * A signature is a file beside the object, OBJECT.sig: 32 bytes of key, 64 bytes of signature over
+ * "prickle-spine-1\0" and the whole object (the manifest is in it).
+ */
+#pragma once
+#include "spine/grant.h"
+#include "spine/inspect/inspect.h"
+
+enum spine_tier { TIER_UNTRUSTED, TIER_VETTED, TIER_ADOPTED };
+const char *spine_tier_name(enum spine_tier tier);
+
+/* What dispatcher and slot programs of a device must share; the kernel insists. */
+struct spine_class {
+	bool frags;
+	uint32_t attach_type;		/* BPF_XDP or 0 */
+};
+
+struct load_request {
+	struct slice object;		/* the file's bytes */
+	const struct object *parsed;
+	struct slice signature;		/* of OBJECT.sig; len 0: none */
+	const struct grants *grants;
+	const char *name;		/* under which it is installed */
+	struct spine_class class;
+	bool accept_unbounded;
+	/*
+	 * Directory in bpffs that holds the maps of the version that runs, -1: none. Maps whose layout and
+	 * BTF match and whose state_id is equal are used again; else the new version's `migrate` handler
+	 * gets the old ones, or it starts empty and *loaded says so.
+	 */
+	int old_maps_dir;
+	const uint32_t *port_ifindex;	/* of the grant's ports, in its order, in the device's netns */
+};
+
+struct loaded_map {
+	char name[16];
+	int fd;
+	bool reused;
+};
+
+struct loaded {
+	enum spine_tier tier;
+	uint8_t signer[32];
+	uint8_t digest[32];		/* SHA-256 of the object */
+	int entry_fd;			/* the XDP program */
+	int call_fd[8], drain_fd[8];	/* SYSCALL programs, one pair a channel; -1: none */
+	size_t channel_count;
+	int migrate_fd;			/* or -1 */
+	struct loaded_map *maps;
+	size_t map_count;
+	struct inspect_report report;	/* lives in the request's arena */
+	bool state_kept, state_dropped;
+	uint64_t memory_bytes;
+};
+
+/*
+ * Inspect and load. 0; -EPERM: refused, *findings has every reason for people (and *report for --json);
+ * -EINVAL, -E2BIG: the kernel refused it, `why` has the end of its log with source lines; others: the system
+ * failed. The caller ends with loaded_free, which closes the descriptors. Not for threads: it forks.
+ */
+MUST_USE int spine_load(struct arena *arena, const struct load_request *request, struct loaded **out,
+			struct inspect_report *report, struct errmsg *why);
+void loaded_free(struct loaded *l);
+/* Pin programs and maps below a directory of bpffs: prog, call-N, drain-N, maps/NAME. 0 or negative errno. */
+MUST_USE int loaded_pin(const struct loaded *l, int dir, struct errmsg *why);
+
+/* Sign an object: writes key and signature, 96 bytes. The key file holds 64 bytes of libsodium's secret key. */
+void spine_sign(struct slice object, const uint8_t secret[64], uint8_t out[96]);
+/* 0 and *key, or -EBADMSG. */
+MUST_USE int spine_verify(struct slice object, struct slice signature, uint8_t key[32]);
