@@ -22,7 +22,8 @@
  *	    verdicts: [pass, drop]
  *
  * Without a file, an extension may pass, drop, abort and reflect (TX), uses the default helpers and
- * maps, and forwards nowhere.
+ * maps, and forwards nowhere. An entry stands alone: what it leaves out has these defaults, not what "*"
+ * says. The verdict aborted is always granted: it tells a failure and is counted as one.
  */
 #pragma once
 #include <net/if.h>
@@ -31,7 +32,9 @@
 #include "base/buf.h"
 #include "spine/inspect/inspect.h"
 
-#define GRANT_PORTS_MAX 64
+#define GRANT_PORTS_MAX		  64
+#define GRANT_DEFAULT_INSTRUCTIONS 20000u
+#define GRANT_DEFAULT_MEMORY_BYTES (UINT64_C(16) << 20)
 
 struct grant {
 	uint32_t verdicts;		/* enum spine_verdicts */
@@ -43,7 +46,7 @@ struct grant {
 	uint32_t instructions_max;
 	uint32_t cpu_permille;		/* 0: no budget */
 	uint64_t memory_bytes_max;
-	bool terminal, unbounded, tail_calls;
+	bool terminal, unbounded, tail_calls;	/* tail-calls: true */
 	const char *from;		/* "FILE:LINE" of the entry, or "defaults": for refusals */
 };
 
@@ -59,5 +62,7 @@ MUST_USE int grants_parse(struct arena *arena, struct slice text, const char *fi
 			  struct buf *errors);
 /* Never NULL: the entry of this name, of "*", or the defaults. */
 const struct grant *grant_find(const struct grants *g, const char *name);
+/* As grants files name a BPF_MAP_TYPE_...; NULL: they cannot. */
+const char *grant_map_type_name(uint32_t type);
 /* The key is one that vets. */
 bool grant_key_trusted(const struct grants *g, const uint8_t key[32]);
