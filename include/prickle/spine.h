@@ -44,3 +44,7 @@
 		__type(value, struct bpf_devmap_val);                                              \
 	} spine_ports SEC(".maps")
 #define spine_redirect(ifindex) ((int)bpf_redirect_map(&spine_ports, (ifindex), 0))
+
+/* ---- Active Messages ---- */
+
+#include <prickle/spine_messages.h>

@@ -69,3 +69,6 @@ struct spine_handler_row {
 	char name[SPINE_NAME_BYTES];
 	char type[SPINE_NAME_BYTES];	/* the argument struct's tag, described by the object's BTF */
 };
+
+/* Not loaded: one empty variable of each handler's argument type, so that BTF describes the type. */
+#define SPINE_TYPES_SECTION ".spine.types"
