@@ -379,8 +379,9 @@ class Lab:
         loaded = self.load(path, name)
         if ports:
             table = loaded.map("spine_ports")
-            for port in ports:
-                table.set(port.ifindex, struct.pack("=II", port.ifindex, 0))
+            with interface.ns.entered():  # the kernel takes indexes as those of the writer's namespace
+                for port in ports:
+                    table.set(port.ifindex, struct.pack("=II", port.ifindex, 0))
         loaded.interface = interface
         self.attach(interface, loaded.fd)
         return loaded
@@ -403,6 +404,16 @@ class Loaded:
 
     def map(self, name):
         return self.lab.keep(kb.Map.pinned(os.path.join(self.dir + "-maps", name)))
+
+    def counters(self):
+        """The map `counters` as {field: sum over the processors}; the fields' names are those of its BTF."""
+        done = subprocess.run(["bpftool", "-j", "map", "dump", "pinned", os.path.join(self.dir + "-maps", "counters")],
+                              capture_output=True, text=True, check=True)
+        total = {}
+        for row in json.loads(done.stdout)[0]["formatted"]["values"]:
+            for field, value in row["value"].items():
+                total[field] = total.get(field, 0) + value
+        return total
 
     def remove(self):
         self.lab.detach(self.interface)
