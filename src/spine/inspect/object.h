@@ -16,15 +16,24 @@ struct object_map {
 	const char *name;
 	uint32_t type, key_bytes, value_bytes, entries, flags;
 	bool internal;			/* .data, .bss, .rodata...: libbpf makes an array of one entry */
+	bool pin_by_name;		/* LIBBPF_PIN_BY_NAME */
+	bool filled;			/* the object names what is in it from the start: inner maps, programs */
+	uint64_t extra;			/* map_extra: hashes of a bloom filter, address of an arena */
+	const struct object_map *inner;	/* of a map of maps, where the object tells */
 };
 
-/* What an instruction refers to, where the object has a relocation for it. */
-enum object_ref_kind { REF_NONE, REF_MAP, REF_MAP_VALUE, REF_CALL, REF_FUNCTION, REF_EXTERN };
+/*
+ * What an instruction refers to. REF_CALL (a subprogram is called) and REF_FUNCTION (its address is taken, as for
+ * callbacks) are there for all of them, relocated or not. REF_CORE: CO-RE writes the instruction's constant or
+ * offset anew for the running kernel, so that what stands in the object means nothing.
+ */
+enum object_ref_kind { REF_NONE, REF_MAP, REF_MAP_VALUE, REF_CALL, REF_FUNCTION, REF_EXTERN, REF_CORE };
 struct object_ref {
 	uint32_t insn;			/* index in the program's instructions */
 	enum object_ref_kind kind;
 	uint32_t index;			/* of map, program (subprogram) */
 	const char *name;		/* of an extern: kfunc, ksym, kconfig */
+	uint32_t offset;		/* REF_MAP_VALUE: in the value */
 };
 
 struct object_line {
@@ -33,11 +42,11 @@ struct object_line {
 	const char *file, *text;	/* text: the source line */
 };
 
-/* A function: an entry program, or a subprogram (section ".text", or static in a section). */
+/* A function: an entry program, or a subprogram of section ".text". libbpf knows no others. */
 struct object_program {
 	const char *name, *section;
 	uint32_t type;			/* BPF_PROG_TYPE_XDP, _SYSCALL; UNSPEC for subprograms and what we do not know */
-	bool entry;
+	bool entry;			/* any program that would be loaded: all outside of ".text" */
 	bool frags;			/* "xdp.frags" */
 	const struct bpf_insn *insns;
 	uint32_t insn_count;
@@ -49,8 +58,8 @@ struct object_program {
 
 /* An argument struct of a handler, flattened from BTF for stub generators. */
 struct object_field {
-	const char *name, *type;	/* C type: "__u32", "__u8" ... */
-	uint32_t offset, bytes, count;	/* count > 1: an array */
+	const char *name, *type;	/* C type: "__u32", "__u8" ...; name: a C identifier, "a_b" for b in a */
+	uint32_t offset, bytes, count;	/* bytes of one element; count > 1: an array */
 };
 
 struct object_handler {
@@ -63,7 +72,7 @@ struct object_handler {
 
 struct object {
 	const struct spine_manifest *manifest;	/* checked: texts end, numbers in range, defaults filled in; NULL: none */
-	const char *licence;
+	const char *licence;		/* "" when it has none */
 	const struct object_program *programs;
 	size_t program_count;
 	const struct object_map *maps;
@@ -82,5 +91,5 @@ MUST_USE int object_parse(struct arena *arena, struct slice bytes, const struct 
 			  struct errmsg *why);
 /* The line of an instruction, or NULL. */
 const struct object_line *object_line_at(const struct object_program *p, uint32_t insn);
-/* The XDP entry program, or NULL when there is none or more than one. */
+/* The program of section "xdp" or "xdp.frags", or NULL when there is none or more than one. */
 const struct object_program *object_entry(const struct object *o);
