@@ -35,6 +35,11 @@ extern const uint64_t inspect_default_map_types;
 /* The number of a helper from its name without "bpf_", or -1; and back, or NULL. */
 int inspect_helper_id(struct slice name);
 const char *inspect_helper_name(int id);
+/* Cost of a call in instructions; source of each number: helpers.def. Unknown helpers are dear. */
+#define INSPECT_UNKNOWN_CALL_COST 300u
+uint32_t inspect_helper_cost(int id);
+/* False for helpers that no grant allows: they reach what is not the extension's. */
+bool inspect_helper_grantable(int id);
 
 /* A reason to refuse; the first word of `rule` names what to grant ("helper probe_write_user"). */
 struct inspect_finding {
