@@ -33,6 +33,16 @@
 		__type(value, type_);                                                              \
 	} counters SEC(".maps")
 
+/*
+ * Count one. The comment for the assembler differs from field to field, and that keeps the compiler from
+ * joining two of these into one with a computed address, which the kernel refuses to unprivileged programs.
+ */
+#define COUNT(counters_, field)                                                                    \
+	do {                                                                                       \
+		(counters_)->field++;                                                              \
+		asm volatile("# " #field);                                                         \
+	} while (0)
+
 static __always_inline void *counters_get(void *map)
 {
 	__u32 zero = 0;

@@ -101,23 +101,23 @@ static __always_inline bool read4(struct iphdr *ip, void *end, __u64 bytes, stru
 {
 	if ((void *)(ip + 1) > end || ip->version != 4 || ip->ihl < 5 || bpf_ntohs(ip->tot_len) < 20 ||
 	    bpf_ntohs(ip->tot_len) > bytes) {
-		count->malformed++;
+		COUNT(count, malformed);
 		return false;
 	}
 	if (ip->ihl != 5) {
-		count->options++;
+		COUNT(count, options);
 		return false;
 	}
 	if (!ip4_sum_right(ip)) {
-		count->malformed++;
+		COUNT(count, malformed);
 		return false;
 	}
 	if (ip4_special(bpf_ntohl(ip->saddr)) || ip4_special(bpf_ntohl(ip->daddr))) {
-		count->special_address++;
+		COUNT(count, special_address);
 		return false;
 	}
 	if (ip->ttl <= 1) {
-		count->ttl_expired++;
+		COUNT(count, ttl_expired);
 		return false;
 	}
 	fib->family = AF_INET;
@@ -135,19 +135,19 @@ static __always_inline bool read6(struct ipv6hdr *ip, void *end, __u64 bytes, st
 				  struct router_counters *count)
 {
 	if ((void *)(ip + 1) > end || ip->version != 6 || bpf_ntohs(ip->payload_len) + 40ull > bytes) {
-		count->malformed++;
+		COUNT(count, malformed);
 		return false;
 	}
 	if (ip->nexthdr == 0) {
-		count->options++;
+		COUNT(count, options);
 		return false;
 	}
 	if (ip6_special(&ip->saddr) || ip6_special(&ip->daddr)) {
-		count->special_address++;
+		COUNT(count, special_address);
 		return false;
 	}
 	if (ip->hop_limit <= 1) {
-		count->ttl_expired++;
+		COUNT(count, ttl_expired);
 		return false;
 	}
 	fib->family = AF_INET6;
@@ -178,22 +178,22 @@ static __always_inline bool way(long result, struct router_counters *count)
 	case BPF_FIB_LKUP_RET_BLACKHOLE:
 	case BPF_FIB_LKUP_RET_UNREACHABLE:
 	case BPF_FIB_LKUP_RET_PROHIBIT:
-		count->no_route++;
+		COUNT(count, no_route);
 		break;
 	case BPF_FIB_LKUP_RET_FWD_DISABLED:
-		count->forwarding_off++;
+		COUNT(count, forwarding_off);
 		break;
 	case BPF_FIB_LKUP_RET_UNSUPP_LWT:
-		count->encapsulated++;
+		COUNT(count, encapsulated);
 		break;
 	case BPF_FIB_LKUP_RET_NO_NEIGH:
-		count->no_neighbour++;
+		COUNT(count, no_neighbour);
 		break;
 	case BPF_FIB_LKUP_RET_FRAG_NEEDED:
-		count->too_big++;
+		COUNT(count, too_big);
 		break;
 	default:
-		count->local++;
+		COUNT(count, local);
 	}
 	return false;
 }
@@ -209,9 +209,9 @@ static __always_inline bool for_us(__u32 ifindex, __u64 mac, struct router_count
 	if (*known == mac)
 		return true;
 	if (*known == 0)
-		count->learning++;
+		COUNT(count, learning);
 	else
-		count->not_for_us++;
+		COUNT(count, not_for_us);
 	return false;
 }
 
@@ -248,7 +248,7 @@ int router(struct xdp_md *ctx)
 	if (count == NULL || (void *)(eth + 1) > end)
 		return XDP_PASS;
 	if (eth->h_dest[0] & 1) {
-		count->not_for_us++;
+		COUNT(count, not_for_us);
 		return XDP_PASS;
 	}
 	__u64 mac = mac_word(eth->h_dest, ctx->ingress_ifindex);
@@ -278,12 +278,12 @@ int router(struct xdp_md *ctx)
 		return XDP_PASS;
 	learn(&fib);
 	if (fib.ifindex == ctx->ingress_ifindex) {
-		count->same_port++;
+		COUNT(count, same_port);
 		return XDP_PASS;
 	}
 	/* Ask before the frame is changed: the stack must get it as it came. */
 	if (bpf_redirect_map(&spine_ports, fib.ifindex, XDP_PASS) != XDP_REDIRECT) {
-		count->port_not_granted++;
+		COUNT(count, port_not_granted);
 		return XDP_PASS;
 	}
 	if (protocol == bpf_htons(ETH_P_IP)) {
@@ -292,14 +292,14 @@ int router(struct xdp_md *ctx)
 		if ((void *)(ip + 1) > end)
 			return XDP_PASS;
 		ip4_decrease_ttl(ip);
-		count->forwarded4++;
+		COUNT(count, forwarded4);
 	} else {
 		struct ipv6hdr *ip = (void *)(eth + 1);
 
 		if ((void *)(ip + 1) > end)
 			return XDP_PASS;
 		ip->hop_limit--;
-		count->forwarded6++;
+		COUNT(count, forwarded6);
 	}
 	__builtin_memcpy(eth->h_dest, fib.dmac, ETH_ALEN);
 	__builtin_memcpy(eth->h_source, fib.smac, ETH_ALEN);
