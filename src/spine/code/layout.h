@@ -17,14 +17,28 @@
 #define SPINE_CHAIN_MAX	   32u		/* of them on one packet's way: the kernel allows 33 tail calls */
 #define SPINE_SAMPLE_MASK  63u		/* 1 packet in 64 is timed */
 
-/* What the dispatcher returns to itself when a slot's program did not run. No XDP verdict. */
-#define SPINE_NOT_RUN	   0x53504e45u
+/*
+ * A stall: one packet that held the processor for 2 ticks and 8 ms or more. An idle virtual machine
+ * shows gaps of that size of its own, so a stall marks and only a second one within 10 s ejects; one
+ * of 64 ms ejects at once.
+ */
+#define SPINE_STALL_TICKS  2u
+#define SPINE_STALL_MS	   8u
+#define SPINE_STALL_EJECTS_MS 64u
+#define SPINE_STALL_MEMORY_S 10u
+/* A sample stands for 64 packets, so one that a gap fell into is charged with no more than this. */
+#define SPINE_SAMPLE_NS_MAX 250000u
 
+/*
+ * After NOT_RUN, VERDICT and GREED the packet has no verdict to go by: it is dropped when the extension
+ * is fail-closed, else it goes on as if the extension had not matched. STALL, BUDGET and ABORTED speak
+ * of time and rate: the verdict of the packet in hand stands.
+ */
 enum spine_fault {
 	SPINE_FAULT_NONE,
 	SPINE_FAULT_NOT_RUN,		/* the slot is empty, or the packet's tail calls were used up */
-	SPINE_FAULT_STALL,		/* it held the processor for 2 ticks or more */
-	SPINE_FAULT_BUDGET,		/* over its share of the processor in a window */
+	SPINE_FAULT_STALL,		/* it held the processor: SPINE_STALL_MS */
+	SPINE_FAULT_BUDGET,		/* over its share of the processor in a window: once a sampled packet */
 	SPINE_FAULT_VERDICT,		/* it returned what it may not */
 	SPINE_FAULT_ABORTED,		/* it returned XDP_ABORTED (by grant; counted, ejects only above a rate) */
 	SPINE_FAULT_GREED,		/* it used up the tail calls of those behind it */
@@ -39,11 +53,14 @@ enum spine_slot_state {
 	SPINE_SLOT_DISABLED = 3,	/* by a person */
 };
 
-/* 64 bytes. The first 8 are read at once for every packet. */
+/*
+ * 64 bytes. The first 8 are read at once for every packet, and the dispatcher ejects by comparing and
+ * exchanging them: who changes more than one of them while the extension runs writes all 8 at once.
+ */
 struct spine_slot_control {
 	uint8_t state;			/* enum spine_slot_state */
 	uint8_t verdicts;		/* granted: 1 << XDP_... */
-	uint8_t continues;		/* verdicts after which the next match runs */
+	uint8_t continues;		/* verdicts after which the next match runs; REDIRECT never continues */
 	uint8_t fail_closed;		/* 1: faults and ejection drop the packet */
 	uint32_t reason;		/* enum spine_fault of the ejection */
 	uint64_t strike_jiffies;	/* when the last stall was marked; 0: none */
@@ -51,7 +68,7 @@ struct spine_slot_control {
 	uint64_t ejected_ns;		/* CLOCK_MONOTONIC */
 	uint32_t ejected_cpu;
 	uint32_t strikes;		/* stalls ever */
-	uint64_t faults_max;		/* faults of one kind in a window of a second that eject; 0: never */
+	uint64_t faults_max;		/* so many of one kind in a window of a second eject; 0: never */
 	uint64_t spare[2];
 };
 _Static_assert(sizeof(struct spine_slot_control) == 64, "read by generated code");
@@ -68,28 +85,17 @@ struct spine_control {
 
 /* 256 bytes. */
 struct spine_slot_stats {
-	uint64_t packets;		/* that were given to it */
+	uint64_t packets;		/* that were given to it, the faulty ones included */
 	uint64_t verdict[5];		/* that it returned, by XDP_...; not counted for terminal extensions */
 	uint64_t faults[SPINE_FAULT_COUNT];	/* 8 */
 	uint64_t skipped;		/* its packets while it was off */
 	uint64_t samples, sampled_ns;	/* timed packets and their time; ns/packet = sampled_ns / samples */
 	uint64_t window_jiffies;	/* begin of the window */
 	uint64_t window_ns;		/* charged in it: sampled time x 64 */
-	uint64_t window_faults;
-	uint64_t spare[12];
+	uint32_t window_faults[SPINE_FAULT_COUNT];
+	uint64_t spare[9];
 };
 _Static_assert(sizeof(struct spine_slot_stats) == 256, "generated code shifts");
-
-struct spine_cpu_stats {
-	uint64_t packets;		/* seen by the dispatcher */
-	uint64_t unmatched;		/* passed on to the host */
-	uint64_t trace_lost;		/* samples that the ring had no room for */
-	uint32_t match[SPINE_SLOTS_MAX / 32];	/* scratch: who wants the packet in hand */
-	uint64_t key[16];		/* scratch: fields of the packet in hand */
-	uint64_t spare[11];
-	struct spine_slot_stats slot[SPINE_SLOTS_MAX];
-};
-_Static_assert(sizeof(struct spine_cpu_stats) == 256 + 256 * SPINE_SLOTS_MAX, "generated code multiplies");
 
 /* A record of the ring `trace`: this head, then `captured` bytes of the frame as it arrived. */
 #define SPINE_TRACE_BYTES 256u
@@ -103,4 +109,30 @@ struct spine_trace_record {
 	uint8_t spare;
 	uint32_t rx_queue;
 	uint32_t ns;			/* spent in extensions */
+	uint32_t spare2;
 };
+_Static_assert(sizeof(struct spine_trace_record) == 48, "generated code fills it");
+
+/* The part of one processor. */
+struct spine_cpu_stats {
+	uint64_t packets;		/* seen by the dispatcher */
+	uint64_t unmatched;		/* passed on to the host */
+	uint64_t trace_lost;		/* samples that the ring had no room for */
+	/* Scratch of the packet in hand: nothing that a reader can use. */
+	uint32_t match[SPINE_SLOTS_MAX / 32];	/* who wants it */
+	uint32_t verdict;		/* of the program that just ran */
+	uint32_t last;			/* that stands if nobody comes after */
+	uint32_t work;			/* for the dispatcher's functions: fault << 16 | slot */
+	uint32_t not_run;		/* not 0: the slot's tail call fell through; no program can write this */
+	uint32_t suspect;		/* 1 + the slot that ran and makes tail calls; 0: none */
+	uint32_t tracing;
+	uint64_t key[16];		/* fields of the frame */
+	uint64_t ticks;			/* that the stall took */
+	uint64_t start_ns, ns, clock_ns;	/* of the timed program; what reading the clock takes */
+	uint64_t spare[4];
+	struct spine_trace_record trace;
+	uint8_t trace_frame[SPINE_TRACE_BYTES];	/* follows the record */
+	uint64_t spare2[2];
+	struct spine_slot_stats slot[SPINE_SLOTS_MAX];
+};
+_Static_assert(sizeof(struct spine_cpu_stats) == 576 + 256 * SPINE_SLOTS_MAX, "generated code multiplies");

@@ -20,6 +20,7 @@ struct fix {
 struct function {
 	char name[FUNCTION_NAME_BYTES];
 	uint32_t at;
+	bool shared;			/* checked once, takes nothing */
 };
 
 struct program {
@@ -227,7 +228,17 @@ program_function p_declare(struct program *p, const char *name)
 	must(strlen(name) < sizeof(f->name));
 	memcpy(f->name, name, strlen(name) + 1);
 	f->at = UNSET;
+	f->shared = false;
 	return p->function_count++;
+}
+
+program_function p_declare_shared(struct program *p, const char *name)
+{
+	program_function f = p_declare(p, name);
+
+	if (p->error == 0)
+		p->functions[f].shared = true;
+	return f;
 }
 
 void p_function(struct program *p, program_function f)
@@ -271,7 +282,7 @@ static int resolve(struct program *p, struct errmsg *why)
 /* In the order of their instructions, as the kernel wants them: function ids are BTF ids. */
 static int describe(struct program *p)
 {
-	int number, proto, id;
+	int number, proto, proto_shared, id;
 
 	p->btf = btf__new_empty();
 	p->func_info = calloc(p->function_count, sizeof(*p->func_info));
@@ -282,13 +293,19 @@ static int describe(struct program *p)
 	proto = btf__add_func_proto(p->btf, number);
 	if (number < 0 || id < 0 || proto < 0 || btf__add_func_param(p->btf, "ctx", id) != 0)
 		return -ENOMEM;
+	proto_shared = btf__add_func_proto(p->btf, number);
+	if (proto_shared < 0)
+		return -ENOMEM;
 	for (uint32_t i = 0; i < p->function_count; i++) {
-		must(p->functions[i].at != UNSET);
-		must(i == 0 || p->functions[i].at > p->functions[i - 1].at);
-		id = btf__add_func(p->btf, p->functions[i].name, BTF_FUNC_STATIC, proto);
+		const struct function *f = &p->functions[i];
+
+		must(f->at != UNSET);
+		must(i == 0 || f->at > p->functions[i - 1].at);
+		id = btf__add_func(p->btf, f->name, f->shared ? BTF_FUNC_GLOBAL : BTF_FUNC_STATIC,
+				   f->shared ? proto_shared : proto);
 		if (id < 0)
 			return -ENOMEM;
-		p->func_info[i] = (struct bpf_func_info){ .insn_off = p->functions[i].at, .type_id = (uint32_t)id };
+		p->func_info[i] = (struct bpf_func_info){ .insn_off = f->at, .type_id = (uint32_t)id };
 	}
 	return 0;
 }

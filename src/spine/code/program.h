@@ -47,9 +47,12 @@ void p_jump(struct program *p, uint8_t op, bool wide, uint8_t dst, uint8_t src, 
 /*
  * Functions: the program begins in function 0; p_function starts the next one here and names it for
  * BTF ("slot_7"). Functions take the context and return an int. p_call calls one that is declared.
+ * They follow each other in the order in which they were declared.
  */
 typedef uint32_t program_function;
 program_function p_declare(struct program *p, const char *name);
+/* One without arguments that the verifier checks once and not again for each call (BTF: global). */
+program_function p_declare_shared(struct program *p, const char *name);
 void p_function(struct program *p, program_function f);
 void p_call(struct program *p, program_function f);
 
