@@ -38,10 +38,10 @@ LAYERS = {
     "spine/exec": ["base", "sys"],
     # libprickle-spine: linked into applications.
     "spine/message": ["base"],
-    "spine/extensions": [],
+    "spine/extensions": ["base"],
     "roles": ["base", "sys", "conf", "engine", "mail/session"] + MAIL,
     "cli": ["base", "sys", "conf", "engine", "mail/formats", "mail/session", "roles",
-            "spine", "spine/code", "spine/exec", "spine/inspect", "spine/message"] + MAIL,
+            "spine", "spine/code", "spine/exec", "spine/extensions", "spine/inspect", "spine/message"] + MAIL,
 }
 PURE = ["mail/message", "mail/smtp", "mail/imap", "mail/pop3", "mail/formats"]
 # No sockets, no clock, no files, no threads. (arpa/inet.h stays: inet_pton is a pure function.)

@@ -66,7 +66,6 @@ static __always_inline bool ip4_sum_right(const struct iphdr *ip)
 	const __u16 *word = (const void *)ip;
 	__u64 sum = 0;
 
-#pragma unroll
 	for (int i = 0; i < 10; i++)
 		sum += word[i];
 	return sum_fold(sum) == 0xffff;
