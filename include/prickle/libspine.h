@@ -23,7 +23,7 @@
  * `prickle spine stubs` makes typed functions of an object's handlers. Functions return 0 or a count, or a
  * negative errno. A channel belongs to one thread at a time, except for spine_call(). Nothing here trusts the
  * extension: whatever it writes into shared memory costs messages at worst. Example:
- * doc/examples/spine-client.c.
+ * examples/spine/echo-client.c.
  */
 #ifndef PRICKLE_LIBSPINE_H
 #define PRICKLE_LIBSPINE_H

@@ -386,11 +386,14 @@ static __always_inline int spine_post_packet_(void *outbox, void *doorbell, stru
 	__u32 ring = 2 * bpf_get_smp_processor_id();
 	struct spine_outbox *o = bpf_map_lookup_elem(outbox, &ring);
 	struct spine_medium *where = args;
-	__u32 head, buffer;
+	__u32 head, buffer, last = length - 1;
 	long result;
 
-	if (!o || bytes < sizeof(*where) || length == 0 || length > SPINE_MEDIUM_BYTES)
+	if (!o || bytes < sizeof(*where) || last >= SPINE_MEDIUM_BYTES)
 		return -EINVAL;
+	/* Behind the compiler's back, which would drop the mask that the verifier needs to see. */
+	asm volatile("" : "+r"(last));
+	last &= SPINE_MEDIUM_BYTES - 1;
 	head = o->head;
 	buffer = o->medium_head;
 	if (spine_outbox_full_(o, head))
@@ -400,7 +403,7 @@ static __always_inline int spine_post_packet_(void *outbox, void *doorbell, stru
 		return -ENOBUFS;
 	}
 	result = bpf_xdp_load_bytes(ctx, offset, o->medium[buffer & (SPINE_OUTBOX_MEDIUM - 1)],
-				    length);
+				    last + 1);
 	if (result < 0)
 		return (int)result;
 	where->buffer = buffer;
@@ -669,7 +672,7 @@ static __always_inline int spine_to_frame_(struct xdp_md *ctx, __u16 handler, co
 					   __u32 bytes)
 {
 	struct spine_message m = { .handler = handler, .kind = SPINE_MESSAGE_POST, .length = (__u8)bytes };
-	int have = (int)(ctx->data_end - ctx->data);
+	int have = (int)((void *)(long)ctx->data_end - (void *)(long)ctx->data);
 	struct ethhdr *eth;
 
 	__builtin_memcpy(m.args, args, bytes);
