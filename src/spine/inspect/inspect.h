@@ -8,6 +8,10 @@
  * constant, back edges that count towards a constant) are multiplied out; anything else is unbounded.
  *
  * Costs are counted in instructions; a helper counts as inspect_helper_cost() says (measured).
+ *
+ * Rules of findings, each named for what would have to be granted or changed: "helper NAME", "kfunc NAME",
+ * "ksym NAME", "map-type NAME", "map NAME" (a map with a reserved name and another type), "tail-call",
+ * "verdict NAME", "program-type SECTION", "entry", "cost", "memory", "recursion", "call-depth", "instruction".
  */
 #pragma once
 #include "base/buf.h"
@@ -27,6 +31,13 @@ struct inspect_rights {
 	uint64_t memory_bytes_max;
 	bool tail_calls, unbounded;
 	bool syscall_programs;		/* handlers may be present */
+	uint32_t cpus;			/* that per-CPU maps have parts for; 0: 1 */
+	/*
+	 * For inspect_loaded, or NULL: the kernel's name of the function that a translated call leads to
+	 * (`relative`: imm of the call, its distance from __bpf_call_base), or NULL.
+	 */
+	const char *(*call_name)(void *arg, int32_t relative);
+	void *call_arg;
 };
 #define INSPECT_HELPER_WORDS 4
 extern const uint64_t inspect_default_helpers[INSPECT_HELPER_WORDS];	/* harmless ones for XDP */
@@ -44,7 +55,7 @@ bool inspect_helper_grantable(int id);
 /* A reason to refuse; the first word of `rule` names what to grant ("helper probe_write_user"). */
 struct inspect_finding {
 	const char *rule;		/* "helper probe_read_kernel", "map-type prog_array", "cost", "verdict redirect" */
-	const char *program;
+	const char *program;		/* "" for maps, the manifest, and the object as a whole */
 	uint32_t insn;
 	const struct object_line *line;	/* or NULL */
 	const char *sentence;		/* what is wrong and what would allow it */
