@@ -29,9 +29,16 @@ MUST_USE int guard_compile(struct arena *arena, const char *text, const struct g
 MUST_USE bool guard_port(const char *name, uint32_t *port, uint32_t *l4);
 
 struct program;
+/* Does it compare the frame's length? */
+bool guard_needs_length(const struct guard_insn *insns, size_t count);
+/*
+ * Append code that stores the length of the frame in R6 (all its buffers) as 32 bits at R7 + length_at; loses R0-R5.
+ * A helper call costs 10 ns, so this is done once for all guards.
+ */
+void guard_emit_length(struct program *p, int16_t length_at);
 /*
  * Append the translation: falls through at the end, with R8 = 1 when the frame matches and 0 when not.
- * R6 is the context; loses R0-R5, R8 and R9; uses 72 bytes of stack. A load beyond the frame gives 0 for the
- * whole rule, as libpcap does.
+ * R6 is the context, R7 + length_at the frame's length; loses R0-R5, R8 and R9; uses 64 bytes of stack. A load beyond
+ * the frame gives 0 for the whole rule, as libpcap does.
  */
-void guard_emit(struct program *p, const struct guard_insn *insns, size_t count);
+void guard_emit(struct program *p, const struct guard_insn *insns, size_t count, int16_t length_at);

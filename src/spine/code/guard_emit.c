@@ -16,7 +16,7 @@
 #define OFFSET_MAX    0xff00
 #define GET_BUFF_LEN  188		/* BPF_FUNC_xdp_get_buff_len */
 
-enum { A = BPF_REG_8, X = BPF_REG_9, CTX = BPF_REG_6 };
+enum { A = BPF_REG_8, X = BPF_REG_9, CTX = BPF_REG_6, CPU = BPF_REG_7 };
 
 struct guard {
 	struct program *p;
@@ -24,6 +24,7 @@ struct guard {
 	size_t count;
 	program_label labels[RULE_GUARD_INSNS_MAX];
 	program_label miss, end;	/* R8 = 0 and on; R8 is set */
+	int16_t length_at;
 };
 
 static void alu32(struct program *p, uint8_t op, uint8_t dst, int32_t imm)
@@ -87,9 +88,7 @@ static void emit_load(struct guard *g, const struct guard_insn *i)
 		p_insn(p, BPF_ALU | BPF_MOV | BPF_K, dst, 0, 0, (int32_t)i->k);
 		break;
 	case BPF_LEN:
-		p_mov(p, 1, CTX);
-		p_helper(p, GET_BUFF_LEN);
-		p_insn(p, BPF_ALU | BPF_MOV | BPF_X, dst, 0, 0, 0);
+		p_load(p, BPF_W, dst, CPU, g->length_at);
 		break;
 	case BPF_MEM:
 		p_load(p, BPF_W, dst, 10, scratch(i->k));
@@ -109,7 +108,7 @@ static void emit_load(struct guard *g, const struct guard_insn *i)
 static void emit_alu(struct guard *g, const struct guard_insn *i)
 {
 	bool by_x = BPF_SRC(i->code) == BPF_X;
-	uint8_t op = i->code & 0xf0;
+	uint8_t op = (uint8_t)(i->code & 0xf0);
 	struct program *p = g->p;
 	program_label small, done;
 
@@ -146,7 +145,7 @@ static void emit_jump(struct guard *g, size_t at)
 {
 	const struct guard_insn *i = &g->insns[at];
 	struct program *p = g->p;
-	uint8_t op = i->code & 0xf0;
+	uint8_t op = (uint8_t)(i->code & 0xf0);
 
 	if (op == BPF_JA) {
 		p_goto(p, g->labels[at + 1 + i->k]);
@@ -214,10 +213,28 @@ static void prologue(struct guard *g)
 	}
 }
 
-void guard_emit(struct program *p, const struct guard_insn *insns, size_t count)
+bool guard_needs_length(const struct guard_insn *insns, size_t count)
+{
+	for (size_t n = 0; n < count; n++) {
+		uint8_t class = BPF_CLASS(insns[n].code);
+
+		if ((class == BPF_LD || class == BPF_LDX) && BPF_MODE(insns[n].code) == BPF_LEN)
+			return true;
+	}
+	return false;
+}
+
+void guard_emit_length(struct program *p, int16_t length_at)
+{
+	p_mov(p, 1, CTX);
+	p_helper(p, GET_BUFF_LEN);
+	p_store(p, BPF_W, CPU, length_at, 0);
+}
+
+void guard_emit(struct program *p, const struct guard_insn *insns, size_t count, int16_t length_at)
 {
 	bool reached[RULE_GUARD_INSNS_MAX + 1] = { false };
-	struct guard g = { .p = p, .insns = insns, .count = count };
+	struct guard g = { .p = p, .insns = insns, .count = count, .length_at = length_at };
 
 	g.miss = p_label(p);
 	g.end = p_label(p);

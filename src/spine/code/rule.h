@@ -41,6 +41,12 @@ struct rule_use {
 	uint16_t slot;
 };
 
+/* The key of a set's LPM map: an IPv6 address, or an IPv4 address mapped to ::ffff:a.b.c.d. */
+struct spine_set_key {
+	uint32_t prefix_bits;		/* 96 more for IPv4 */
+	uint8_t address[16];
+};
+
 /* The LPM maps behind the names of sets (keys: struct spine_set_key), given by the caller. */
 struct rule_sets {
 	int (*fd)(void *arg, const char *name);	/* negative: no such set */

@@ -200,14 +200,14 @@ struct lab_filter {
 	struct bpf_program program;
 };
 
-struct lab_filter *lab_filter_new(const char *rule)
+struct lab_filter *lab_filter_new(const char *rule, bool optimize)
 {
 	pcap_t *handle = pcap_open_dead(DLT_EN10MB, 262144);
 	struct lab_filter *f = calloc(1, sizeof(*f));
 	int err = -1;
 
 	if (handle != NULL && f != NULL)
-		err = pcap_compile(handle, &f->program, rule, 1, PCAP_NETMASK_UNKNOWN);
+		err = pcap_compile(handle, &f->program, rule, optimize, PCAP_NETMASK_UNKNOWN);
 	if (handle != NULL)
 		pcap_close(handle);
 	if (err == 0)

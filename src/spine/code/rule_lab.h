@@ -18,7 +18,11 @@ size_t lab_frame(uint64_t *seed, bool whole, uint8_t out[LAB_FRAME_MAX]);
 void lab_rule(uint64_t *seed, bool guards, char *out, size_t size);
 
 struct lab_filter;
-/* libpcap's program for a rule, or NULL when it refuses it. */
-struct lab_filter *lab_filter_new(const char *rule);
+/*
+ * libpcap's program for a rule, or NULL when it refuses it. Not optimized it is what the language means: the
+ * optimizer of libpcap 1.10 rejects all frames for "ip6 src and dst net 2001:db8::/127 and ip6 src or dst net
+ * 2001:db8::/127". Guards are optimized.
+ */
+struct lab_filter *lab_filter_new(const char *rule, bool optimize);
 void lab_filter_free(struct lab_filter *f);
 bool lab_filter_matches(const struct lab_filter *f, const uint8_t *frame, size_t bytes);

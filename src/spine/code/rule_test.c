@@ -3,7 +3,7 @@
 
 #include "base/test.h"
 #include "spine/code/rule_lab.h"
-#include "spine/code/rule_term.h"
+#include "spine/code/rule_model.h"
 
 #define ARENA_BYTES (64u << 20)
 
@@ -16,71 +16,6 @@ static const struct rule *parse(struct arena *arena, const char *text)
 	ck_assert_msg(err == 0, "'%s': %d %s", text, err, why.text);
 	ck_assert_str_eq(rule_text(r), text);
 	return r;
-}
-
-/* ---- what a frame's fields are, written a second time for the tests ---- */
-
-static uint32_t get(const uint8_t *at, int bytes)
-{
-	uint32_t v = 0;
-
-	for (int i = 0; i < bytes; i++)
-		v = v << 8 | at[i];
-	return v;
-}
-
-static u128 get128(const uint8_t *at)
-{
-	u128 v = 0;
-
-	for (int i = 0; i < 16; i++)
-		v = v << 8 | at[i];
-	return v;
-}
-
-static void fields_of(const uint8_t *frame, size_t bytes, u128 out[FIELD_COUNT])
-{
-	uint32_t type = get(frame + 12, 2);
-	const uint8_t *net = frame + 14;
-	size_t have = bytes - 14, ports = 0;
-
-	memset(out, 0, FIELD_COUNT * sizeof(out[0]));
-	out[FIELD_TYPE] = type;
-	if (type == 0x0800 && have >= 20) {
-		out[FIELD_TYPE] |= RULE_HEADER;
-		out[FIELD_L4] = net[9];
-		out[FIELD_SRC4] = get(net + 12, 4);
-		out[FIELD_DST4] = get(net + 16, 4);
-		ports = (get(net + 6, 2) & 0x1fff) == 0 ? 4u * (net[0] & 15u) : SIZE_MAX / 2;
-	} else if (type == 0x86dd && have >= 40) {
-		out[FIELD_TYPE] |= RULE_HEADER;
-		out[FIELD_L4] = net[6] != 44 ? net[6] : have > 40 ? net[40] | RULE_FRAGMENT : RULE_FRAGMENT_CUT;
-		out[FIELD_SRC6] = get128(net + 8);
-		out[FIELD_DST6] = get128(net + 24);
-		ports = 40;
-	} else if ((type == 0x0806 || type == 0x8035) && have >= 28) {
-		out[FIELD_TYPE] |= RULE_HEADER;
-		out[FIELD_SRC4] = get(net + 14, 4);
-		out[FIELD_DST4] = get(net + 24, 4);
-	}
-	out[FIELD_SPORT] = have >= ports + 2 ? get(net + ports, 2) : RULE_NO_PORT;
-	out[FIELD_DPORT] = have >= ports + 4 ? get(net + ports + 2, 2) : RULE_NO_PORT;
-}
-
-static bool matches(const struct rule *r, const u128 fields[FIELD_COUNT])
-{
-	for (size_t t = 0; t < r->terms.count; t++) {
-		bool all = true;
-
-		for (int f = 0; all && f < FIELD_COUNT; f++) {
-			const struct ranges *in = r->terms.at[t].field[f];
-
-			all = in == NULL || ranges_has(in, fields[f]);
-		}
-		if (all)
-			return true;
-	}
-	return false;
 }
 
 /* ---- good and bad texts ---- */
@@ -327,7 +262,7 @@ START_TEST(terms_mean_what_libpcap_means_on_whole_frames)
 		int err;
 
 		lab_rule(&seed, false, text, sizeof(text));
-		f = lab_filter_new(text);
+		f = lab_filter_new(text, false);
 		err = rule_parse(&arena, slice_str(text), &r, &why);
 		/* We see more contradictions than libpcap does: then it must select nothing. */
 		ck_assert_msg(err == 0 ? f != NULL : f == NULL || strstr(why.text, "no frame can meet") != NULL,
@@ -342,8 +277,8 @@ START_TEST(terms_mean_what_libpcap_means_on_whole_frames)
 			u128 fields[FIELD_COUNT];
 			bool want = lab_filter_matches(f, frame, bytes);
 
-			fields_of(frame, bytes, fields);
-			ck_assert_msg((r != NULL && matches(r, fields)) == want, "'%s' frame %u of round %u: libpcap %d", text, n, round,
+			model_fields(frame, bytes, fields);
+			ck_assert_msg((r != NULL && model_matches(r, fields)) == want, "'%s' frame %u of round %u: libpcap %d", text, n, round,
 				      want);
 			compared++;
 			hits += want;
@@ -360,20 +295,20 @@ START_TEST(a_truncated_frame_only_fails_the_condition_that_looks_beyond_its_end)
 {
 	AUTO_ARENA struct arena arena = ARENA_INIT(ARENA_BYTES);
 	const struct rule *r = parse(&arena, "udp port 53 or ip");
-	struct lab_filter *f = lab_filter_new("udp port 53 or ip");
+	struct lab_filter *f = lab_filter_new("udp port 53 or ip", false);
 	uint8_t frame[34] = { [12] = 0x08, [14] = 0x45, [23] = 17 };
 	uint64_t seed = 5;
 	u128 fields[FIELD_COUNT];
 	unsigned differ = 0;
 
 	lab_filter_free(f);
-	fields_of(frame, sizeof(frame), fields);
-	ck_assert(matches(r, fields));
+	model_fields(frame, sizeof(frame), fields);
+	ck_assert(model_matches(r, fields));
 	for (unsigned round = 0; round < 1000; round++) {
 		char text[400];
 
 		lab_rule(&seed, false, text, sizeof(text));
-		f = lab_filter_new(text);
+		f = lab_filter_new(text, false);
 		if (f == NULL || parse_result(&arena, text) != 0) {
 			lab_filter_free(f);
 			continue;
@@ -384,11 +319,11 @@ START_TEST(a_truncated_frame_only_fails_the_condition_that_looks_beyond_its_end)
 			size_t bytes = lab_frame(&seed, false, cut);
 			bool pcap = lab_filter_matches(f, cut, bytes);
 
-			fields_of(cut, bytes, fields);
-			differ += pcap != matches(r, fields);
+			model_fields(cut, bytes, fields);
+			differ += pcap != model_matches(r, fields);
 			/* Half a header has no addresses and no protocol for us; libpcap reads what is there. */
 			if (fields[FIELD_TYPE] >= RULE_HEADER)
-				ck_assert_msg(!pcap || matches(r, fields), "'%s'", text);
+				ck_assert_msg(!pcap || model_matches(r, fields), "'%s'", text);
 		}
 		lab_filter_free(f);
 	}
@@ -461,9 +396,9 @@ START_TEST(no_frame_contradicts_covers_and_disjoint)
 				u128 fields[FIELD_COUNT];
 				bool a, b;
 
-				fields_of(frame, bytes, fields);
-				a = matches(rules[i], fields);
-				b = matches(rules[j], fields);
+				model_fields(frame, bytes, fields);
+				a = model_matches(rules[i], fields);
+				b = model_matches(rules[j], fields);
 				ck_assert_msg(!covers || !b || a, "'%s' covers '%s'", rule_text(rules[i]),
 					      rule_text(rules[j]));
 				ck_assert_msg(!disjoint || !a || !b, "'%s' and '%s'", rule_text(rules[i]),
