@@ -45,6 +45,21 @@
 	} spine_ports SEC(".maps")
 #define spine_redirect(ifindex) ((int)bpf_redirect_map(&spine_ports, (ifindex), 0))
 
+/*
+ * Upgrades: a new version gets the maps of the old one when their layouts and the manifests' state_id are equal.
+ * After a change of layout give the new version another state_id and, if its state matters, a program
+ * that carries it over; its maps named old_NAME are then the old version's NAME:
+ *
+ *	SEC("syscall")
+ *	int spine_migrate(struct spine_migration *how)
+ *	{
+ *		bpf_for_each_map_elem(&old_flows, carry_over, NULL, 0);
+ *		return 0;			// else the old version stays
+ *	}
+ *
+ * It runs once, before the first packet of the new version.
+ */
+
 /* ---- Active Messages ---- */
 
 #include <prickle/spine_messages.h>

@@ -72,3 +72,8 @@ struct spine_handler_row {
 
 /* Not loaded: one empty variable of each handler's argument type, so that BTF describes the type. */
 #define SPINE_TYPES_SECTION ".spine.types"
+
+/* What SEC("syscall") int spine_migrate(struct spine_migration *how) gets (prickle/spine.h). */
+struct spine_migration {
+	__u32 from_state_id, to_state_id;
+};

@@ -27,6 +27,7 @@ struct entry {
 };
 
 struct grants {
+	const char *file;
 	struct entry *entries;
 	const struct entry *any;	/* "*" */
 	struct grant fallback;
@@ -616,6 +617,9 @@ int grants_parse(struct arena *arena, struct slice text, const char *file, const
 	if (p.grants == NULL)
 		return -ENOMEM;
 	p.grants->fallback = default_grant();
+	p.grants->file = arena_str(arena, slice_str(file));
+	if (p.grants->file == NULL)
+		return -ENOMEM;
 	if (!yaml_in_init(&p.y, text, file, errors))
 		return -ENOMEM;
 	while (yaml_in_next(&p.y)) {
@@ -648,6 +652,11 @@ const struct grant *grant_find(const struct grants *g, const char *name)
 			return &e->grant;
 	}
 	return g->any != NULL ? &g->any->grant : &g->fallback;
+}
+
+const char *grants_file(const struct grants *g)
+{
+	return g->file;
 }
 
 bool grant_key_trusted(const struct grants *g, const uint8_t key[32])

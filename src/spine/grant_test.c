@@ -168,25 +168,28 @@ START_TEST(all_mistakes_come_at_once)
 }
 END_TEST
 
-/* extensions: { x0: {}, x1: {} ... }, or a list of `count` words. */
-static void many(struct buf *text, const char *head, const char *item, const char *tail, size_t count)
+/* head x0: {}, x1: {}, ... tail: `count` numbered items. */
+static void many(struct buf *text, const char *head, const char *letter, int digits, const char *end, const char *tail,
+		 size_t count)
 {
 	buf_adds(text, head);
 	for (size_t i = 0; i < count; i++)
-		buf_printf(text, item, i);
+		buf_printf(text, "%s%0*zu%s, ", letter, digits, i, end);
 	buf_adds(text, tail);
 }
 
 START_TEST(limits_hold_at_their_maximum)
 {
 	static const struct {
-		const char *head, *item, *tail, *want;
+		const char *head, *letter;
+		int digits;
+		const char *end, *tail, *want;
 		size_t max;
 	} rows[] = {
-		{ "extensions: {", "x%zu: {}, ", "}\n", "more than 1024 entries", GRANTS_ENTRIES_MAX },
-		{ "extensions: {a: {ports: [", "p%zu, ", "]}}\n", "more than 64 ports", GRANT_PORTS_MAX },
-		{ "extensions: {a: {kfuncs: [", "k%zu, ", "]}}\n", "'kfuncs' has more than 256 items", GRANT_LIST_MAX },
-		{ "keys: [", "%064zu, ", "]\n", "more than 64 keys", GRANTS_KEYS_MAX },
+		{ "extensions: {", "x", 1, ": {}", "}\n", "more than 1024 entries", GRANTS_ENTRIES_MAX },
+		{ "extensions: {a: {ports: [", "p", 1, "", "]}}\n", "more than 64 ports", GRANT_PORTS_MAX },
+		{ "extensions: {a: {kfuncs: [", "k", 1, "", "]}}\n", "'kfuncs' has more than 256 items", GRANT_LIST_MAX },
+		{ "keys: [", "", 64, "", "]\n", "more than 64 keys", GRANTS_KEYS_MAX },
 	};
 	AUTO_BUF struct buf text = BUF_INIT(1u << 20);
 	const struct grants *g;
@@ -194,7 +197,8 @@ START_TEST(limits_hold_at_their_maximum)
 	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
 		for (size_t over = 0; over <= 1; over++) {
 			buf_reset(&text);
-			many(&text, rows[i].head, rows[i].item, rows[i].tail, rows[i].max + over);
+			many(&text, rows[i].head, rows[i].letter, rows[i].digits, rows[i].end, rows[i].tail,
+			     rows[i].max + over);
 			int err = parse(buf_cstr(&text), &g);
 			ck_assert_int_eq(err, over ? -EINVAL : 0);
 			ck_assert(!over || strstr(buf_cstr(&errors), rows[i].want) != NULL);

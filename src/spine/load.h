@@ -9,10 +9,24 @@
  *
  * A signature is a file beside the object, OBJECT.sig: 32 bytes of key, 64 bytes of signature over
  * "prickle-spine-1\0" and the whole object (the manifest is in it).
+ *
+ * Upgrades. Maps of the version that runs are used again by name when the manifest's state_id is equal
+ * and type, sizes, flags and BTF types of key and value are the same; .rodata and spine_ports are always new. Where
+ * that does not hold, an object may have a program SEC("syscall") spine_migrate: its maps named
+ * old_NAME are then the old version's NAME (if they fit each other), and it runs once, before the new version
+ * gets its first packet; a result other than 0 stops the upgrade. What changes in the old maps after
+ * that is not carried over.
+ *
+ * Channels (prickle/spine_messages.h): channel 0 is the object; for each further one spine_call and spine_drain
+ * are loaded again with maps spine_inbox, spine_channel and spine_region of their own.
  */
 #pragma once
 #include "spine/grant.h"
 #include "spine/inspect/inspect.h"
+#include "spine/spine_limits.h"
+
+#define SPINE_SECRET_BYTES    64u
+#define SPINE_SIGNATURE_BYTES 96u
 
 enum spine_tier { TIER_UNTRUSTED, TIER_VETTED, TIER_ADOPTED };
 const char *spine_tier_name(enum spine_tier tier);
@@ -37,11 +51,15 @@ struct load_request {
 	 * gets the old ones, or it starts empty and *loaded says so.
 	 */
 	int old_maps_dir;
-	const uint32_t *port_ifindex;	/* of the grant's ports, in its order, in the device's netns */
+	uint32_t old_state_id;		/* of the version that runs */
+	const uint32_t *port_ifindex;	/* of the grant's ports, in its order, in the device's netns; 0: not there */
+	int netns;			/* the device's network namespace; <= 0: the caller's */
+	struct buf *log;		/* NULL, or gets the whole log of the verifier on a refusal */
 };
 
 struct loaded_map {
-	char name[16];
+	char name[LOAD_MAP_NAME_BYTES];	/* as in the object; ".bss", ".rodata" ... for its sections */
+	uint32_t channel;		/* > 0: that channel's own */
 	int fd;
 	bool reused;
 };
@@ -51,14 +69,15 @@ struct loaded {
 	uint8_t signer[32];
 	uint8_t digest[32];		/* SHA-256 of the object */
 	int entry_fd;			/* the XDP program */
-	int call_fd[8], drain_fd[8];	/* SYSCALL programs, one pair a channel; -1: none */
+	int call_fd[LOAD_CHANNELS_MAX], drain_fd[LOAD_CHANNELS_MAX];	/* SYSCALL programs, one pair a channel; -1: none */
 	size_t channel_count;
 	int migrate_fd;			/* or -1 */
 	struct loaded_map *maps;
 	size_t map_count;
 	struct inspect_report report;	/* lives in the request's arena */
 	bool state_kept, state_dropped;
-	uint64_t memory_bytes;
+	uint64_t memory_bytes;		/* of maps and programs, as the kernel counts */
+	bool memory_limited;		/* it has a memory control group */
 };
 
 /*
@@ -69,10 +88,24 @@ struct loaded {
 MUST_USE int spine_load(struct arena *arena, const struct load_request *request, struct loaded **out,
 			struct inspect_report *report, struct errmsg *why);
 void loaded_free(struct loaded *l);
-/* Pin programs and maps below a directory of bpffs: prog, call-N, drain-N, maps/NAME. 0 or negative errno. */
+/*
+ * Pin programs and maps below a directory of bpffs: prog, call-N, drain-N, maps/NAME; maps of channels above 0 are
+ * maps/NAME-N, sections (".data.x") maps/section-data-x. 0 or negative errno.
+ */
 MUST_USE int loaded_pin(const struct loaded *l, int dir, struct errmsg *why);
 
-/* Sign an object: writes key and signature, 96 bytes. The key file holds 64 bytes of libsodium's secret key. */
-void spine_sign(struct slice object, const uint8_t secret[64], uint8_t out[96]);
-/* 0 and *key, or -EBADMSG. */
+/*
+ * Load without asking grants, for tests of an extension by its author: nothing of it may be attached.
+ * tier is how strictly the kernel looks. The report is the inspector's under all rights.
+ */
+MUST_USE int spine_load_for_test(struct arena *arena, const struct load_request *request, enum spine_tier tier,
+				 struct loaded **out, struct errmsg *why);
+
+/* Remove what extensions that have gone left behind (memory control groups). Best effort. */
+void spine_load_collect(void);
+
+/* Sign an object: writes key and signature. The key file holds libsodium's secret key. 0 or -ENOMEM. */
+MUST_USE int spine_sign(struct slice object, const uint8_t secret[SPINE_SECRET_BYTES],
+			uint8_t out[SPINE_SIGNATURE_BYTES]);
+/* 0 and *key, -EBADMSG: not signed by that key, or -ENOMEM. */
 MUST_USE int spine_verify(struct slice object, struct slice signature, uint8_t key[32]);
