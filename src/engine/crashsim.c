@@ -63,6 +63,7 @@ static int machine_open(struct machine *m, struct engine **out)
 		.segment_bytes = o->segment_bytes,
 		.block_bytes = BLOCK_BYTES,
 		.flush_bytes = FLUSH_BYTES,
+		.reserve_bytes = o->segment_bytes,	/* few free segments, so that each is soon used again */
 		.index = EMBEDDED_MEMORY,
 		.index_given = m->ix,
 		.on_damage = on_damage,

@@ -16,7 +16,7 @@ static bool segment_small(const struct store *s, const struct segment *g)
 	return g->end < s->opt.segment_bytes / 4;
 }
 
-static uint32_t pick(struct store *s, bool all)
+static uint32_t pick_until(const struct store *s, bool all, uint32_t generation)
 {
 	unsigned percent = all || s->tight ? ALL_DEAD_PERCENT : s->opt.compact_dead_percent;
 	uint32_t best = NO_SEGMENT, small = NO_SEGMENT, small_count = 0;
@@ -25,7 +25,7 @@ static uint32_t pick(struct store *s, bool all)
 	for (uint32_t i = 0; i < s->seg_count; i++) {
 		const struct segment *g = &s->segs[i];
 
-		if (g->state != SEG_SEALED || g->damaged ||
+		if (g->state != SEG_SEALED || g->damaged || g->generation > generation ||
 		    (s->compact_limit != 0 && g->generation > s->compact_limit))
 			continue;
 		double live = g->move_first ? -1 : (double)g->live_bytes / (double)MAX(g->end, 1u);
@@ -41,6 +41,21 @@ static uint32_t pick(struct store *s, bool all)
 		}
 	}
 	return best != NO_SEGMENT || small_count <= SMALL_SEGMENTS_MAX ? best : small;
+}
+
+/*
+ * In rounds: each segment at most once, before any that the round itself has written. Else deletions, which
+ * count as dead but have to be kept while older segments are, would be moved over and over, and
+ * the older segments would stay.
+ */
+static uint32_t pick(struct store *s, bool all)
+{
+	uint32_t best = pick_until(s, all, s->compact_round);
+
+	if (best != NO_SEGMENT)
+		return best;
+	s->compact_round = s->last_generation;
+	return pick_until(s, all, s->compact_round);
 }
 
 static bool readers_passed(struct store *s, uint64_t epoch)
@@ -68,14 +83,16 @@ void segments_let_go(struct store *s)
 			s->segs[i].state = SEG_GONE;
 }
 
+/* A new segment takes one itself: fewer than two that it lets go would be a wheel in place. */
 static bool switch_helps(struct store *s)
 {
+	unsigned go = 0;
+
 	if (!s->tight)
 		return false;
 	for (uint32_t i = 0; i < s->seg_count; i++)
-		if (s->segs[i].state == SEG_GONE || segment_may_go(s, &s->segs[i]))
-			return true;
-	return false;
+		go += s->segs[i].state == SEG_GONE || segment_may_go(s, &s->segs[i]);
+	return go > 1;
 }
 
 bool compact_due(struct store *s, bool all)
@@ -224,7 +241,7 @@ static int move_put(struct store *s)
 
 	if (s->move.err != 0)
 		return s->move.err;
-	while ((room = log_room(s, s->move.len, false)) == LOG_CUT) {
+	while ((room = log_room(s, s->move.len, LOG_DELETES)) == LOG_CUT) {
 		int err = log_commit(s);
 		if (err != 0)
 			return err;

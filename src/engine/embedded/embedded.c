@@ -921,7 +921,7 @@ static struct store *store_new(struct world *world, const struct embedded_option
 	pthread_cond_init(&s->wake_reader, NULL);
 	pthread_cond_init(&s->wake_flusher, NULL);
 	s->reserve_segments = (uint32_t)((s->opt.reserve_bytes + s->opt.segment_bytes - 1) /
-					 s->opt.segment_bytes);
+					 s->opt.segment_bytes) + KEY_SEGMENTS;
 	if (options->index_dir != NULL)
 		s->index_dir = strdup(options->index_dir);
 	if (files_new(&s->files) != 0 || (options->index_dir != NULL && s->index_dir == NULL)) {

@@ -46,7 +46,7 @@ struct embedded_options {
 	uint32_t segment_bytes;		/* 0: 64 MiB; multiple of block_bytes; files that exist keep their size */
 	uint32_t block_bytes;		/* 0: 32 KiB; power of two, 512..32768 */
 	uint64_t flush_bytes;		/* index flushed after as much log; 0: 256 MiB */
-	uint64_t reserve_bytes;		/* disk space that only deletions may use; 0: two segments */
+	uint64_t reserve_bytes;		/* disk space that only deletions may use; 0: two segments. One more is for keys. */
 	/*
 	 * Disk space left to an index in RocksDB: the log makes no segment that would leave less, since an
 	 * index that cannot flush lets no segment go. 0: two segments and 16 MiB, at most 128 MiB.

@@ -426,6 +426,53 @@ START_TEST(a_full_disk_refuses_data_lets_deletions_through_and_recovers)
 }
 END_TEST
 
+/* A key of its own each time, so that nothing becomes free. */
+static enum engine_result put_key(struct engine *e, unsigned object, unsigned number)
+{
+	char name[32], key[16];
+
+	snprintf(key, sizeof(key), "n%u", number);
+	struct engine_step steps[] = {
+		{ .kind = GUARD_EXISTS },
+		{ .kind = STEP_SET, .key = slice_str(key), .value = SLICE("a hundred bytes, more or less, of something "
+									  "that is worth a key of its own, like a flag") },
+	};
+	struct engine_op op = { slice_str(number_name(object, name)), steps, 2, { 0 } };
+
+	return engine_apply(e, &op);
+}
+
+START_TEST(a_full_disk_has_room_for_some_keys_and_then_for_deletions)
+{
+	struct sim *sim = sim_new(1);
+	struct place p = { 0 };
+	struct engine *e;
+	unsigned stored = 0, keys = 0;
+
+	sim_set_room(sim, 12 * SEGMENT);
+	e = open_sim(sim, &p);
+	while (put(e, stored, 4000) == ENGINE_OK)
+		stored++;
+	/* To delete mail is to set keys; nobody fills the whole reserve with them. */
+	while (keys < 100000 && put_key(e, keys % stored, keys) == ENGINE_OK)
+		keys++;
+	ck_assert_uint_gt(keys, 100);
+	ck_assert_uint_lt(keys, 100000);
+	ck_assert_int_eq(put(e, stored, 4000), ENGINE_FULL);
+	for (unsigned i = 0; i < stored; i++) {
+		ck_assert_int_eq(removal(e, i), ENGINE_OK);
+		sim_advance(sim, 1000000);
+	}
+	for (unsigned i = 0; i < 100; i++) {
+		sim_advance(sim, 1000000);
+		ck_assert_int_eq(put(e, 1000 + i, 4000), ENGINE_OK);
+	}
+	ck_assert_uint_eq(p.damage, 0);
+	engine_close(e);
+	sim_free(sim);
+}
+END_TEST
+
 START_TEST(after_a_failed_sync_nothing_is_lost_and_work_goes_on)
 {
 	struct sim *sim = sim_new(2);
@@ -712,6 +759,7 @@ TEST_MAIN_SLOW(60, "engine/embedded", what_was_acknowledged_is_there_after_a_kil
 	       two_processes_cannot_open_one_store, a_flipped_bit_costs_one_object_and_is_reported,
 	       compaction_gives_room_back_while_serving,
 	       a_full_disk_refuses_data_lets_deletions_through_and_recovers,
+	       a_full_disk_has_room_for_some_keys_and_then_for_deletions,
 	       after_a_failed_sync_nothing_is_lost_and_work_goes_on,
 	       what_a_failed_sync_left_in_the_page_cache_is_not_believed_after_a_restart,
 	       the_log_leaves_room_for_the_index_and_goes_on_when_there_is_more,

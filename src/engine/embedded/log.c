@@ -619,22 +619,22 @@ static int segment_whole(struct store *s, uint32_t segment)
 }
 
 /* A new active segment; its manifest is the first record of the batch. */
-static enum log_room segment_open(struct store *s, bool data)
+static enum log_room segment_open(struct store *s, enum log_need need)
 {
 	uint32_t segment;
 	int err;
 
 	log_reserve(s);
-	if (s->tight && data)
+	if (s->tight && need != LOG_DELETES)
 		return LOG_FULL;
 	segment = segment_find(s, SEG_FREE);
 	/* The reserve stays whole where the disk has room. */
 	if (segment == NO_SEGMENT ||
 	    (!s->tight && segments_in(s, SEG_FREE) <= s->reserve_segments)) {
 		err = segment_create(s);
-		if (err != 0 && data && segment != NO_SEGMENT)
+		if (err != 0 && need == LOG_BYTES && segment != NO_SEGMENT)
 			s->tight = true;
-		if (err != 0 && (data || segment == NO_SEGMENT))
+		if (err != 0 && (need == LOG_BYTES || segment == NO_SEGMENT))
 			return room_of_error(err);
 		segment = segment_find(s, SEG_FREE);
 	}
@@ -669,11 +669,18 @@ static enum log_room segment_open(struct store *s, bool data)
 	return LOG_ROOM;
 }
 
-enum log_room log_room(struct store *s, size_t body_bytes, bool data)
+/* May it not even fill up the active segment? See enum log_need. */
+static bool has_had_its_share(struct store *s, enum log_need need)
+{
+	return s->tight && (need == LOG_BYTES ||
+			    (need == LOG_KEYS && segments_in(s, SEG_FREE) + KEY_SEGMENTS < s->reserve_segments));
+}
+
+enum log_room log_room(struct store *s, size_t body_bytes, enum log_need need)
 {
 	if (s->tight && world_mono_us(s->w) >= s->tight_retry_us)
 		log_reserve(s);
-	if (data && s->tight)
+	if (has_had_its_share(s, need))
 		return LOG_FULL;
 	if (s->active != NO_SEGMENT) {
 		uint64_t pos = pos_normal(raw_end(s), s->opt.block_bytes);
@@ -689,7 +696,7 @@ enum log_room log_room(struct store *s, size_t body_bytes, bool data)
 	must(log_batch_empty(s));
 	if (s->broken && world_mono_us(s->w) < s->retry_us)
 		return LOG_DOWN;
-	enum log_room room = segment_open(s, data);
+	enum log_room room = segment_open(s, need);
 	if (room != LOG_ROOM)
 		return room;
 	/* An operation that does not fit into an empty segment never will: op_valid knows. */
@@ -704,7 +711,7 @@ int log_switch(struct store *s)
 		if (err != 0)
 			return err;
 	}
-	switch (segment_open(s, false)) {
+	switch (segment_open(s, LOG_DELETES)) {
 	case LOG_ROOM:
 		return log_commit(s);
 	case LOG_FULL:

@@ -95,7 +95,8 @@ static enum engine_result guard(struct store *s, const struct engine_op *op,
 /* How many bytes the body can have at most, and which kinds of effects there are. */
 struct size {
 	size_t body;
-	bool any, data, removes;
+	bool any, removes;
+	enum log_need need;
 };
 
 static struct size op_size(const struct engine_op *op)
@@ -108,7 +109,10 @@ static struct size op_size(const struct engine_op *op)
 		if (st->kind < STEP_WRITE)
 			continue;
 		z.any = true;
-		z.data |= st->kind == STEP_WRITE || st->kind == STEP_SET;
+		if (st->kind == STEP_WRITE)
+			z.need = LOG_BYTES;
+		else if (st->kind == STEP_SET)
+			z.need = MAX(z.need, LOG_KEYS);
 		z.removes |= st->kind == STEP_REMOVE;
 		z.body += st->key.len + st->value.len + 24;
 	}
@@ -197,7 +201,7 @@ enum plan plan_op(struct store *s, const struct engine_op *op, enum engine_resul
 	}
 	if (z.removes && state_touched(s, op->object))
 		return PLAN_CUT;
-	switch (log_room(s, z.body, z.data)) {
+	switch (log_room(s, z.body, z.need)) {
 	case LOG_ROOM:
 		break;
 	case LOG_CUT:

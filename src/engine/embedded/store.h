@@ -96,7 +96,7 @@ struct store {
 	uint32_t active;		/* or NO_SEGMENT */
 	uint32_t last_generation;
 	uint32_t reserve_segments;
-	bool tight;			/* the reserve is not whole: data is refused */
+	bool tight;			/* the reserve is not whole: bytes are refused */
 	int64_t tight_retry_us;
 	uint64_t next_lsn;
 	uint64_t durable_lsn;
@@ -131,6 +131,7 @@ struct store {
 	struct scan *compact_scan;
 	uint32_t compact_segment;
 	uint32_t compact_limit;		/* only generations up to it; 0: all */
+	uint32_t compact_round;		/* newest generation of this round: see pick() */
 	struct buf move;
 
 	/* Index flush, maybe on a thread of its own. */
@@ -193,10 +194,18 @@ enum log_room {
 };
 
 /*
- * May a record with this body be added to the batch? Opens the next segment when needed (its manifest
- * joins the batch). `data`: it needs room that only deletions may take from the reserve.
+ * What an operation needs room for. On a full disk the reserve is there for those who make room: deletions and
+ * moves may take all of it; keys KEY_SEGMENTS of it, since a user reads new mail, and deletes, by setting
+ * keys; bytes nothing.
  */
-MUST_USE enum log_room log_room(struct store *s, size_t body_bytes, bool data);
+enum log_need { LOG_DELETES, LOG_KEYS, LOG_BYTES };
+#define KEY_SEGMENTS 1u
+
+/*
+ * May a record with this body be added to the batch? Opens the next segment when needed (its manifest
+ * joins the batch).
+ */
+MUST_USE enum log_room log_room(struct store *s, size_t body_bytes, enum log_need need);
 /* Begin a record: s->record holds room for its header; append the body. */
 void log_begin(struct store *s);
 /*
