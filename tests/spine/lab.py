@@ -405,6 +405,10 @@ class Loaded:
     def map(self, name):
         return self.lab.keep(kb.Map.pinned(os.path.join(self.dir + "-maps", name)))
 
+    def prickle(self, *arguments, **more):
+        """Run a command of our program that acts on this extension's maps."""
+        return self.lab.prickle(None, *arguments, "--pinned", self.dir + "-maps", **more)
+
     def counters(self):
         """The map `counters` as {field: sum over the processors}; the fields' names are those of its BTF."""
         done = subprocess.run(["bpftool", "-j", "map", "dump", "pinned", os.path.join(self.dir + "-maps", "counters")],
