@@ -13,6 +13,7 @@
 #include "spine/inspect/inspect_internal.h"
 
 #define STACK_BYTES 512
+#define MODE_NOSPEC 0xc0		/* a barrier, in translated programs only; no store */
 #ifndef BPF_JCOND
 #define BPF_JCOND 0xe0			/* may_goto, since Linux 6.9 */
 #endif
@@ -270,10 +271,12 @@ static void step(struct run *r, struct state *s, uint32_t at)
 		break;
 	case BPF_ST:
 	case BPF_STX:
-		if (BPF_MODE(i->code) == BPF_ATOMIC) {
+		if (BPF_CLASS(i->code) == BPF_STX && BPF_MODE(i->code) == BPF_ATOMIC) {
 			atomic(r, s, i);
 			break;
 		}
+		if (BPF_MODE(i->code) == MODE_NOSPEC)
+			break;
 		v = BPF_CLASS(i->code) == BPF_ST ? value_constant((uint64_t)(int64_t)i->imm) : s->v[i->src_reg];
 		store(r, s, &s->v[i->dst_reg], i->off, bytes_of(i->code), &v);
 		if (changed && value_may_be_stack(&s->v[i->dst_reg]))

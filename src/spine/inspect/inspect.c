@@ -178,12 +178,16 @@ static void check_extern(struct inspection *in, const struct object_program *p, 
 					"the grants file allows it", call ? "calls" : "uses", ref->name, ref->name));
 }
 
-/* Instructions of RFC 9669, and those that clang makes for newer kernels. */
-static bool known_instruction(const struct bpf_insn *i)
+/* Instructions of RFC 9669, and those that clang makes for newer kernels. The kernel adds more when it translates. */
+static bool known_instruction(const struct inspection *in, const struct bpf_insn *i)
 {
 	uint8_t class = BPF_CLASS(i->code), mode = BPF_MODE(i->code), op = BPF_OP(i->code);
 
 	if (i->dst_reg >= FLOW_REGISTERS || i->src_reg >= FLOW_REGISTERS)
+		return false;
+	if (in->adopted && (class == BPF_LDX || class == BPF_ST || class == BPF_STX))
+		return true;
+	if (!in->adopted && (i->dst_reg > BPF_REG_10 || i->src_reg > BPF_REG_10))
 		return false;
 	switch (class) {
 	case BPF_LD:
@@ -211,7 +215,9 @@ static bool check_instruction(struct inspection *in, const struct object_program
 	const struct bpf_insn *i = &p->insns[insn];
 	const struct object_ref *ref = object_ref_at(p, insn);
 
-	if (!known_instruction(i)) {
+	if (!known_instruction(in, i)) {
+		if (in->adopted)	/* the kernel knows it; we can't walk over it */
+			return false;
 		inspection_find(in, "instruction", p, insn,
 				inspection_text(in, "its code 0x%02x is no instruction that the inspector knows",
 						i->code));
@@ -296,6 +302,9 @@ static int prepare_function(struct inspection *in, struct function *f)
 	if (err == -ENOMEM)
 		return err;
 	if (err != 0) {
+		inspection_unbounded(in, p, fault.insn, fault.what);
+		if (in->adopted)
+			return 0;
 		inspection_find(in, "instruction", p, fault.insn,
 				inspection_text(in, "instruction %u %s", fault.insn, fault.what));
 		return 0;
@@ -582,6 +591,7 @@ int inspect_object(struct arena *arena, const struct object *o, const struct ins
 	struct inspection in = { .arena = arena, .o = o, .rights = rights, .report = &report };
 
 	arena_init(&in.scratch, INSPECT_SCRATCH_BYTES_MAX);
+	in.packets = true;
 	in.err = prepare(&in);
 	if (in.err == 0) {
 		check_entry(&in);
@@ -593,6 +603,47 @@ int inspect_object(struct arena *arena, const struct object *o, const struct ins
 	arena_done(&in.scratch);
 	if (in.err != 0)
 		return errmsg_set(why, in.err, "inspecting a program");
+	*out = report;
+	return 0;
+}
+
+/* Maps of a loaded program: what type they are, and whose. */
+static void check_loaded_maps(struct inspection *in, const struct inspect_loaded_map *maps)
+{
+	for (size_t i = 0; i < in->o->map_count && in->err == 0; i++) {
+		const char *name = inspection_text(in, "%u", maps[i].id);
+		check_map_type(in, name, maps[i].type);
+		if (maps[i].foreign)
+			inspection_find(in, inspection_text(in, "map %s", name), NULL, 0,
+					inspection_text(in, "it uses map %s, which belongs to the runtime or to another "
+							"extension", name));
+	}
+}
+
+int inspect_translated(struct arena *arena, const struct object *o, bool walkable,
+		       const struct inspect_loaded_map *maps, const struct inspect_rights *rights,
+		       struct inspect_report *out, struct errmsg *why)
+{
+	struct inspect_report report = { 0 };
+	struct inspection in = { .arena = arena, .o = o, .rights = rights, .report = &report, .adopted = true,
+				 .packets = true };
+
+	arena_init(&in.scratch, INSPECT_SCRATCH_BYTES_MAX);
+	in.err = prepare(&in);
+	if (in.err == 0 && walkable) {
+		walk_programs(&in);
+	} else if (in.err == 0) {
+		report.cost = INSPECT_UNBOUNDED;
+		report.verdicts = SPINE_VERDICTS_ALL;
+		report.cost_why = "the kernel does not show the program's instructions, or shows them incompletely";
+	}
+	if (in.err == 0) {
+		check_loaded_maps(&in, maps);
+		check_cost(&in);
+	}
+	arena_done(&in.scratch);
+	if (in.err != 0)
+		return errmsg_set(why, in.err, "inspecting a loaded program");
 	*out = report;
 	return 0;
 }

@@ -86,7 +86,7 @@ void inspection_unbounded(struct inspection *in, const struct object_program *pr
 const struct object_ref *object_ref_at(const struct object_program *p, uint32_t insn);
 
 /* Registers and stack of a function, at one place of the walk. */
-#define FLOW_REGISTERS 11u
+#define FLOW_REGISTERS 12u		/* with the one that translated programs have besides */
 #define FLOW_CELLS     128u		/* of 4 bytes: the whole stack of a function */
 struct state {
 	struct state *next;		/* of the list of spare ones */
@@ -113,3 +113,7 @@ void flow_clobber(const struct run *r, struct state *s);
 void flow_clobber_from(const struct run *r, struct state *s, int64_t offset);
 /* The cell at an offset (-4 and below, a multiple of 4), or NULL. */
 struct value *flow_cell(const struct run *r, struct state *s, int64_t offset);
+/* The second half of inspect_loaded. walkable: the object's programs are known. */
+MUST_USE int inspect_translated(struct arena *arena, const struct object *o, bool walkable,
+				const struct inspect_loaded_map *maps, const struct inspect_rights *rights,
+				struct inspect_report *out, struct errmsg *why);
