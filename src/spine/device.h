@@ -3,22 +3,30 @@
  * command opens, changes under a lock, and closes; traffic needs none of us.
  *
  *	/sys/fs/bpf/prickle/spine/<netns cookie>/<ifindex>/
- *	  link			our bpf_link; absent when the attachment is by netlink
+ *	  device		array map of one struct spine_meta
+ *	  alive			device map with this interface: the kernel empties it when the interface goes
+ *	  link			the bpf_link by which we are attached, ours or taken over; absent: by netlink
  *	  before		the program that was attached before us and returns at the end; absent: none
  *	  control stats slots trace	maps of spine/code/layout.h
- *	  gen-<n>/prog		dispatchers; the one that is attached is the truth, the one before it stays for rollback
+ *	  gen-<n>/prog		dispatchers; the one that is attached is the truth
  *	  ext/<name>/record	array map of one struct spine_record
  *	  ext/<name>/prog call-<k> drain-<k> maps/<map>
+ *	  next/<name>/		the same, of a version that is coming or going (spine_replace)
  *	  sets/<name>		LPM maps of `set NAME`
  *
  * bpffs is the one of the *host's* mount namespace (spine/host.h): `ip netns exec` hides /sys/fs/bpf. The lock is a
  * flock on the directory. A change writes records first and ends with one atomic step - a link or
  * netlink replacement with the expected program, or one write to `slots` - so that an end in between leaves the old
  * state; the next command removes what no dispatcher refers to.
+ *
+ * A record of generation g is in force when the dispatcher that is attached has that number or a higher
+ * one; one that is removed by generation g is gone from then on. Of two versions of an extension in one
+ * slot, the one that the slot holds is in force.
  */
 #pragma once
 #include <net/if.h>
 
+#include "spine/attach.h"
 #include "spine/code/layout.h"
 #include "spine/load.h"
 
@@ -34,7 +42,7 @@ struct spine_record {
 	uint32_t terminal, fail_closed, redirects, tail_calls;
 	uint64_t sequence;		/* of installation on this device: orders equals */
 	uint32_t verdicts, continues;
-	uint32_t prog_id, pending_prog_id;	/* pending: a replace that may not have happened */
+	uint32_t prog_id, spare_id;
 	uint64_t generation;		/* the dispatcher from which on it runs */
 	uint64_t removed_generation;	/* 0: it stays */
 	uint64_t cost;			/* INSPECT_UNBOUNDED: accepted by the operator */
@@ -43,7 +51,24 @@ struct spine_record {
 	uint32_t replaced, state_id;
 	uint32_t channels, handlers;
 	uint8_t digest[32], signer[32];
-	uint32_t cpu_permille, spare[15];
+	uint32_t cpu_permille;
+	uint32_t by_operator;		/* enum spine_by_operator */
+	uint32_t spare[14];
+};
+
+/* What a person decided instead of the manifest: a replace keeps it. */
+enum spine_by_operator { OPERATOR_ORDER = 1 << 0, OPERATOR_TERMINAL = 1 << 1 };
+
+/* What all extensions of a device share. */
+struct spine_meta {
+	uint32_t abi;			/* SPINE_RECORD_ABI */
+	uint32_t frags, attach_type;	/* struct spine_class */
+	uint32_t kind, mode;		/* enum attach_kind, attach_mode: how we are attached */
+	uint32_t foreign_link;		/* `link` belongs to somebody else */
+	uint64_t generation;		/* at least this one was attached; 0: none ever was */
+	uint64_t sequence;		/* of the last installation */
+	char name[IFNAMSIZ];		/* when it was opened last */
+	uint32_t spare[16];
 };
 
 struct spine_device;			/* opaque */
@@ -53,9 +78,13 @@ struct spine_where {
 	const char *device;		/* interface name */
 	const char *netns;		/* of `ip netns`, or NULL: the caller's */
 	const char *grants_path;	/* NULL: /etc/prickle/spine/DEVICE.yaml */
+	enum attach_mode mode;		/* when nothing is attached yet */
 };
 
-/* Opening for a change makes the directory and takes the lock (waits up to 10 s); for a look it does neither. */
+/*
+ * Opening for a change makes the directory and takes the lock (waits up to 10 s); for a look it
+ * does neither. From open to close this thread is in the device's network namespace.
+ */
 enum spine_open_mode { SPINE_LOOK, SPINE_CHANGE };
 /* 0; -ENODEV: no such interface; -ENOENT (SPINE_LOOK): it has no extensions; -EOPNOTSUPP: kernel; ... with a sentence. */
 MUST_USE int spine_device_open(const struct spine_where *where, enum spine_open_mode mode,
@@ -65,13 +94,20 @@ void spine_device_close(struct spine_device *d);
 int spine_device_netns(const struct spine_device *d);
 uint32_t spine_device_ifindex(const struct spine_device *d);
 const char *spine_device_name(const struct spine_device *d);
+const struct spine_meta *spine_device_meta(const struct spine_device *d);
+/* What a change did that people should know (generic mode, a program taken over, state lost), or "". */
+const char *spine_device_notice(const struct spine_device *d);
+/* Whether our dispatcher is attached; else *reason says in half a sentence what is the matter. */
+bool spine_device_running(const struct spine_device *d, const char **reason);
 int spine_device_dir(const struct spine_device *d);
-/* Mapped memory of the device, valid until close. */
+/* Mapped memory of the device, valid until close; NULL before its first extension. */
 struct spine_control *spine_device_control(const struct spine_device *d);
 const struct spine_cpu_stats *spine_device_stats(const struct spine_device *d, uint32_t *cpus);
 
 /* Every device of the host that has extensions, in all namespaces; one that has gone is cleaned up. */
 struct spine_found {
+	char netns[64];			/* its name for `ip netns`, "" when it has none */
+	bool here;			/* in the network namespace of the caller */
 	uint64_t netns_cookie;
 	uint32_t ifindex;
 	char name[IFNAMSIZ];		/* "" when the namespace cannot be entered from here */
@@ -91,7 +127,13 @@ struct spine_change {
 	struct errmsg why;
 };
 
+/*
+ * `confine` in the requests: before the first byte of an object is looked at, give up for good all that the
+ * rest of the change does not need: capabilities but CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON, new
+ * privileges, system calls that no loader makes (sandbox.h, SANDBOX_BPF). For one-shot commands.
+ */
 struct install_request {
+	bool confine;
 	struct slice object, signature;
 	const char *name;		/* NULL: the manifest's */
 	int64_t order;			/* -1: the manifest's */
@@ -101,6 +143,7 @@ struct install_request {
 MUST_USE int spine_install(struct spine_device *d, const struct install_request *r, struct spine_change *c);
 
 struct adopt_request {
+	bool confine;
 	int prog_fd;			/* borrowed */
 	const char *name, *match;
 	int64_t order;			/* -1: 1000 */
@@ -123,3 +166,8 @@ MUST_USE int spine_swap(struct spine_device *d, const char *name, int prog_fd, s
 MUST_USE int spine_remove(struct spine_device *d, const char *name, struct errmsg *why);
 /* Switch off, or on again after an ejection. */
 MUST_USE int spine_enable(struct spine_device *d, const char *name, bool on, struct errmsg *why);
+
+/*
+ * For tests: `step` is called between any two steps of a change, with the step's name. It may end the process.
+ */
+void spine_device_on_step(struct spine_device *d, void (*step)(void *arg, const char *name), void *arg);

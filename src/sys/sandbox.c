@@ -82,15 +82,21 @@ const char *const *sandbox_calls_deadly(void)
 /* --- seccomp ------------------------------------------------------------------------------ */
 
 /* Calls that this architecture or libseccomp lacks are left out: not listed, they are refused. */
-static int add_all(scmp_filter_ctx ctx, uint32_t action, const char *const *names, bool may_exec)
+static bool excepted(const char *name, uint32_t flags)
+{
+	return ((flags & SANDBOX_SUPERVISOR) != 0 && (strcmp(name, "execve") == 0 || strcmp(name, "fork") == 0 ||
+						      strcmp(name, "vfork") == 0)) ||
+	       ((flags & SANDBOX_BPF) != 0 && (strcmp(name, "bpf") == 0 || strcmp(name, "fork") == 0));
+}
+
+static int add_all(scmp_filter_ctx ctx, uint32_t action, const char *const *names, uint32_t flags)
 {
 	for (; *names != NULL; names++) {
 		int nr = seccomp_syscall_resolve_name(*names), err;
 
 		if (nr == __NR_SCMP_ERROR || nr < 0)
 			continue;
-		if (may_exec && (strcmp(*names, "execve") == 0 || strcmp(*names, "fork") == 0 ||
-				 strcmp(*names, "vfork") == 0))
+		if (excepted(*names, flags))
 			continue;
 		err = seccomp_rule_add_exact(ctx, action, nr, 0);
 		if (err != 0)
@@ -138,7 +144,7 @@ static int add_narrow(scmp_filter_ctx ctx, uint32_t flags)
 
 static int apply_seccomp(uint32_t flags, struct errmsg *why)
 {
-	bool supervisor = (flags & SANDBOX_SUPERVISOR) != 0;
+	bool supervisor = (flags & (SANDBOX_SUPERVISOR | SANDBOX_BPF)) != 0;
 	scmp_filter_ctx ctx = seccomp_init(supervisor ? SCMP_ACT_ALLOW : SCMP_ACT_ERRNO(EPERM));
 	int err;
 
@@ -153,11 +159,11 @@ static int apply_seccomp(uint32_t flags, struct errmsg *why)
 	if (err == 0)
 		err = seccomp_attr_set(ctx, SCMP_FLTATR_CTL_OPTIMIZE, 2);	/* a tree, not a chain */
 	if (err == 0)
-		err = add_all(ctx, SCMP_ACT_KILL_PROCESS, calls_deadly, supervisor);
+		err = add_all(ctx, SCMP_ACT_KILL_PROCESS, calls_deadly, flags);
 	if (err == 0 && !supervisor)
-		err = add_all(ctx, SCMP_ACT_ALLOW, calls_base, false);
+		err = add_all(ctx, SCMP_ACT_ALLOW, calls_base, 0);
 	if (err == 0 && !supervisor && ((flags & SANDBOX_FILES) != 0 || SANITIZED))
-		err = add_all(ctx, SCMP_ACT_ALLOW, calls_files, false);
+		err = add_all(ctx, SCMP_ACT_ALLOW, calls_files, 0);
 	if (err == 0 && !supervisor)
 		err = add_narrow(ctx, SANITIZED ? flags | SANDBOX_THREADS : flags);
 	if (err == 0)
@@ -313,7 +319,7 @@ static int apply_capabilities(uint64_t keep, struct errmsg *why)
 
 int sandbox_apply(const struct sandbox *box, struct sandbox_report *report, struct errmsg *why)
 {
-	bool supervisor = (box->flags & SANDBOX_SUPERVISOR) != 0;
+	bool supervisor = (box->flags & (SANDBOX_SUPERVISOR | SANDBOX_BPF)) != 0;
 	int abi = sandbox_landlock_abi(), err;
 
 	err = apply_limits(box, why);

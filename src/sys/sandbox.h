@@ -25,6 +25,11 @@ enum sandbox_flags {
 	 * process are the same but for execve; all others are allowed, no Landlock, uid stays.
 	 */
 	SANDBOX_SUPERVISOR = 1u << 2,
+	/*
+	 * A command that loads BPF programs: as SANDBOX_SUPERVISOR, but bpf(2) is allowed and it starts no
+	 * programs. It may fork: helpers that it makes are as confined as itself.
+	 */
+	SANDBOX_BPF = 1u << 3,
 };
 
 #define SANDBOX_PATHS_MAX 12u
@@ -38,7 +43,7 @@ struct sandbox_path {
 struct sandbox {
 	uint32_t flags;			/* of enum sandbox_flags */
 	uid_t uid;			/* becomes user and only group; 0: stay who we are */
-	uint64_t capabilities;		/* bits to keep (supervisor only) */
+	uint64_t capabilities;		/* bits to keep (SANDBOX_SUPERVISOR, SANDBOX_BPF) */
 	struct sandbox_path paths[SANDBOX_PATHS_MAX];
 	unsigned path_count;
 	uint64_t data_bytes_max;	/* RLIMIT_DATA; 0: as it is */

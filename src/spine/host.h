@@ -1,0 +1,44 @@
+/*
+ * Where SPINE keeps things, and which network it means.
+ *
+ * bpffs: one directory for the whole host, although `ip netns exec` gives each command a mount
+ * namespace in which /sys is another one. A child process enters the mount namespace of process 1,
+ * or, where that may not be opened (containers, hardened hosts), that of our oldest ancestor that lets
+ * us; it mounts bpffs if nothing is there and sends the directory back as a descriptor. We ourselves
+ * never leave our mount namespace, so paths that people give mean what they think.
+ *
+ * Network namespaces are named by cookie: a number that the kernel never gives again until it restarts.
+ */
+#pragma once
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/errmsg.h"
+
+#define HOST_BPFFS "/sys/fs/bpf"
+
+/*
+ * The directory prickle/spine of the host's bpffs as a descriptor, fit for openat and for
+ * /proc/self/fd/N/... . make: mount and make what is missing; else -ENOENT when it is not there.
+ * -EPERM: not root; -ENOTSUP: this kernel has no bpffs. Forks once; a millisecond.
+ */
+MUST_USE int host_bpffs(bool make, struct errmsg *why);
+
+/* A network namespace by its name of `ip netns` (NULL: ours) as a descriptor. -ENOENT: no such name. */
+MUST_USE int host_netns(const char *name, struct errmsg *why);
+/* Enter it (this thread). Leaving again is entering another one. */
+MUST_USE int host_netns_enter(int netns_fd, struct errmsg *why);
+/* The cookie of the namespace that this thread is in, or 0. */
+uint64_t host_netns_cookie(void);
+
+/*
+ * Call `each` for every network namespace that can be found, once, from inside it: ours, those of `ip netns`,
+ * those of processes. Ends in the namespace where it began. Stops when `each` returns not 0, and returns that.
+ */
+int host_netns_each(int (*each)(void *arg, int netns_fd, uint64_t cookie, const char *name), void *arg,
+		    struct errmsg *why);
+
+/* Ticks a second of this kernel: what a jiffy is. 0: it cannot be found out. */
+uint32_t host_hz(void);
+/* Processors that may ever be online; at least 1. */
+uint32_t host_cpus(void);

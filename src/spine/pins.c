@@ -1,0 +1,125 @@
+#include "spine/pins.h"
+
+#include <bpf/bpf.h>
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+
+#define DEPTH_MAX 8
+
+static bool path_of(char *out, size_t size, int dir, const char *name)
+{
+	return snprintf(out, size, "/proc/self/fd/%d/%s", dir, name) < (int)size;
+}
+
+int pin_set(int dir, const char *name, int fd)
+{
+	char path[320];
+
+	if (!path_of(path, sizeof(path), dir, name))
+		return -ENAMETOOLONG;
+	return bpf_obj_pin(fd, path) == 0 ? 0 : -errno;
+}
+
+int pin_get(int dir, const char *name)
+{
+	char path[320];
+	int fd;
+
+	if (!path_of(path, sizeof(path), dir, name))
+		return -ENAMETOOLONG;
+	fd = bpf_obj_get(path);
+	return fd >= 0 ? fd : -errno;
+}
+
+int pin_dir(int dir, const char *name, bool make)
+{
+	int fd;
+
+	if (make && mkdirat(dir, name, 0700) != 0 && errno != EEXIST)
+		return -errno;
+	fd = openat(dir, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+	return fd >= 0 ? fd : -errno;
+}
+
+int pin_each(int dir, int (*each)(void *arg, int dir, const char *name, bool is_dir), void *arg)
+{
+	int fd = openat(dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC), err = 0;
+	DIR *list = fd < 0 ? NULL : fdopendir(fd);
+
+	if (list == NULL) {
+		err = -errno;
+		if (fd >= 0)
+			close(fd);
+		return err;
+	}
+	for (struct dirent *e; err == 0 && (e = readdir(list)) != NULL;)
+		if (strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0)
+			err = each(arg, dir, e->d_name, e->d_type == DT_DIR);
+	closedir(list);
+	return err;
+}
+
+static int remove_one(void *arg, int dir, const char *name, bool is_dir)
+{
+	int depth = *(int *)arg + 1, err;
+
+	if (!is_dir)
+		return unlinkat(dir, name, 0) == 0 || errno == ENOENT ? 0 : -errno;
+	if (depth > DEPTH_MAX)
+		return -ELOOP;
+	AUTO_FD int fd = pin_dir(dir, name, false);
+	if (fd < 0)
+		return fd == -ENOENT ? 0 : fd;
+	/* A listing that is changed under way may skip names: again, until the directory goes. */
+	for (int turn = 0; turn < 8; turn++) {
+		err = pin_each(fd, remove_one, &depth);
+		if (err != 0)
+			return err;
+		if (unlinkat(dir, name, AT_REMOVEDIR) == 0 || errno == ENOENT)
+			return 0;
+	}
+	return -errno;
+}
+
+int pin_remove(int dir, const char *name)
+{
+	struct stat st;
+	int depth = 0;
+
+	if (fstatat(dir, name, &st, AT_SYMLINK_NOFOLLOW) != 0)
+		return errno == ENOENT ? 0 : -errno;
+	return remove_one(&depth, dir, name, S_ISDIR(st.st_mode));
+}
+
+uint32_t pin_prog_id(int prog_fd)
+{
+	struct bpf_prog_info info = { 0 };
+	uint32_t size = sizeof(info);
+
+	return bpf_obj_get_info_by_fd(prog_fd, &info, &size) == 0 ? info.id : 0;
+}
+
+uint32_t pin_map_id(int map_fd)
+{
+	struct bpf_map_info info = { 0 };
+	uint32_t size = sizeof(info);
+
+	return bpf_obj_get_info_by_fd(map_fd, &info, &size) == 0 ? info.id : 0;
+}
+
+bool pin_is_map(int fd)
+{
+	char path[64], text[64];
+	ssize_t n;
+
+	(void)snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	n = readlink(path, text, sizeof(text));
+	return n == 18 && memcmp(text, "anon_inode:bpf-map", 18) == 0;
+}

@@ -1,0 +1,26 @@
+/*
+ * Names in bpffs below a directory descriptor. The BPF calls take paths alone, so each goes through
+ * /proc/self/fd: that reaches a bpffs of another mount namespace, too, which our own paths cannot.
+ */
+#pragma once
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/errmsg.h"
+
+/* Pin fd as name below dir; a name that is there is -EEXIST. 0 or negative errno. */
+MUST_USE int pin_set(int dir, const char *name, int fd);
+/* A descriptor of what is pinned there, or a negative errno. */
+MUST_USE int pin_get(int dir, const char *name);
+/* Open a directory below dir (for reading, so that it can be locked and listed); make: mkdir when missing. */
+MUST_USE int pin_dir(int dir, const char *name, bool make);
+/* Remove name below dir, a file or a directory with all in it; nothing there is fine. Depth is bounded. */
+int pin_remove(int dir, const char *name);
+
+/* Calls back for each name in dir but "." and ".."; stops at the first result that is not 0 and returns it. */
+int pin_each(int dir, int (*each)(void *arg, int dir, const char *name, bool is_dir), void *arg);
+
+/* Ids as the kernel tells, 0 when it does not. */
+uint32_t pin_prog_id(int prog_fd);
+uint32_t pin_map_id(int map_fd);
+bool pin_is_map(int fd);

@@ -1,0 +1,159 @@
+/*
+ * Records of extensions, as maps of one entry in bpffs, and their slots in the device's shared memory.
+ */
+#include <bpf/bpf.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/if_link.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "spine/device_private.h"
+#include "spine/pins.h"
+
+/* Faults of one kind in a window that eject an extension. A stall ejects sooner (spine/code/layout.h). */
+#define FAULTS_MAX 1000
+
+int record_check_name(const char *name, struct errmsg *why)
+{
+	size_t n = strlen(name);
+	bool good = n > 0 && n < SPINE_NAME_BYTES && name[0] != '-';
+
+	for (size_t i = 0; good && i < n; i++)
+		good = ascii_digit((uint8_t)name[i]) || name[i] == '-' || (name[i] >= 'a' && name[i] <= 'z');
+	return good ? 0 : errmsg_say(why, -EINVAL, "'%.40s' cannot name an extension: lower-case letters, digits and "
+				     "'-', at most %d", name, SPINE_NAME_BYTES - 1);
+}
+
+static bool ends(const char *text, size_t size)
+{
+	return memchr(text, '\0', size) != NULL;
+}
+
+int record_read(int dir, struct spine_record *out)
+{
+	AUTO_FD int fd = pin_get(dir, "record");
+	struct bpf_map_info info = { 0 };
+	uint32_t size = sizeof(info), key = 0;
+	struct errmsg why;
+
+	if (fd < 0)
+		return fd;
+	if (bpf_obj_get_info_by_fd(fd, &info, &size) != 0 || info.value_size != sizeof(*out))
+		return -EBADMSG;
+	if (bpf_map_lookup_elem(fd, &key, out) != 0)
+		return -errno;
+	if (out->abi != SPINE_RECORD_ABI || out->slot >= SPINE_SLOTS_MAX || !ends(out->name, sizeof(out->name)) ||
+	    !ends(out->version, sizeof(out->version)) || !ends(out->match, sizeof(out->match)) ||
+	    record_check_name(out->name, &why) != 0)
+		return -EBADMSG;
+	return 0;
+}
+
+int record_write(int dir, const struct spine_record *r, struct errmsg *why)
+{
+	AUTO_FD int fd = pin_get(dir, "record");
+	uint32_t key = 0;
+	bool made = fd == -ENOENT;
+	int err = 0;
+
+	if (made)
+		fd = bpf_map_create(BPF_MAP_TYPE_ARRAY, "spine_record", sizeof(key), sizeof(*r), 1, NULL);
+	if (fd < 0 || bpf_map_update_elem(fd, &key, r, BPF_ANY) != 0)
+		err = -errno;
+	if (err == 0 && made)
+		err = pin_set(dir, "record", fd);
+	return err == 0 ? 0 : errmsg_set(why, err, "write the record of extension '%s'", r->name);
+}
+
+/* --- slots --------------------------------------------------------------------------------- */
+
+uint32_t device_slot_prog(const struct spine_device *d, uint32_t slot)
+{
+	uint32_t id = 0;
+
+	return bpf_map_lookup_elem(d->slots_fd, &slot, &id) == 0 ? id : 0;
+}
+
+int device_free_slot(const struct spine_device *d, int also, struct errmsg *why)
+{
+	bool taken[SPINE_SLOTS_MAX] = { 0 };
+
+	for (size_t i = 0; i < d->count; i++)
+		taken[d->records[i]->slot] = true;
+	if (also >= 0)
+		taken[also] = true;
+	for (int i = 0; i < (int)SPINE_SLOTS_MAX; i++)
+		if (!taken[i])
+			return i;
+	return errmsg_say(why, -ENOSPC, "%s has %u extensions, which is the most; remove one first", d->name,
+			  SPINE_SLOTS_MAX);
+}
+
+int device_fill_slot(struct spine_device *d, const struct spine_record *r, int prog_fd, struct errmsg *why)
+{
+	struct spine_slot_control *c = &d->control->slot[r->slot];
+
+	for (uint32_t cpu = 0; cpu < d->cpus; cpu++)
+		memset(&d->stats[cpu].slot[r->slot], 0, sizeof(d->stats[cpu].slot[r->slot]));
+	*c = (struct spine_slot_control){
+		.verdicts = (uint8_t)r->verdicts, .continues = (uint8_t)r->continues,
+		.fail_closed = r->fail_closed != 0,
+		.budget_ns = (uint64_t)r->cpu_permille * 1000 * 1000,
+		/* What ran alone before us goes on as it did: only stalls throw it out. */
+		.faults_max = r->source == SOURCE_TAKEN_OVER ? 0 : FAULTS_MAX,
+		.state = SPINE_SLOT_ACTIVE,
+	};
+	if (bpf_map_update_elem(d->slots_fd, &r->slot, &prog_fd, BPF_ANY) == 0)
+		return 0;
+	return errmsg_set(why, -errno, "put '%s' into slot %u", r->name, r->slot);
+}
+
+/* --- the class ------------------------------------------------------------------------------- */
+
+const char *class_text(struct spine_class c)
+{
+	return c.frags ? (c.attach_type == BPF_XDP ? "frags, attach type xdp" : "frags, no attach type") :
+			 (c.attach_type == BPF_XDP ? "one buffer a packet (no frags), attach type xdp" :
+						     "one buffer a packet (no frags), no attach type");
+}
+
+/*
+ * The kernel compares a program with the first that used a prog array, and tells nobody what it compares:
+ * so we make an array, use it from a program of a class that we know, and try.
+ */
+static bool fits(int prog_fd, struct spine_class c)
+{
+	AUTO_FD int array = bpf_map_create(BPF_MAP_TYPE_PROG_ARRAY, "spine_class", 4, 4, 1, NULL);
+	struct bpf_insn insns[] = {
+		{ .code = BPF_LD | BPF_IMM | BPF_DW, .dst_reg = 2, .src_reg = BPF_PSEUDO_MAP_FD, .imm = array },
+		{ 0 },
+		{ .code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = 3, .imm = 0 },
+		{ .code = BPF_JMP | BPF_CALL, .imm = BPF_FUNC_tail_call },
+		{ .code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = 0, .imm = 2 },
+		{ .code = BPF_JMP | BPF_EXIT },
+	};
+	LIBBPF_OPTS(bpf_prog_load_opts, opts, .expected_attach_type = (enum bpf_attach_type)c.attach_type,
+		    .prog_flags = c.frags ? BPF_F_XDP_HAS_FRAGS : 0);
+	uint32_t key = 0;
+
+	if (array < 0)
+		return false;
+	AUTO_FD int user = bpf_prog_load(BPF_PROG_TYPE_XDP, "spine_class", "Dual MIT/GPL", insns, ARRAY_LEN(insns), &opts);
+	return user >= 0 && bpf_map_update_elem(array, &key, &prog_fd, BPF_ANY) == 0;
+}
+
+int class_of_program(int prog_fd, struct spine_class *out, struct errmsg *why)
+{
+	static const struct spine_class known[] = { { false, BPF_XDP }, { true, BPF_XDP }, { false, 0 }, { true, 0 } };
+
+	for (size_t i = 0; i < ARRAY_LEN(known); i++) {
+		if (fits(prog_fd, known[i])) {
+			*out = known[i];
+			return 0;
+		}
+	}
+	return errmsg_say(why, -EPERM, "the kernel lets no dispatcher call this program: it is bound to a device, or "
+			  "of another kind than XDP programs for interfaces");
+}

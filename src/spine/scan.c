@@ -1,0 +1,120 @@
+/*
+ * All devices of the host that have extensions, whichever network namespace they are in.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/file.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "spine/device_private.h"
+#include "spine/host.h"
+#include "spine/pins.h"
+
+#define DEVICES_MAX 4096
+
+struct scan {
+	struct spine_found *found;
+	size_t count;
+	uint64_t cookie;		/* of the directory being looked at, or ours */
+	bool empty;
+};
+
+static int wipe_name(void *arg, int dir, const char *name, bool is_dir)
+{
+	(void)arg;
+	(void)is_dir;
+	return pin_remove(dir, name);
+}
+
+/* The interface is gone: nobody can use what is here, unless a command just makes it. */
+static void clean(int ns_dir, int dir, const char *name)
+{
+	if (flock(dir, LOCK_EX | LOCK_NB) != 0)
+		return;
+	(void)pin_each(dir, wipe_name, NULL);
+	(void)pin_each(dir, wipe_name, NULL);
+	(void)unlinkat(ns_dir, name, AT_REMOVEDIR);
+}
+
+static int scan_device(void *arg, int ns_dir, const char *name, bool is_dir)
+{
+	struct scan *s = arg;
+	uint64_t index;
+	AUTO_FD int dir = -1;
+
+	if (!is_dir || !slice_u64(slice_str(name), UINT32_MAX, &index))
+		return 0;
+	dir = pin_dir(ns_dir, name, false);
+	if (dir < 0)
+		return 0;
+	if (!device_dir_alive(dir)) {
+		clean(ns_dir, dir, name);
+		return 0;
+	}
+	s->empty = false;
+	/* With sets alone, or half made, it has no extensions. */
+	if (faccessat(dir, "ext", F_OK, 0) == 0 && s->count < DEVICES_MAX)
+		s->found[s->count++] = (struct spine_found){ .netns_cookie = s->cookie, .ifindex = (uint32_t)index };
+	return 0;
+}
+
+static int scan_namespace(void *arg, int root, const char *name, bool is_dir)
+{
+	struct scan *s = arg;
+
+	if (!is_dir || !slice_u64(slice_str(name), UINT64_MAX, &s->cookie))
+		return 0;
+	AUTO_FD int dir = pin_dir(root, name, false);
+	if (dir < 0)
+		return 0;
+	s->empty = true;
+	(void)pin_each(dir, scan_device, s);
+	if (s->empty)
+		(void)unlinkat(root, name, AT_REMOVEDIR);
+	return 0;
+}
+
+static int name_devices(void *arg, int netns_fd, uint64_t cookie, const char *name)
+{
+	struct scan *s = arg;
+
+	(void)netns_fd;
+	for (size_t i = 0; i < s->count; i++) {
+		struct spine_found *f = &s->found[i];
+
+		if (f->netns_cookie != cookie)
+			continue;
+		(void)!if_indextoname(f->ifindex, f->name);
+		f->here = cookie == s->cookie;
+		if (name != NULL)
+			(void)snprintf(f->netns, sizeof(f->netns), "%s", name);
+	}
+	return 0;
+}
+
+int spine_device_scan(struct arena *arena, struct spine_found **out, size_t *count, struct errmsg *why)
+{
+	struct scan s = { .found = arena_array(arena, DEVICES_MAX, sizeof(struct spine_found)) };
+	struct errmsg nothing;
+	AUTO_FD int root = host_bpffs(false, &nothing);
+	int err = 0;
+
+	if (s.found == NULL)
+		return errmsg_set(why, -ENOMEM, "look for devices");
+	if (root < 0 && root != -ENOENT) {
+		*why = nothing;
+		return root;
+	}
+	if (root >= 0) {
+		(void)pin_each(root, scan_namespace, &s);
+		s.cookie = host_netns_cookie();
+		if (s.count > 0)
+			err = host_netns_each(name_devices, &s, why);
+	}
+	*out = s.found;
+	*count = s.count;
+	return err;
+}
