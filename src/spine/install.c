@@ -108,14 +108,15 @@ static int ports_of(const struct spine_device *d, const struct grant *g, uint32_
 	return 0;
 }
 
-static int load(struct spine_device *d, const struct install_request *r, struct loading *l, int old_maps,
-		struct spine_change *c)
+static int load(struct spine_device *d, const struct install_request *r, struct loading *l,
+		const struct spine_record *old, int old_maps, struct spine_change *c)
 {
 	uint32_t ports[GRANT_PORTS_MAX];
 	struct load_request request = {
 		.object = r->object, .parsed = l->object, .signature = r->signature, .grants = l->grants, .name = l->name,
 		.class = { d->meta.frags != 0, d->meta.attach_type }, .accept_unbounded = r->accept_unbounded,
-		.old_maps_dir = old_maps, .port_ifindex = ports,
+		.old_maps_dir = old_maps, .old_state_id = old != NULL ? old->state_id : 0, .port_ifindex = ports,
+		.netns = d->netns,
 	};
 	int err = ports_of(d, l->grant, ports, &c->why);
 
@@ -247,7 +248,7 @@ int spine_install(struct spine_device *d, const struct install_request *r, struc
 	if (err == 0)
 		err = choose_class(d, &l, &c->why);
 	if (err == 0)
-		err = load(d, r, &l, -1, c);
+		err = load(d, r, &l, NULL, -1, c);
 	if (err == 0)
 		err = add(d, r, took ? &taken : NULL, before, &l, c);
 	loaded_free(l.loaded);
@@ -376,7 +377,7 @@ int spine_replace(struct spine_device *d, const char *name, const struct install
 	if (err == 0)
 		err = choose_class(d, &l, &c->why);
 	if (err == 0)
-		err = load(d, r, &l, maps < 0 ? -1 : maps, c);
+		err = load(d, r, &l, old, maps < 0 ? -1 : maps, c);
 	if (err == 0)
 		err = replace(d, old, r, &l, c);
 	if (err == 0)
