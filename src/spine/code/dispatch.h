@@ -10,6 +10,9 @@
  * What runs after each slot, in order: did it run; how long (jiffies, every packet; ns, the sampled
  * ones); may it return this; does it continue. Faults are counted and, as struct spine_slot_control
  * says, eject: the dispatcher itself writes the slot's state, so that no process of ours is needed.
+ *
+ * The packet's verdict is that of the first extension that does not continue; when all continue, of
+ * the last one that ran; XDP_PASS when none did.
  */
 #pragma once
 #include "spine/code/layout.h"
@@ -20,7 +23,11 @@ struct dispatch_slot {
 	const struct rule *rule;
 	bool terminal;
 	bool redirects;			/* its program calls a redirect helper */
-	bool tail_calls;		/* its program makes tail calls of its own: the suspect when a later one did not run */
+	/*
+	 * Its program makes tail calls of its own: the suspect when a later one did not run. What it
+	 * calls is not known here, so it is taken for one that redirects.
+	 */
+	bool tail_calls;
 };
 
 struct dispatch_spec {
@@ -30,13 +37,14 @@ struct dispatch_spec {
 	int slots_fd;			/* prog array of SPINE_SLOTS_MAX */
 	int trace_fd;			/* ring buffer */
 	uint32_t cpus;			/* parts of stats: a power of two >= possible processors */
-	uint32_t hz;
+	uint32_t hz;			/* dispatch_hz() */
 	struct rule_sets sets;
 };
 
 /*
  * Generate. 0: *out is sealed, free it with program_free; -E2BIG: more extensions than
- * SPINE_CHAIN_MAX can meet on one frame, or too much code, with a sentence; errors of rule_emit.
+ * SPINE_CHAIN_MAX can meet on one frame, or too much code, with a sentence; -EINVAL: a slot that does
+ * not exist or is used twice; errors of rule_emit. Time and code are linear in the extensions.
  */
 MUST_USE int dispatch_build(const struct dispatch_spec *spec, struct program **out, struct errmsg *why);
 
@@ -46,3 +54,6 @@ MUST_USE int dispatch_build(const struct dispatch_spec *spec, struct program **o
  */
 MUST_USE int dispatch_load(const struct program *p, const char *name, bool frags,
 			   enum bpf_attach_type attach_type, struct errmsg *why);
+
+/* Ticks a second of the running kernel (CONFIG_HZ): no file and no measurement. */
+uint32_t dispatch_hz(void);
