@@ -31,10 +31,22 @@ static int keep_print(enum libbpf_print_level level, const char *fmt, va_list ap
 	return 0;
 }
 
+/* A map by the name in the object: bpf_map__reuse_fd gives a map of libbpf the name of the one that it takes. */
+struct child_map {
+	struct bpf_map *map;
+	char name[LOAD_MAP_NAME_BYTES];
+};
+
+struct child_object {
+	struct bpf_object *object;
+	struct child_map maps[LOAD_MAPS_MAX];
+	size_t map_count;
+};
+
 struct child {
 	const struct load_plan *plan;
 	int socket;
-	struct bpf_object *objects[LOAD_CHANNELS_MAX];
+	struct child_object objects[LOAD_CHANNELS_MAX];
 	struct buf prints;
 	char *log;
 	struct errmsg why;
@@ -126,60 +138,67 @@ static void choose_programs(const struct load_plan *plan, struct bpf_object *o, 
 	}
 }
 
-/* An old map takes the place of this one: 1; 0: no; or a negative errno. */
-static int take_old(struct child *c, struct bpf_object *o, struct bpf_map *map, size_t channel)
+/* The old map that may stand in for this one, or NULL. */
+static const struct old_map *find_old(const struct load_plan *plan, const char *name, size_t channel)
 {
-	const struct load_plan *plan = c->plan;
-	const char *name = load_map_name(map);
 	char file[LOAD_MAP_FILE_BYTES];
-	const struct old_map *old;
 
-	if (strncmp(name, "old_", 4) == 0 && plan->migrate) {
+	if (plan->migrate && strncmp(name, "old_", 4) == 0) {
 		load_map_file(file, name + 4, 0);
-		old = old_maps_find(plan->old, file);
-	} else {
-		load_map_file(file, name, channel);
-		old = old_maps_find(plan->old, file);
-		if (!load_map_runtime(name) && !plan->keep_state)
-			old = NULL;
-		if (strcmp(name, "spine_ports") == 0 || strncmp(name, ".rodata", 7) == 0)
-			old = NULL;
+		return old_maps_find(plan->old, file);
 	}
-	if (old == NULL || !old_map_fits(old, map, bpf_object__btf(o)))
-		return 0;
-	int err = bpf_map__reuse_fd(map, old->fd);
-	return err != 0 ? err : 1;
+	if (!load_map_runtime(name) && !plan->keep_state)
+		return NULL;
+	/* Constants are the new version's, ports are those of today's grant. */
+	if (strcmp(name, "spine_ports") == 0 || strncmp(name, ".rodata", 7) == 0)
+		return NULL;
+	load_map_file(file, name, channel);
+	return old_maps_find(plan->old, file);
 }
 
-static int prepare_map(struct child *c, struct bpf_object *o, struct bpf_map *map, size_t channel)
+static int prepare_map(struct child *c, const struct child_map *m, size_t index, size_t channel)
 {
-	const char *name = load_map_name(map);
+	const struct old_map *old;
 	int err = 0;
 
 	/* LIBBPF_PIN_BY_NAME would share it with whoever uses the same name. */
-	if (bpf_map__pin_path(map) != NULL)
-		err = bpf_map__set_pin_path(map, NULL);
+	if (bpf_map__pin_path(m->map) != NULL)
+		err = bpf_map__set_pin_path(m->map, NULL);
 	if (err != 0)
 		return err;
-	if (strlen(name) >= LOAD_MAP_NAME_BYTES)
-		return errmsg_say(&c->why, -EINVAL, "the map '%.80s...' has a name of more than %d bytes", name,
-				  LOAD_MAP_NAME_BYTES - 1);
-	if (strncmp(name, "old_", 4) == 0 && !c->plan->migrate)
-		return bpf_map__set_autocreate(map, false);
-	if (strcmp(name, SPINE_MAP_OUTBOX) == 0) {
+	if (strncmp(m->name, "old_", 4) == 0 && !c->plan->migrate)
+		return bpf_map__set_autocreate(m->map, false);
+	if (strcmp(m->name, SPINE_MAP_OUTBOX) == 0) {
 		int cpus = libbpf_num_possible_cpus();
-		if (cpus < 1)
-			return cpus;
-		err = bpf_map__set_max_entries(map, 2 * (uint32_t)cpus);
+		err = cpus < 1 ? cpus : bpf_map__set_max_entries(m->map, 2 * (uint32_t)cpus);
 		if (err != 0)
 			return err;
 	}
-	if (channel > 0 && !load_map_per_channel(name)) {
-		const struct bpf_map *first = bpf_object__find_map_by_name(c->objects[0], bpf_map__name(map));
-		return first == NULL || bpf_map__fd(first) < 0 ? 0 : bpf_map__reuse_fd(map, bpf_map__fd(first));
+	if (channel > 0 && !load_map_per_channel(m->name)) {
+		int first = bpf_map__fd(c->objects[0].maps[index].map);
+		return first < 0 ? 0 : bpf_map__reuse_fd(m->map, first);
 	}
-	err = take_old(c, o, map, channel);
-	return err < 0 ? err : 0;
+	old = find_old(c->plan, m->name, channel);
+	if (old == NULL || !old_map_fits(old, m->map, bpf_object__btf(c->objects[channel].object)))
+		return 0;
+	return bpf_map__reuse_fd(m->map, old->fd);
+}
+
+static int name_maps(struct child *c, struct child_object *o)
+{
+	struct bpf_map *map;
+
+	bpf_object__for_each_map(map, o->object) {
+		const char *name = load_map_name(map);
+		if (strlen(name) >= LOAD_MAP_NAME_BYTES)
+			return errmsg_say(&c->why, -EINVAL, "the map '%.80s...' has a name of more than %d bytes", name,
+					  LOAD_MAP_NAME_BYTES - 1);
+		if (o->map_count == LOAD_MAPS_MAX)
+			return errmsg_say(&c->why, -E2BIG, "more than %d maps", LOAD_MAPS_MAX);
+		snprintf(o->maps[o->map_count].name, LOAD_MAP_NAME_BYTES, "%s", name);
+		o->maps[o->map_count++].map = map;
+	}
+	return 0;
 }
 
 static int open_object(struct child *c, size_t channel)
@@ -187,20 +206,16 @@ static int open_object(struct child *c, size_t channel)
 	const struct load_request *r = c->plan->request;
 	LIBBPF_OPTS(bpf_object_open_opts, opts, .object_name = r->name, .kernel_log_buf = c->log,
 		    .kernel_log_size = LOAD_LOG_BYTES_MAX, .kernel_log_level = 0);
-	struct bpf_object *o = bpf_object__open_mem(r->object.ptr, r->object.len, &opts);
-	struct bpf_map *map;
-	int err;
+	struct child_object *o = &c->objects[channel];
 
-	if (o == NULL)
+	o->object = bpf_object__open_mem(r->object.ptr, r->object.len, &opts);
+	if (o->object == NULL)
 		return -errno;
-	c->objects[channel] = o;
-	choose_programs(c->plan, o, channel);
-	bpf_object__for_each_map(map, o) {
-		err = prepare_map(c, o, map, channel);
-		if (err != 0)
-			return err;
-	}
-	return bpf_object__load(o);
+	choose_programs(c->plan, o->object, channel);
+	int err = name_maps(c, o);
+	for (size_t i = 0; i < o->map_count && err == 0; i++)
+		err = prepare_map(c, &o->maps[i], i, channel);
+	return err != 0 ? err : bpf_object__load(o->object);
 }
 
 /* ---- sending ---- */
@@ -235,19 +250,17 @@ static bool is_old(const struct old_maps *old, int fd)
 static int send_object(struct child *c, size_t channel)
 {
 	const struct object_program *entry = object_entry(c->plan->request->parsed);
-	struct bpf_object *o = c->objects[channel];
-	struct bpf_map *map;
+	const struct child_object *o = &c->objects[channel];
 	struct bpf_program *p;
 	int err = 0;
 
-	bpf_object__for_each_map(map, o) {
-		const char *name = load_map_name(map);
-		int fd = bpf_map__fd(map);
-		if (err != 0 || fd < 0 || (channel > 0 && !load_map_per_channel(name)) || strncmp(name, "old_", 4) == 0)
-			continue;
-		err = send_row(c, LOAD_MAP, channel, name, fd, is_old(c->plan->old, fd));
+	for (size_t i = 0; i < o->map_count && err == 0; i++) {
+		const char *name = o->maps[i].name;
+		int fd = bpf_map__fd(o->maps[i].map);
+		if (fd >= 0 && (channel == 0 || load_map_per_channel(name)) && strncmp(name, "old_", 4) != 0)
+			err = send_row(c, LOAD_MAP, channel, name, fd, is_old(c->plan->old, fd));
 	}
-	bpf_object__for_each_program(p, o) {
+	bpf_object__for_each_program(p, o->object) {
 		const char *name = bpf_program__name(p);
 		int fd = bpf_program__fd(p);
 		enum load_row_kind kind = strcmp(name, "spine_call") == 0 ? LOAD_CALL :
@@ -264,14 +277,14 @@ static int send_object(struct child *c, size_t channel)
 static bool state_is_left(const struct child *c)
 {
 	const struct old_maps *old = c->plan->old;
+	const struct child_object *o = &c->objects[0];
 
 	for (size_t i = 0; i < old->count; i++) {
 		const struct old_map *m = &old->items[i];
 		bool taken = strncmp(m->file, "spine_", 6) == 0 || strncmp(m->file, "section-rodata", 14) == 0;
-		struct bpf_map *map;
-		bpf_object__for_each_map(map, c->objects[0]) {
-			int fd = bpf_map__fd(map);
-			taken = taken || (fd >= 0 && map_id(fd) == (int)m->info.id);
+		for (size_t j = 0; j < o->map_count && !taken; j++) {
+			int fd = bpf_map__fd(o->maps[j].map);
+			taken = fd >= 0 && map_id(fd) == (int)m->info.id;
 		}
 		if (!taken)
 			return true;
@@ -313,7 +326,9 @@ static int load_all(struct child *c)
 
 void load_child(const struct load_plan *plan, int socket)
 {
-	struct child c = { .plan = plan, .socket = socket, .prints = BUF_INIT(PRINTS_BYTES_MAX) };
+	static struct child c;		/* 80 KB of names: not on the stack */
+
+	c = (struct child){ .plan = plan, .socket = socket, .prints = BUF_INIT(PRINTS_BYTES_MAX) };
 	AUTO_BUF struct buf sentence = BUF_INIT(4096);
 	char wait;
 
@@ -327,6 +342,9 @@ void load_child(const struct load_plan *plan, int socket)
 	if (err != 0 && c.why.text[0] == '\0') {
 		load_log_sentence(&sentence, slice_of(c.log, c.log == NULL ? 0 : strnlen(c.log, LOAD_LOG_BYTES_MAX)),
 				  buf_slice(&c.prints), plan->request->parsed);
+		/* EPERM and EACCES are the verifier's; our caller's EPERM is a refusal by the grants. */
+		if (err == -EPERM || err == -EACCES)
+			err = -EINVAL;
 		if (sentence.len > 0)
 			errmsg_say(&c.why, err, "%s", buf_cstr(&sentence));
 		else

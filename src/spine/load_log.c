@@ -26,7 +26,7 @@ static bool noise(struct slice line)
 					     "last_idx", "first_idx", "parent ", "returning from", "caller:", "callee:",
 					     "to caller", "falling back", "-- " };
 	uint32_t n;
-	struct slice number;
+	struct slice number, rest;
 
 	line = slice_trim(line);
 	if (line.len == 0)
@@ -36,7 +36,7 @@ static bool noise(struct slice line)
 			return true;
 	}
 	/* "12: R0_w=..." */
-	return slice_cut(line, ':', &number, NULL) && slice_u32(number, &n);
+	return slice_cut(line, ':', &number, &rest) && slice_u32(number, &n);
 }
 
 struct found {
