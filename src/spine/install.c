@@ -116,7 +116,6 @@ static int load(struct spine_device *d, const struct install_request *r, struct 
 		.object = r->object, .parsed = l->object, .signature = r->signature, .grants = l->grants, .name = l->name,
 		.class = { d->meta.frags != 0, d->meta.attach_type }, .accept_unbounded = r->accept_unbounded,
 		.old_maps_dir = old_maps, .old_state_id = old != NULL ? old->state_id : 0, .port_ifindex = ports,
-		.netns = d->netns,
 	};
 	int err = ports_of(d, l->grant, ports, &c->why);
 

@@ -1,0 +1,42 @@
+/*
+ * What the commands of `prickle spine` share: where they act, files, and how failures end.
+ */
+#pragma once
+#include <jansson.h>
+
+#include "cli/cli.h"
+#include "spine/device.h"
+
+#define CLI_OPTION_DEV	  { "dev", 'd', "IF", "the network interface" }
+#define CLI_OPTION_NETNS  { "netns", 'n', "NAME", "in this network namespace, as `ip netns list` calls it" }
+#define CLI_OPTION_GRANTS { "grants", '\0', "FILE", "read grants here instead of /etc/prickle/spine/IF.yaml", CLI_FILE }
+
+#define SPINE_OBJECT_BYTES_MAX (64u << 20)
+
+/* From --dev, --netns, --grants and --mode, as far as the command has them. CLI_OK; CLI_USAGE without --dev, and it complains. */
+MUST_USE int spine_cli_where(struct cli *cli, struct spine_where *out);
+/* Both in one: open the device of the options, or complain. Returns an enum cli_exit. */
+MUST_USE int spine_cli_open(struct cli *cli, enum spine_open_mode mode, struct spine_device **out);
+
+/* The exit code for a negative errno of src/spine. */
+enum cli_exit spine_cli_exit(int err);
+/* Complain with the sentence; returns spine_cli_exit(err). */
+int spine_cli_fail(struct cli *cli, int err, const struct errmsg *why);
+/*
+ * A change was refused or failed: with findings, names each with program, instruction and source line, on standard
+ * error or as {"error", "refused": [...]}. Returns the exit code.
+ */
+int spine_cli_refused(struct cli *cli, int err, const struct spine_change *c);
+
+/* Read a whole file of at most max bytes; CLI_OK or complains. Absent files with `optional` give an empty buf. */
+MUST_USE int spine_cli_file(struct cli *cli, const char *path, bool optional, struct buf *out);
+/* "pass,drop" -> a set of enum spine_verdicts. CLI_OK, or complains about option --name. */
+MUST_USE int spine_cli_verdicts(struct cli *cli, const char *option, uint32_t *out);
+/* Verdicts as "pass, drop" and as a JSON array. */
+void spine_cli_verdict_text(struct buf *out, uint32_t verdicts);
+json_t *spine_cli_verdict_json(uint32_t verdicts);
+
+/* Print `value` (taken) as one line of JSON. */
+int spine_cli_json(struct cli *cli, json_t *value);
+/* An extension as `list --json` shows it. `packets` and the like are summed over processors. */
+json_t *spine_cli_record_json(const struct spine_device *d, const struct spine_record *r);

@@ -1,0 +1,137 @@
+/*
+ * `prickle spine list`: the extensions of an interface, or of all interfaces of the host.
+ */
+#include <errno.h>
+#include <string.h>
+
+#include "cli/spine.h"
+#include "spine/totals.h"
+
+#define LIST_BYTES (8u << 20)
+
+static void add_row(struct buf *out, const struct spine_device *d, const struct spine_record *r)
+{
+	struct spine_totals t;
+	const char *reason, *state = spine_device_state(d, r, &reason);
+	uint32_t cpus;
+	const struct spine_cpu_stats *stats = spine_device_stats(d, &cpus);
+
+	spine_totals(stats, cpus, r->slot, &t);
+	buf_printf(out, "%-12s %-20s %8u  %-9s %-11s %12llu %8llu", spine_device_name(d), r->name, r->prog_id,
+		   spine_tier_name((enum spine_tier)r->tier), state, (unsigned long long)t.packets,
+		   (unsigned long long)spine_totals_faults(&t));
+	if (t.samples > 0)
+		buf_printf(out, " %7.0f", spine_totals_ns(&t));
+	else
+		buf_adds(out, "       -");
+	buf_printf(out, "  %s%s", *r->match == '\0' ? "all" : r->match, r->terminal ? " (terminal)" : "");
+	if (*reason != '\0')
+		buf_printf(out, "\n%12s   %s: %s", "", state, reason);
+	if (r->cost == INSPECT_UNBOUNDED)
+		buf_printf(out, "\n%12s   no bound of its time is known", "");
+	buf_adds(out, "\n");
+}
+
+static void add_head(struct buf *out)
+{
+	if (out->len == 0)
+		buf_printf(out, "%-12s %-20s %8s  %-9s %-11s %12s %8s %7s  %s\n", "interface", "name", "id", "tier", "state", "packets",
+			   "faults", "ns", "match");
+}
+
+/* One device; a look that fails because it just lost its extensions is an empty one. */
+static int add_device(const struct spine_where *where, struct buf *text, json_t *list, struct errmsg *why)
+{
+	struct spine_device *d;
+	const struct spine_record *const *records;
+	int err = spine_device_open(where, SPINE_LOOK, &d, why);
+	size_t count;
+
+	if (err != 0)
+		return err;
+	count = spine_device_records(d, &records);
+	for (size_t i = 0; i < count; i++) {
+		if (list != NULL) {
+			json_t *o = spine_cli_record_json(d, records[i]);
+
+			if (o != NULL && where->netns != NULL)
+				json_object_set_new(o, "netns", json_string(where->netns));
+			json_array_append_new(list, o);
+		} else {
+			if (where->netns != NULL && i == 0)
+				buf_printf(text, "network namespace %s\n", where->netns);
+			add_row(text, d, records[i]);
+		}
+	}
+	spine_device_close(d);
+	return 0;
+}
+
+static int list_all(struct cli *cli, struct buf *text, json_t *list)
+{
+	AUTO_ARENA struct arena arena = ARENA_INIT(LIST_BYTES);
+	const char *only = cli_value(cli, "netns");
+	struct spine_found *found;
+	struct errmsg why;
+	size_t count;
+	int err = spine_device_scan(&arena, &found, &count, &why);
+
+	if (err != 0)
+		return spine_cli_fail(cli, err, &why);
+	for (size_t i = 0; i < count; i++) {
+		struct spine_found *f = &found[i];
+		struct spine_where where = { .device = f->name, .netns = f->here && only == NULL ? NULL : f->netns };
+
+		if (only != NULL && strcmp(only, f->netns) != 0)
+			continue;
+		if (f->name[0] == '\0' || (!f->here && f->netns[0] == '\0')) {
+			if (list == NULL)
+				buf_printf(text, "interface %u of a network namespace without a name (cookie %llu): run this inside it\n",
+					   f->ifindex, (unsigned long long)f->netns_cookie);
+			continue;
+		}
+		err = add_device(&where, text, list, &why);
+		if (err != 0 && err != -ENOENT && err != -ENODEV)
+			return spine_cli_fail(cli, err, &why);
+	}
+	return CLI_OK;
+}
+
+static int run_list(struct cli *cli)
+{
+	AUTO_BUF struct buf text = BUF_INIT(LIST_BYTES);
+	json_t *list = cli_json(cli) ? json_array() : NULL;
+	struct spine_where where;
+	struct errmsg why;
+	int code, err;
+
+	if (list == NULL)
+		add_head(&text);
+	if (cli_value(cli, "dev") == NULL) {
+		code = list_all(cli, &text, list);
+	} else {
+		code = spine_cli_where(cli, &where);
+		if (code == CLI_OK) {
+			err = add_device(&where, &text, list, &why);
+			/* No extensions is an answer. */
+			code = err == 0 || err == -ENOENT ? CLI_OK : spine_cli_fail(cli, err, &why);
+		}
+	}
+	if (code != CLI_OK) {
+		json_decref(list);
+		return code;
+	}
+	return list != NULL ? spine_cli_json(cli, list) : cli_print(cli, &text);
+}
+
+const struct cli_command cmd_spine_list = {
+	.words = "spine list",
+	.summary = "show the extensions of an interface, or of all",
+	.description = "In the order in which they run, with their packets, faults and nanoseconds a packet (sampled). An extension "
+		       "that was ejected stays listed with the reason; `prickle spine enable` gives it another chance. Tier adopted: "
+		       "its owner loaded it, so limits of memory and helpers do not apply.",
+	.options = (const struct cli_option[]){ CLI_OPTION_DEV, CLI_OPTION_NETNS, { 0 } },
+	.json = true,
+	.examples = (const char *const[]){ "prickle spine list --dev eth0", NULL },
+	.run = run_list,
+};
