@@ -12,7 +12,7 @@
  * libpcap would ask DNS for each name in the place of an address, so every word is one of the language
  * or stands directly behind a word that makes it a port or protocol.
  */
-static int names_known(const struct tokens *tokens, struct errmsg *why)
+static int names_known(const struct tokens *tokens, const char *guard_why, struct errmsg *why)
 {
 	for (size_t i = 0; i < tokens->count; i++) {
 		const struct token *t = &tokens->at[i];
@@ -20,7 +20,7 @@ static int names_known(const struct tokens *tokens, struct errmsg *why)
 
 		if (t->kind == TOKEN_WORD && t->key == KEY_SET)
 			return rule_wrong(why, tokens->rule, t->at, t->text.len,
-					  "a set cannot stand beside what only libpcap understands");
+					  "a set cannot be in this rule, since only libpcap can compile it: %s", guard_why);
 		if (!(t->kind == TOKEN_WORD && t->key == KEY_NONE) && t->kind != TOKEN_ESCAPED && t->kind != TOKEN_SPAN)
 			continue;
 		if (before != KEY_PORT && before != KEY_PORTRANGE && before != KEY_PROTO && before != KEY_PROTOCHAIN)
@@ -46,7 +46,7 @@ int rule_parse(struct arena *arena, struct slice text, const struct rule **out, 
 	if (err > 0) {
 		r->terms = (struct terms){ 0 };
 		r->set_count = 0;
-		err = names_known(&tokens, why);
+		err = names_known(&tokens, r->guard_why, why);
 		if (err == 0)
 			err = guard_compile(arena, r->text, &r->guard, &r->guard_count, why);
 	}

@@ -7,8 +7,9 @@
  * so it costs per rule. `set NAME` (with `src` or `dst`) is our addition: a prefix list in an LPM map,
  * for lists too long for code.
  *
- * Rules see the frame as it arrived, as DLT_EN10MB. A load beyond the end of a frame makes the
- * primitive false (libpcap gives up the whole filter).
+ * Rules see the frame as it arrived, as DLT_EN10MB. There is one difference to libpcap: a frame too short
+ * for the header that a condition looks into (IPv4 20 bytes, IPv6 40, ARP 28, its ports) makes that
+ * condition false, where libpcap gives up the whole rule. Guards are libpcap's code and give up, too.
  */
 #pragma once
 #include "base/arena.h"
