@@ -663,7 +663,8 @@ static __always_inline int spine_network_(struct xdp_md *ctx, __u16 port,
 /*
  * To the extension of another device: turn the frame in hand into one of SPINE_ETHERTYPE that holds
  * this message and redirect it to a granted port (SPINE_PORTS). The frame's addresses stay; what was in
- * it is gone. The verdict to return: XDP_REDIRECT, or XDP_ABORTED when the port is not granted.
+ * it is gone. The verdict to return: XDP_REDIRECT, or XDP_ABORTED when the port is not granted or the frame was shorter
+ * than 78 bytes and its buffer has no room to grow (veth).
  */
 #define spine_forward(ctx, ifindex, handler, args, bytes)                                          \
 	(spine_to_frame_((ctx), (handler), (args), (bytes)) == 0 ? spine_redirect(ifindex) :       \

@@ -97,6 +97,17 @@ int bpf_run(int fd, void *context, uint32_t bytes, int *result)
 	return 0;
 }
 
+int bpf_map_fetch(int fd, const void *key, void *value)
+{
+	union bpf_attr attr;
+
+	memset(&attr, 0, sizeof(attr));
+	attr.map_fd = (uint32_t)fd;
+	attr.key = address(key);
+	attr.value = address(value);
+	return bpf(BPF_MAP_LOOKUP_ELEM, &attr, sizeof(attr)) < 0 ? -errno : 0;
+}
+
 int bpf_map_store(int fd, const void *key, const void *value)
 {
 	union bpf_attr attr;

@@ -24,3 +24,4 @@ int bpf_is_program(int fd, uint32_t type);
 /* Run a SYSCALL program with bytes that it may change. 0 and *result, or a negative errno. */
 int bpf_run(int fd, void *context, uint32_t bytes, int *result);
 int bpf_map_store(int fd, const void *key, const void *value);
+int bpf_map_fetch(int fd, const void *key, void *value);

@@ -115,7 +115,7 @@ static void echo_fds(const struct echo *e, uint32_t k, struct spine_channel_fds 
 }
 
 /* Give the XDP program this frame `repeat` times; its last verdict. */
-static int echo_frame(const struct echo *e, const void *frame, uint32_t bytes, int repeat)
+static inline int echo_frame(const struct echo *e, const void *frame, uint32_t bytes, int repeat)
 {
 	uint8_t out[2048];
 	LIBBPF_OPTS(bpf_test_run_opts, run, .data_in = frame, .data_size_in = bytes, .data_out = out,
