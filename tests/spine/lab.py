@@ -28,6 +28,7 @@ import socket
 import struct
 import subprocess
 import sys
+import tempfile
 import time
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
@@ -133,6 +134,12 @@ class Interface:
                 with contextlib.suppress(OSError):
                     fcntl.ioctl(s, 0x8946, struct.pack("16sQ16x", self.name.encode(), ctypes.addressof(value)))
 
+    def spine_directory(self):
+        """Where SPINE keeps what belongs to this interface."""
+        with self.ns.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
+            cookie = int.from_bytes(s.getsockopt(socket.SOL_SOCKET, 71, 8), sys.byteorder)  # SO_NETNS_COOKIE
+        return f"/sys/fs/bpf/prickle/spine/{cookie}/{self.ifindex}"
+
     def __repr__(self):
         return f"{self.ns.name}/{self.name}"
 
@@ -224,7 +231,7 @@ class Lab:
         self.prickle_path = prickle
         self.tag = f"{PREFIX}{os.getpid()}-"
         self.namespaces, self.processes, self._kept, self._links = {}, [], [], {}
-        self._pass_fd, self._pins = None, None
+        self._pass_fd, self._pins, self._directory = None, None, None
         self.build = os.environ.get("MESON_BUILD_ROOT") or os.path.join(ROOT, "build")
         try:
             os.makedirs("/run/netns", exist_ok=True)
@@ -260,6 +267,8 @@ class Lab:
             subprocess.run(["ip", "netns", "del", ns.name], capture_output=True, check=False)
         if self._pins:
             shutil.rmtree(self._pins, ignore_errors=True)
+        if self._directory:
+            shutil.rmtree(self._directory, ignore_errors=True)
         signal.signal(signal.SIGTERM, self._old_term)
         return False
 
@@ -371,29 +380,83 @@ class Lab:
             raise tap.Skip(f"{path} was not built (no clang)")
         return path
 
-    def install(self, interface, path, name=None, ports=()):
+    def install(self, interface, path, name=None, ports=(), grant="", options=()):
         """
-        Put an extension on an interface, allowed to forward to the interfaces in ports. The one place that
-        knows how: returns an object with map(name) and remove().
+        Install an extension with SPINE, allowed to forward to the interfaces in ports; grant: more lines for its entry of
+        the grants file. Returns an Installed.
         """
-        loaded = self.load(path, name)
-        if ports:
-            table = loaded.map("spine_ports")
-            with interface.ns.entered():  # the kernel takes indexes as those of the writer's namespace
-                for port in ports:
-                    table.set(port.ifindex, struct.pack("=II", port.ifindex, 0))
-        loaded.interface = interface
-        self.attach(interface, loaded.fd)
-        return loaded
+        name = name or os.path.basename(path).split(".")[0]
+        grants = os.path.join(self.directory(), f"{interface.ns.name}-{interface.name}.yaml")
+        with open(grants, "a", encoding="ascii") as f:
+            if f.tell() == 0:
+                f.write("extensions:\n")
+            f.write(f"  {name}:\n    verdicts: [pass, drop, aborted, tx, redirect]\n    instructions: 100000\n"
+                    f"    memory: 64 MiB\n    ports: [{', '.join(port.name for port in ports)}]\n")
+            f.writelines(f"    {line.strip()}\n" for line in grant.splitlines())
+        self.prickle(interface.ns, "spine", "install", path, "--dev", interface.name, "--name", name, "--grants", grants,
+                     *options)
+        return self.keep(Installed(self, interface, name))
+
+    def directory(self):
+        """A directory for files; removed with the lab."""
+        if self._directory is None:
+            self._directory = tempfile.mkdtemp(prefix="prickle-lab.")
+        return self._directory
 
 
-class Loaded:
+class Extension:
+    """What installed and loaded extensions have in common: maps in a directory of bpffs."""
+
+    def map(self, name):
+        return self.lab.keep(kb.Map.pinned(os.path.join(self.maps, name)))
+
+    def prickle(self, *arguments, **more):
+        """Run a command of our program that acts on this extension's maps."""
+        return self.lab.prickle(None, *arguments, *self.place, **more)
+
+    def counters(self):
+        """The map `counters` as {field: sum over the processors}; the fields' names are those of its BTF."""
+        done = subprocess.run(["bpftool", "-j", "map", "dump", "pinned", os.path.join(self.maps, "counters")],
+                              capture_output=True, text=True, check=True)
+        total = {}
+        for row in json.loads(done.stdout)[0]["formatted"]["values"]:
+            for field, value in row["value"].items():
+                total[field] = total.get(field, 0) + value
+        return total
+
+
+class Installed(Extension):
+    def __init__(self, lab, interface, name):
+        self.lab, self.interface, self.name = lab, interface, name
+        self.dir = os.path.join(interface.spine_directory(), "ext", name)
+        self.maps = os.path.join(self.dir, "maps")
+        self.place = ("--dev", interface.name, "--netns", interface.ns.name, "--name", name)
+        self.fd = kb.open_program(os.path.join(self.dir, "prog"))
+
+    def state(self):
+        rows = json.loads(self.lab.prickle(self.interface.ns, "spine", "list", "--dev", self.interface.name, "--json").stdout)
+        return next(row for row in rows if row["name"] == self.name)
+
+    def remove(self):
+        if self.fd is not None:
+            os.close(self.fd)
+            self.fd = None
+            self.lab.prickle(self.interface.ns, "spine", "remove", self.name, "--dev", self.interface.name)
+
+    def close(self):
+        with contextlib.suppress(AssertionError, subprocess.TimeoutExpired):
+            self.remove()
+
+
+class Loaded(Extension):
     def __init__(self, lab, path, name):
         self.lab, self.interface = lab, None
         self.dir = os.path.join(lab.pins(), f"{name}-{len(os.listdir(lab.pins()))}")
         done = subprocess.run(["bpftool", "prog", "loadall", path, self.dir, "pinmaps", self.dir + "-maps"],
                               capture_output=True, text=True, check=False)
         assert done.returncode == 0, f"bpftool prog loadall {path}:\n{done.stderr[-4000:]}"
+        self.maps = self.dir + "-maps"
+        self.place = ("--pinned", self.maps)
         self.programs = sorted(os.listdir(self.dir))
         for program in self.programs:
             fd = kb.open_program(os.path.join(self.dir, program))
@@ -401,23 +464,6 @@ class Loaded:
                 self.fd = fd
             else:
                 os.close(fd)
-
-    def map(self, name):
-        return self.lab.keep(kb.Map.pinned(os.path.join(self.dir + "-maps", name)))
-
-    def prickle(self, *arguments, **more):
-        """Run a command of our program that acts on this extension's maps."""
-        return self.lab.prickle(None, *arguments, "--pinned", self.dir + "-maps", **more)
-
-    def counters(self):
-        """The map `counters` as {field: sum over the processors}; the fields' names are those of its BTF."""
-        done = subprocess.run(["bpftool", "-j", "map", "dump", "pinned", os.path.join(self.dir + "-maps", "counters")],
-                              capture_output=True, text=True, check=True)
-        total = {}
-        for row in json.loads(done.stdout)[0]["formatted"]["values"]:
-            for field, value in row["value"].items():
-                total[field] = total.get(field, 0) + value
-        return total
 
     def remove(self):
         self.lab.detach(self.interface)

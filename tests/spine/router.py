@@ -49,7 +49,7 @@ class Network:
 
     def install(self):
         path = self.lab.extension("router")
-        self.extensions = [self.lab.install(port, path, ports=self.ports[:2]) for port in self.ports[:2]]
+        self.extensions = [self.lab.install(port, path, ports=self.ports[:2], grant="helpers: [fib_lookup]") for port in self.ports[:2]]
 
     def count(self, *names, port=None):
         """Sum of counters of the ports' routers."""
