@@ -237,7 +237,7 @@ static void load_constant(struct run *r, struct state *s, uint32_t at, const str
 	if (ref == NULL)
 		*dst = value_constant((uint64_t)(uint32_t)i[1].imm << 32 | (uint32_t)i->imm);
 	else if (ref->kind == REF_MAP)
-		*dst = (struct value){ .kind = VALUE_MAP, .index = ref->index };
+		*dst = value_map(ref->index);
 	else if (ref->kind == REF_FUNCTION)
 		*dst = (struct value){ .kind = VALUE_FUNCTION, .index = ref->index };
 }

@@ -71,37 +71,54 @@ static void clobber_by_arguments(const struct run *r, struct state *s, bool anyw
 		flow_clobber(r, s);
 }
 
-static uint64_t lookup_cost(const struct run *r, const struct value *map)
+/* The next map of a set, or NULL; *rest begins as the value's `few`. */
+static const struct object_map *next_map(const struct run *r, uint64_t *rest)
 {
-	uint32_t type = map->kind == VALUE_MAP && map->index < r->in->o->map_count
-				? r->in->o->maps[map->index].type : BPF_MAP_TYPE_HASH;
-
-	switch (type) {
-	case BPF_MAP_TYPE_ARRAY:
-	case BPF_MAP_TYPE_PERCPU_ARRAY:
-		return 6;		/* 2 ns */
-	case BPF_MAP_TYPE_LPM_TRIE:
-		return 165;		/* 55 ns with 10,000 prefixes */
-	default:
-		return inspect_helper_cost(BPF_FUNC_map_lookup_elem);
-	}
+	if (*rest == 0)
+		return NULL;
+	uint32_t index = (uint32_t)__builtin_ctzll(*rest);
+	*rest &= *rest - 1;
+	return index < r->in->o->map_count ? &r->in->o->maps[index] : NULL;
 }
 
-static const struct object_map *map_of(const struct run *r, const struct value *v)
+static uint64_t lookup_cost(const struct run *r, const struct value *v)
 {
-	return v->kind == VALUE_MAP && v->index < r->in->o->map_count ? &r->in->o->maps[v->index] : NULL;
+	uint64_t rest = v->kind == VALUE_MAP ? v->few : 0, cost = 0;
+
+	if (rest == 0)
+		return inspect_helper_cost(BPF_FUNC_map_lookup_elem);
+	for (const struct object_map *m; (m = next_map(r, &rest)) != NULL;) {
+		uint64_t one = inspect_helper_cost(BPF_FUNC_map_lookup_elem);
+		if (m->type == BPF_MAP_TYPE_ARRAY || m->type == BPF_MAP_TYPE_PERCPU_ARRAY)
+			one = 6;	/* 2 ns */
+		else if (m->type == BPF_MAP_TYPE_LPM_TRIE)
+			one = 165;	/* 55 ns with 10,000 prefixes */
+		cost = one > cost ? one : cost;
+	}
+	return cost;
+}
+
+/* Every map that it may be is one of the two that the runtime fills. */
+static bool granted_targets(const struct run *r, const struct value *v)
+{
+	uint64_t rest = v->kind == VALUE_MAP ? v->few : 0;
+
+	if (rest == 0)
+		return false;
+	for (const struct object_map *m; (m = next_map(r, &rest)) != NULL;) {
+		bool ports = m->type == BPF_MAP_TYPE_DEVMAP_HASH && strcmp(m->name, "spine_ports") == 0;
+		bool sockets = m->type == BPF_MAP_TYPE_XSKMAP && strcmp(m->name, "spine_sockets") == 0;
+		if (!ports && !sockets)
+			return false;
+	}
+	return true;
 }
 
 static struct value redirect_map(struct run *r, struct state *s, uint32_t insn)
 {
-	const struct object_map *map = map_of(r, &s->v[BPF_REG_1]);
 	const struct value *flags = &s->v[BPF_REG_3];
-	bool ports = map != NULL && map->name != NULL && map->type == BPF_MAP_TYPE_DEVMAP_HASH &&
-		     strcmp(map->name, "spine_ports") == 0;
-	bool sockets = map != NULL && map->name != NULL && map->type == BPF_MAP_TYPE_XSKMAP &&
-		       strcmp(map->name, "spine_sockets") == 0;
 
-	if (!r->in->adopted && !ports && !sockets)
+	if (!r->in->adopted && !granted_targets(r, &s->v[BPF_REG_1]))
 		find(r, insn, "helper redirect_map", "it forwards through a map that is not spine_ports (the granted "
 		     "ports) or spine_sockets (the application's sockets); define it by SPINE_PORTS and call "
 		     "spine_redirect()");
@@ -157,10 +174,12 @@ static uint64_t loop_cost(struct run *r, struct state *s, uint32_t insn)
 
 static uint64_t for_each_cost(struct run *r, struct state *s, uint32_t insn)
 {
-	const struct object_map *map = map_of(r, &s->v[BPF_REG_1]);
 	struct value function = s->v[BPF_REG_2];
+	uint64_t rest = s->v[BPF_REG_1].kind == VALUE_MAP ? s->v[BPF_REG_1].few : 0, rounds = 0;
 
-	return call_back(r, s, insn, &function, map != NULL && map->entries > 0 ? map->entries : UINT64_MAX,
+	for (const struct object_map *m; (m = next_map(r, &rest)) != NULL;)
+		rounds = m->entries > rounds ? m->entries : rounds;
+	return call_back(r, s, insn, &function, rounds > 0 ? rounds : UINT64_MAX,
 			 inspect_helper_cost(BPF_FUNC_for_each_map_elem));
 }
 

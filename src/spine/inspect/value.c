@@ -37,6 +37,8 @@ struct value value_join(const struct value *a, const struct value *b)
 			return few_values(a->few | b->few);
 		return value_range(a->low < b->low ? a->low : b->low, a->high > b->high ? a->high : b->high);
 	}
+	if (a->kind == VALUE_MAP && b->kind == VALUE_MAP)
+		return (struct value){ .kind = VALUE_MAP, .few = a->few | b->few };
 	if (a->kind == VALUE_STACK && b->kind == VALUE_STACK)
 		return (struct value){ .kind = VALUE_STACK };
 	if (a->kind == VALUE_ITERATOR && b->kind == VALUE_ITERATOR)

@@ -16,7 +16,7 @@
 enum value_kind {
 	VALUE_NUMBER,			/* or any pointer that does not point to our own stack */
 	VALUE_STACK,			/* address in our own stack: low is the offset from its end, if high is 1 */
-	VALUE_MAP,			/* a map: index */
+	VALUE_MAP,			/* one of the maps of the set `few`; compilers merge calls that differ in it */
 	VALUE_FUNCTION,			/* a function's address: index */
 	VALUE_ITERATOR,			/* in a slot: a number iterator with at most `high` values left */
 	VALUE_UPPER,			/* in a slot: the upper half of the 8 bytes that begin one slot below */
@@ -25,7 +25,7 @@ enum value_kind {
 
 struct value {
 	uint32_t kind;
-	uint32_t index;
+	uint32_t index;			/* of a function */
 	uint64_t low, high;
 	uint64_t few;
 };
@@ -46,6 +46,11 @@ static inline struct value value_any(void)
 static inline struct value value_stack(int64_t offset)
 {
 	return (struct value){ .kind = VALUE_STACK, .low = (uint64_t)offset, .high = 1 };
+}
+/* Maps above number 63 are not told apart. */
+static inline struct value value_map(uint32_t index)
+{
+	return index >= 64 ? value_unknown() : (struct value){ .kind = VALUE_MAP, .few = UINT64_C(1) << index };
 }
 static inline bool value_is(const struct value *v, uint64_t constant)
 {
