@@ -133,6 +133,8 @@ struct flatten {
 
 static int bad_field(const struct flatten *f, const char *name, const char *what)
 {
+	if (f->p->arena->err != 0)	/* a name could not be made */
+		return errmsg_set(f->p->why, -ENOMEM, "handler '%s'", f->handler);
 	return errmsg_say(f->p->why, -EINVAL, "the argument of handler '%s': field '%s' %s", f->handler, name, what);
 }
 
