@@ -260,17 +260,17 @@ static int check_shadows(const struct spine_record **records, const struct rule 
 	return 0;
 }
 
-static int build(struct spine_device *d, const struct spine_record **records, size_t count, struct program **out,
-		 struct errmsg *why)
+/* The instructions name the sets by descriptors, so these stay open until they are loaded. */
+static int build(struct spine_device *d, const struct spine_record **records, size_t count, struct sets_open *sets,
+		 struct program **out, struct errmsg *why)
 {
 	AUTO_ARENA struct arena arena = ARENA_INIT(RULES_BYTES);
-	struct sets_open sets = { .dir = d->dir };
 	const struct rule *rules[SPINE_SLOTS_MAX];
 	struct dispatch_slot slots[SPINE_SLOTS_MAX];
 	struct dispatch_spec spec = {
 		.slots = slots, .count = count, .control_fd = d->control_fd, .stats_fd = d->stats_fd,
 		.slots_fd = d->slots_fd, .trace_fd = d->trace_fd, .cpus = d->cpus, .hz = d->control->hz,
-		.sets = { sets_fd, &sets },
+		.sets = { sets_fd, sets },
 	};
 	int err = 0;
 
@@ -288,7 +288,6 @@ static int build(struct spine_device *d, const struct spine_record **records, si
 	err = check_shadows(records, rules, count, why);
 	if (err == 0)
 		err = dispatch_build(&spec, out, why);
-	sets_close(&sets);
 	return err;
 }
 
@@ -358,23 +357,31 @@ static int attach(struct spine_device *d, int prog_fd, int before_fd, struct err
 	return err;
 }
 
+static int load_dispatcher(struct spine_device *d, const struct spine_record **records, size_t count, struct errmsg *why)
+{
+	struct sets_open sets = { .dir = d->dir };
+	struct program *program = NULL;
+	char name[BPF_OBJ_NAME_LEN];
+	int fd = build(d, records, count, &sets, &program, why);
+
+	(void)snprintf(name, sizeof(name), "spine_%.9s", d->name);
+	for (char *c = name; *c != '\0'; c++)
+		*c = ascii_alpha((uint8_t)*c) || ascii_digit((uint8_t)*c) ? *c : '_';
+	if (fd == 0)
+		fd = dispatch_load(program, name, d->meta.frags != 0, (enum bpf_attach_type)d->meta.attach_type, why);
+	sets_close(&sets);
+	program_free(program);
+	return fd;
+}
+
 int device_commit(struct spine_device *d, const struct spine_record **records, size_t count, int before_fd,
 		  struct errmsg *why)
 {
-	struct program *program = NULL;
-	char name[BPF_OBJ_NAME_LEN];
 	uint64_t generation = d->generation + 1;
 	int err;
 
 	qsort(records, count, sizeof(records[0]), by_order);
-	err = build(d, records, count, &program, why);
-	if (err != 0)
-		return err;
-	(void)snprintf(name, sizeof(name), "spine_%.9s", d->name);
-	for (char *c = name; *c != '\0'; c++)
-		*c = ascii_alpha((uint8_t)*c) || ascii_digit((uint8_t)*c) ? *c : '_';
-	AUTO_FD int fd = dispatch_load(program, name, d->meta.frags != 0, (enum bpf_attach_type)d->meta.attach_type, why);
-	program_free(program);
+	AUTO_FD int fd = load_dispatcher(d, records, count, why);
 	if (fd < 0)
 		return fd;
 	device_step(d, "dispatcher is loaded");

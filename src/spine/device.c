@@ -289,11 +289,10 @@ static int open_state(struct spine_device *d, bool change, struct errmsg *why)
 				return errmsg_set(why, err, "clean up what is left of an earlier %s", d->name);
 		}
 	}
-	if (err == 0 && d->exists) {
+	if (err == 0)
 		err = device_refresh(d, why);
-		if (err == 0 && change)
-			device_collect(d, false);
-	}
+	if (err == 0 && change)
+		device_collect(d, false);
 	if (!change && (err == -ENOENT || (err == 0 && d->count == 0)))
 		return errmsg_say(why, -ENOENT, "%s has no extensions", d->name);
 	return err;
