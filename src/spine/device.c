@@ -338,7 +338,7 @@ int spine_device_open(const struct spine_where *where, enum spine_open_mode mode
 	memcpy(d->name, where->device, strlen(where->device));
 	d->netns = d->home = d->root = d->ns_dir = d->dir = -1;
 	d->meta_fd = d->control_fd = d->stats_fd = d->slots_fd = d->trace_fd = -1;
-	d->kept_slot = -1;
+	d->kept_slot = d->keeper = -1;
 	d->open_mode = mode;
 	d->mode = where->mode;
 	d->store = calloc(SPINE_SLOTS_MAX, sizeof(*d->store));
@@ -395,6 +395,7 @@ void spine_device_close(struct spine_device *d)
 		(void)!host_netns_enter(d->home, &why);
 	close_fd(&d->netns);
 	close_fd(&d->home);
+	close_fd(&d->keeper);
 	close_fd(&d->dir);
 	close_fd(&d->ns_dir);
 	close_fd(&d->root);

@@ -36,6 +36,7 @@ struct spine_device {
 	struct errmsg notice;
 	/* What spine_replace_watch compares with. */
 	uint64_t watch_packets, watch_faults;	/* of the old version, when it was replaced */
+	int keeper;			/* of spine_load_keeper, or <= 0 */
 	int kept_slot;			/* of the old version when the new one has another slot; -1: none */
 	void (*step)(void *arg, const char *name);
 	void *step_arg;

@@ -55,8 +55,7 @@ static bool enter_mounts_of(pid_t pid)
 	return fd >= 0 && setns(fd, CLONE_NEWNS) == 0;
 }
 
-/* Process 1's mounts, else those of the oldest ancestor that can be entered, else our own. */
-static void enter_host_mounts(void)
+void host_enter_mounts(void)
 {
 	pid_t chain[ANCESTORS_MAX];
 	size_t n = 0;
@@ -110,7 +109,7 @@ int host_bpffs(bool make, struct errmsg *why)
 		return errmsg_set(why, -errno, "open the host's bpffs");
 	child = fork();
 	if (child == 0) {
-		enter_host_mounts();
+		host_enter_mounts();
 		int fd = directory(make), err = fd < 0 ? fd : 0;
 		(void)!fdpass_send(pair[1], &err, sizeof(err), &fd, fd >= 0);
 		_exit(0);

@@ -24,6 +24,12 @@
  */
 MUST_USE int host_bpffs(bool make, struct errmsg *why);
 
+/*
+ * For child processes only: enter process 1's mounts, else those of the oldest ancestor that can be entered,
+ * else stay.
+ */
+void host_enter_mounts(void);
+
 /* A network namespace by its name of `ip netns` (NULL: ours) as a descriptor. -ENOENT: no such name. */
 MUST_USE int host_netns(const char *name, struct errmsg *why);
 /* Enter it (this thread). Leaving again is entering another one. */

@@ -115,7 +115,7 @@ static int load(struct spine_device *d, const struct install_request *r, struct 
 	struct load_request request = {
 		.object = r->object, .parsed = l->object, .signature = r->signature, .grants = l->grants, .name = l->name,
 		.class = { d->meta.frags != 0, d->meta.attach_type }, .accept_unbounded = r->accept_unbounded,
-		.old_maps_dir = old_maps, .old_state_id = old != NULL ? old->state_id : 0, .port_ifindex = ports,
+		.old_maps_dir = old_maps, .old_state_id = old != NULL ? old->state_id : 0, .port_ifindex = ports, .keeper = d->keeper,
 	};
 	int err = ports_of(d, l->grant, ports, &c->why);
 
@@ -186,8 +186,13 @@ static int pin_version(struct spine_device *d, const char *parent, const struct 
 
 static int confine(struct spine_device *d, bool wanted, struct errmsg *why)
 {
-	d->confined |= wanted;
-	return wanted ? spine_confine(why) : 0;
+	if (!wanted)
+		return 0;
+	d->keeper = spine_load_keeper(why);
+	if (d->keeper < 0)
+		return d->keeper;
+	d->confined = true;
+	return spine_confine(why);
 }
 
 /* --- install -------------------------------------------------------------------------------------- */

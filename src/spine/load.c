@@ -293,7 +293,7 @@ static int settle_memory(const struct load_plan *plan, struct loaded *l, uint64_
 				  (unsigned long long)l->memory_bytes, (unsigned long long)most);
 	if (plan->group->root < 0)
 		return 0;
-	int err = memory_group_keep(plan->group, program_id(l->entry_fd));
+	int err = memory_group_keep(plan->group, program_id(l->entry_fd), plan->request->keeper);
 	if (err != 0)
 		return errmsg_set(why, err, "mark the memory control group of '%s'", plan->request->name);
 	l->memory_limited = true;
@@ -463,8 +463,9 @@ static int load_in_tier(const struct load_request *r, enum spine_tier tier, uint
 				  r->old_state_id == r->parsed->manifest->state_id;
 		plan.migrate = r->old_maps_dir >= 0 && !plan.keep_state && has_program(r->parsed, "spine_migrate");
 		if (tier == TIER_UNTRUSTED) {
-			memory_groups_collect();
-			err = memory_group_new(r->name, memory_max + LOADER_BYTES, &group, why);
+			if (r->keeper <= 0)
+				memory_groups_collect();
+			err = memory_group_new(r->name, memory_max + LOADER_BYTES, r->keeper, &group, why);
 			/* No groups on this machine: the sum below still holds; `doctor` tells. */
 			err = err == -EOPNOTSUPP ? 0 : err;
 		}
@@ -484,6 +485,11 @@ static int load_in_tier(const struct load_request *r, enum spine_tier tier, uint
 	crypto_hash_sha256(l->digest, r->object.ptr, r->object.len);
 	*out = l;
 	return 0;
+}
+
+int spine_load_keeper(struct errmsg *why)
+{
+	return memory_keeper(why);
 }
 
 void spine_load_collect(void)

@@ -54,6 +54,7 @@ struct load_request {
 	uint32_t old_state_id;		/* of the version that runs */
 	const uint32_t *port_ifindex;	/* of the grant's ports, in its order, in the device's netns; 0: not there */
 	int netns;			/* the device's network namespace; <= 0: the caller's */
+	int keeper;			/* of spine_load_keeper when CAP_SYS_ADMIN was given up; <= 0: none */
 	struct buf *log;		/* NULL, or gets the whole log of the verifier on a refusal */
 };
 
@@ -101,6 +102,11 @@ MUST_USE int loaded_pin(const struct loaded *l, int dir, struct errmsg *why);
 MUST_USE int spine_load_for_test(struct arena *arena, const struct load_request *request, enum spine_tier tier,
 				 struct loaded **out, struct errmsg *why);
 
+/*
+ * Before a process gives up CAP_SYS_ADMIN: a helper process that marks memory control groups for it. Returns
+ * a socket for load_request.keeper; the helper ends when it is closed.
+ */
+MUST_USE int spine_load_keeper(struct errmsg *why);
 /* Remove what extensions that have gone left behind (memory control groups). Best effort. */
 void spine_load_collect(void);
 

@@ -8,14 +8,18 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/random.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/vfs.h>
+#include <sys/wait.h>
 #include <sys/xattr.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
 #include "base/slice.h"
+#include "spine/host.h"
+#include "sys/fdpass.h"
 
 #define GROUPS_DIR   "prickle-spine"
 #define MARK	     "trusted.prickle.program"
@@ -71,10 +75,106 @@ static int hierarchy(bool *v2)
 	return -EOPNOTSUPP;
 }
 
-/* The directory of our groups; with `make` it is made. */
-static int groups(bool make, bool *v2)
+/* --- the keeper ---------------------------------------------------------------------------- */
+
+enum keeper_verb { KEEPER_TOP, KEEPER_MARK };
+
+struct keeper_message {
+	int32_t verb_or_error;
+	uint32_t value;			/* MARK: program id; answer to TOP: version 2 */
+};
+
+static int mark(int dir, uint32_t prog_id)
 {
-	AUTO_FD int top = hierarchy(v2);
+	char text[16];
+	int n = snprintf(text, sizeof(text), "%u", prog_id);
+
+	return fsetxattr(dir, MARK, text, (size_t)n, 0) == 0 ? 0 : -errno;
+}
+
+/* Only what is a control group gets the mark. */
+static int keeper_mark(int dir, uint32_t prog_id)
+{
+	struct statfs fs;
+
+	if (dir < 0 || fstatfs(dir, &fs) != 0 ||
+	    (fs.f_type != CGROUP_SUPER_MAGIC && fs.f_type != CGROUP2_SUPER_MAGIC))
+		return -EINVAL;
+	return mark(dir, prog_id);
+}
+
+NORETURN static void keeper(int sock)
+{
+	struct keeper_message m;
+	size_t fds;
+	int got;
+
+	host_enter_mounts();
+	memory_groups_collect();
+	while (got = -1, fdpass_receive(sock, &m, sizeof(m), &got, 1, &fds) == (ssize_t)sizeof(m)) {
+		AUTO_FD int fd = fds == 1 ? got : -1;
+		bool v2 = false;
+		AUTO_FD int top = m.verb_or_error == KEEPER_TOP ? hierarchy(&v2) : -1;
+
+		m.verb_or_error = m.verb_or_error == KEEPER_MARK ? keeper_mark(fd, m.value) : MIN(top, 0);
+		m.value = v2;
+		if (fdpass_send(sock, &m, sizeof(m), &top, top >= 0) != 0)
+			break;
+	}
+	_exit(0);
+}
+
+int memory_keeper(struct errmsg *why)
+{
+	int pair[2];
+	pid_t child;
+
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) != 0)
+		return errmsg_set(why, -errno, "start the keeper of memory control groups");
+	/* A grandchild: nobody has to wait for it. */
+	child = fork();
+	if (child == 0) {
+		close(pair[0]);
+		if (fork() == 0)
+			keeper(pair[1]);
+		_exit(0);
+	}
+	close(pair[1]);
+	if (child < 0 || waitpid(child, NULL, 0) < 0) {
+		close(pair[0]);
+		return errmsg_set(why, -EAGAIN, "start the keeper of memory control groups");
+	}
+	return pair[0];
+}
+
+/* Ask; *fd gets what came with the answer, or -1. */
+static int ask(int sock, struct keeper_message *m, int give, int *fd)
+{
+	size_t fds = 0;
+	int err = fdpass_send(sock, m, sizeof(*m), &give, give >= 0);
+
+	*fd = -1;
+	if (err == 0 && fdpass_receive(sock, m, sizeof(*m), fd, 1, &fds) != (ssize_t)sizeof(*m))
+		err = -EPIPE;
+	return err != 0 ? err : m->verb_or_error;
+}
+
+static int top_of(int keeper_sock, bool *v2)
+{
+	struct keeper_message m = { .verb_or_error = KEEPER_TOP };
+	int fd, err;
+
+	if (keeper_sock <= 0)
+		return hierarchy(v2);
+	err = ask(keeper_sock, &m, -1, &fd);
+	*v2 = m.value != 0;
+	return err != 0 ? err : fd >= 0 ? fd : -EPIPE;
+}
+
+/* The directory of our groups; with `make` it is made. */
+static int groups(bool make, int keeper_sock, bool *v2)
+{
+	AUTO_FD int top = top_of(keeper_sock, v2);
 
 	if (top < 0)
 		return top;
@@ -101,13 +201,14 @@ int memory_group_limit(const struct memory_group *g, uint64_t limit_bytes)
 	return write_at(g->dir, g->v2 ? "memory.max" : "memory.limit_in_bytes", text);
 }
 
-int memory_group_new(const char *extension, uint64_t limit_bytes, struct memory_group *out, struct errmsg *why)
+int memory_group_new(const char *extension, uint64_t limit_bytes, int keeper_sock, struct memory_group *out,
+		     struct errmsg *why)
 {
 	struct memory_group g = MEMORY_GROUP_NONE;
 	uint32_t random = 0;
 	int err;
 
-	g.root = groups(true, &g.v2);
+	g.root = groups(true, keeper_sock, &g.v2);
 	if (g.root == -EOPNOTSUPP)
 		return errmsg_say(why, -EOPNOTSUPP, "this machine gives us no memory control group "
 						    "(/sys/fs/cgroup is missing, read-only or without 'memory')");
@@ -136,12 +237,12 @@ int memory_group_join(const struct memory_group *g)
 	return write_at(g->dir, "cgroup.procs", "0");
 }
 
-int memory_group_keep(const struct memory_group *g, uint32_t prog_id)
+int memory_group_keep(const struct memory_group *g, uint32_t prog_id, int keeper_sock)
 {
-	char text[16];
-	int n = snprintf(text, sizeof(text), "%u", prog_id);
+	struct keeper_message m = { .verb_or_error = KEEPER_MARK, .value = prog_id };
+	int fd;
 
-	return fsetxattr(g->dir, MARK, text, (size_t)n, 0) == 0 ? 0 : -errno;
+	return keeper_sock <= 0 ? mark(g->dir, prog_id) : ask(keeper_sock, &m, g->dir, &fd);
 }
 
 void memory_group_close(struct memory_group *g, bool remove)
@@ -178,7 +279,7 @@ static bool group_is_dead(int root, const char *name)
 void memory_groups_collect(void)
 {
 	bool v2;
-	int root = groups(false, &v2);
+	int root = groups(false, 0, &v2);
 
 	if (root < 0)
 		return;
