@@ -91,16 +91,21 @@ struct digest {
 	__u64 sum;
 };
 
-/* Of the whole buffer, in words: the sender fills what it does not use with zeros, or gets nonsense. */
+/*
+ * Of the first 64 bytes. Unrolled: a loop over a pointer is refused to extensions that nobody signed, by the kernel's
+ * rules against speculation.
+ */
+#define DIGEST_WORDS 8
 static __noinline int digest(struct digest *args, struct spine_message *m)
 {
 	__u32 length;
 	const __u64 *words = spine_medium(m, &length);
 	__u64 sum = length;
 
-	if (!words)
+	if (!words || length < DIGEST_WORDS * sizeof(*words))
 		return -EINVAL;
-	for (__u32 i = 0; i < SPINE_MEDIUM_BYTES / sizeof(*words); i++)
+#pragma unroll
+	for (int i = 0; i < DIGEST_WORDS; i++)
 		sum += words[i];
 	args->sum = sum;
 	return 0;
@@ -175,7 +180,7 @@ int echo(struct xdp_md *ctx)
 		return verdict;
 	if (!s)
 		return XDP_ABORTED;
-	bytes = (__u32)((void *)(long)ctx->data_end - (void *)(long)ctx->data);
+	bytes = (__u32)bpf_xdp_get_buff_len(ctx);
 	seen = (struct seen){ __sync_fetch_and_add(&s->frames, 1), bytes, ctx->rx_queue_index };
 	switch (s->mode) {
 	case ECHO_POST:

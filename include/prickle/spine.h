@@ -43,7 +43,17 @@
 		__type(key, __u32);                                                                \
 		__type(value, struct bpf_devmap_val);                                              \
 	} spine_ports SEC(".maps")
-#define spine_redirect(ifindex) ((int)bpf_redirect_map(&spine_ports, (ifindex), 0))
+#define spine_redirect(ifindex) spine_redirect_(&spine_ports, (ifindex), 0)
+/*
+ * The empty instruction keeps the compiler from merging two redirects into one whose map depends on the way to it: the
+ * inspector wants to see the map.
+ */
+#define spine_redirect_(map, key, otherwise)                                                       \
+	({                                                                                         \
+		int verdict_ = (int)bpf_redirect_map((map), (key), (otherwise));                   \
+		asm volatile("" : "+r"(verdict_));                                                 \
+		verdict_;                                                                          \
+	})
 
 /*
  * Upgrades: a new version gets the maps of the old one when their layouts and the manifests' state_id are equal.

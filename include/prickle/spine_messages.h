@@ -133,15 +133,22 @@ extern struct spine_inbox_map_ spine_inbox;
 
 typedef int (*spine_dispatch_fn_)(struct spine_message *m);
 
-/* Why it went wrong, counted where the sender cannot write. Rare: an atomic does not hurt. */
+/*
+ * Why it went wrong, counted where the sender cannot write. Rare: an atomic does not hurt. The empty instructions
+ * keep three additions from becoming one at a computed address, which the kernel refuses to unprivileged loaders.
+ */
 static __always_inline void spine_count_(struct spine_channel_state *c, int result)
 {
-	if (result == -ENOSYS)
+	if (result == -ENOSYS) {
 		__sync_fetch_and_add(&c->unknown, 1);
-	else if (result == -EBADMSG)
+		asm volatile("");
+	} else if (result == -EBADMSG) {
 		__sync_fetch_and_add(&c->malformed, 1);
-	else
+		asm volatile("");
+	} else {
 		__sync_fetch_and_add(&c->refused, 1);
+		asm volatile("");
+	}
 }
 
 static __always_inline int spine_call_(void *channel, struct spine_message *in_out,
@@ -416,9 +423,8 @@ static __always_inline int spine_post_packet_(void *outbox, void *doorbell, stru
 
 /*
  * Handlers that run in a system call are interrupted by packets and by each other, so they have rings of
- * their own, each under a lock that is tried and never waited for: four tries, four processors' rings.
+ * their own, each under a lock that is tried and never waited for: three tries, on three rings.
  */
-#define SPINE_ANSWER_TRIES 4
 static __always_inline int spine_answer_locked_(void *outbox, void *doorbell, __u32 ring,
 						const struct spine_message *m, __u16 handler,
 						const void *args, __u32 bytes)
@@ -446,15 +452,16 @@ static __always_inline int spine_answer_(void *outbox, void *doorbell,
 					 const void *args, __u32 bytes)
 {
 	__u32 cpu = bpf_get_smp_processor_id();
-	int result = -EBUSY;
+	int result;
 
 	if (m->sender & SPINE_SENDER_NETWORK)	/* this handler runs as packet code */
 		return spine_post_(outbox, doorbell, NULL, handler, args, bytes);
-	for (__u32 i = 0; i < SPINE_ANSWER_TRIES && result == -EBUSY; i++)
-		result = spine_answer_locked_(outbox, doorbell, 2 * (cpu + i) + 1, m, handler, args,
-					      bytes);
-	for (__u32 i = 0; i < SPINE_ANSWER_TRIES && (result == -EBUSY || result == -EINVAL); i++)
-		result = spine_answer_locked_(outbox, doorbell, 2 * i + 1, m, handler, args, bytes);
+	/* Without a loop: the kernel follows none whose counter it must not keep exactly, as for unsigned extensions. */
+	result = spine_answer_locked_(outbox, doorbell, 2 * cpu + 1, m, handler, args, bytes);
+	if (result == -EBUSY)
+		result = spine_answer_locked_(outbox, doorbell, 2 * cpu + 3, m, handler, args, bytes);
+	if (result == -EBUSY || result == -EINVAL)	/* there may be no processor behind ours */
+		result = spine_answer_locked_(outbox, doorbell, 1, m, handler, args, bytes);
 	return result;
 }
 
@@ -673,7 +680,7 @@ static __always_inline int spine_to_frame_(struct xdp_md *ctx, __u16 handler, co
 					   __u32 bytes)
 {
 	struct spine_message m = { .handler = handler, .kind = SPINE_MESSAGE_POST, .length = (__u8)bytes };
-	int have = (int)((void *)(long)ctx->data_end - (void *)(long)ctx->data);
+	int have = (int)bpf_xdp_get_buff_len(ctx);	/* no subtraction: pointers are no numbers to unsigned extensions */
 	struct ethhdr *eth;
 
 	__builtin_memcpy(m.args, args, bytes);
@@ -701,4 +708,4 @@ static __always_inline int spine_to_frame_(struct xdp_md *ctx, __u16 handler, co
 		__type(value, __u32);                                                              \
 	} spine_sockets SEC(".maps")
 #define spine_to_socket(ctx, otherwise)                                                            \
-	((int)bpf_redirect_map(&spine_sockets, (ctx)->rx_queue_index, (otherwise)))
+	spine_redirect_(&spine_sockets, (ctx)->rx_queue_index, (otherwise))

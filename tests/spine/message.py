@@ -220,6 +220,32 @@ def an_extension_calls_another_one():
                 process.wait(10)
 
 
+def an_installed_extension_has_channels():
+    """the loader gives an unsigned extension its channels; they work, and go with it"""
+    with Lab() as lab:
+        net = Network(lab)
+        lab.ready(net.device)
+        grants = f"/tmp/prickle-lab-{os.getpid()}.yaml"
+        with open(grants, "w", encoding="ascii") as f:
+            f.write("extensions:\n  echo:\n    verdicts: [pass, drop, tx, redirect]\n    ports: [eth1]\n")
+        try:
+            done = net.command("install", OBJECT, "--dev", "eth0", "--grants", grants)
+            assert done.returncode == 0, done.stdout + done.stderr
+            assert net.send("add", "a=1", "b=4")["sum"] == 5
+            done = net.share("--channel", 1, "--", CLIENT, "-", "batch", 300)
+            assert done.stdout == "300\n", done.stdout + done.stderr
+            done = net.share("--channel", 2, "--", CLIENT, "-", "add", 1, 1)
+            assert done.returncode != 0 and done.stderr, "there is a third channel"
+            answer = ask(net, 4, slot(ADD, CALL, struct.pack("<IIQQ", 40, 2, 0, 0), 77, 1))
+            assert struct.unpack_from("<Q", answer, 24)[0] == 42, answer
+        finally:
+            done = net.command("remove", "echo", "--dev", "eth0")
+            os.unlink(grants)
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert net.command("send", "echo", "1", "--dev", "eth0").returncode == 4
+
+
 tap.run([a_datagram_is_answered_on_the_device, a_person_calls_handlers, a_program_without_privileges_gets_a_channel,
          a_program_connects_over_a_socket, a_sleeping_program_is_woken_by_frames,
-         frames_arrive_in_an_applications_memory, an_extension_calls_another_one])
+         frames_arrive_in_an_applications_memory, an_extension_calls_another_one,
+         an_installed_extension_has_channels])
