@@ -9,7 +9,6 @@
 #include "base/utf8.h"
 #include "conf/config.h"
 
-#define CLI_ARGS_MAX	4096u		/* files on one command line */
 #define CLI_OPTIONS_MAX 32u
 #define CLI_TEXT_BYTES	(4u << 20)
 

@@ -25,6 +25,8 @@
 #include "base/errmsg.h"
 #include "roles/admin.h"
 
+#define CLI_ARGS_MAX 4096u		/* files on one command line */
+
 struct cli;
 struct config;
 

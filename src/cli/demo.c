@@ -13,6 +13,7 @@
 
 #include "base/cleanup.h"
 #include "cli/cli.h"
+#include "cli/demo_lab.h"
 #include "conf/config.h"
 #include "roles/admin.h"
 #include "roles/supervise.h"
@@ -28,6 +29,7 @@ struct demo {
 	char state[DEMO_STATE_MAX + 1];
 	char password[DEMO_PASSWORD_MAX + 1];
 	unsigned base_port;
+	struct demo_lab lab;
 };
 
 static const struct { const char *key; unsigned port; } ports[] = {
@@ -187,7 +189,7 @@ static int make(struct ipc *control, const char *object, const char *name, const
 	return EXIT_FAILURE;
 }
 
-static void greet(const struct demo *demo)
+static void greet(struct demo *demo)
 {
 	unsigned n = demo->base_port;
 
@@ -206,13 +208,14 @@ static void greet(const struct demo *demo)
 	       "Ctrl-C ends it; the mail stays in the state directory.\n",
 	       demo->password, demo->state, n + 25, n + 587, n + 465, n + 24, n + 143, n + 993, n + 110, n + 995,
 	       n + 90, n + 25, n + 143, demo->password, n + 110, demo->password, program_invocation_name, demo->state);
+	demo_lab_greet(&demo->lab);
 	printf("ready\n");
 	fflush(stdout);
 }
 
 static int on_ready(void *arg, struct ipc *control)
 {
-	const struct demo *demo = arg;
+	struct demo *demo = arg;
 	char setting[DEMO_PASSWORD_MAX + 20];
 
 	snprintf(setting, sizeof(setting), "password=%s", demo->password);
@@ -226,7 +229,7 @@ static int on_ready(void *arg, struct ipc *control)
 
 static int demo(struct cli *cli)
 {
-	struct demo demo = { 0 };
+	struct demo demo = { .lab = { .report = -1, .alive = -1 } };
 	struct supervise_options options = { .ready = on_ready, .arg = &demo };
 	struct errmsg why = { 0 };
 	uint64_t base;
@@ -241,6 +244,8 @@ static int demo(struct cli *cli)
 	if (choose_state(cli, &demo, &why) != 0 || choose_password(cli, &demo, &why) != 0 ||
 	    configure(&demo, options.config, &why) != 0)
 		return cli_fail(cli, CLI_FAILED, "%s", why.text);
+	if (!cli_has(cli, "no-lab"))
+		demo_lab_start(&demo.lab);
 	return supervise(&options);
 }
 
@@ -250,11 +255,14 @@ const struct cli_command cmd_demo = {
 	.description = "A whole mail node for this machine alone, with the domain example.org and the users ann and "
 		       "bob. Needs neither root nor configuration. Each service listens on N + its standard port: "
 		       "SMTP on N + 25, IMAP on N + 143 and so on. Prints commands to try, and the line 'ready' when "
-		       "everything accepts. SIGINT and SIGTERM end it; the mail stays in the state directory.",
+		       "everything accepts. SIGINT and SIGTERM end it; the mail stays in the state directory. "
+		       "Run by root, it also makes a lab of three network namespaces with two extensions on an "
+		       "interface, for 'prickle spine'.",
 	.options = (const struct cli_option[]){
 		{ "state", '\0', "DIR", "keep the mail here (default: ~/.local/state/prickle-demo)", CLI_DIRECTORY },
 		{ "base-port", '\0', "N", "add N to each port (default: 20000)" },
 		{ "password", '\0', "P", "of both users; without it one is made and printed" },
+		{ "no-lab", '\0', NULL, "as root: without the network lab" },
 		{ 0 } },
 	.examples = (const char *const[]){ "prickle demo", "prickle demo --state /tmp/mail --base-port 30000", NULL },
 	.run = demo,

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "cli/datafile.h"
 #include "cli/spine.h"
 #include "spine/attach.h"
 
@@ -60,11 +61,19 @@ static void object_file_done(struct object_file *f)
 	buf_done(&f->signature);
 }
 
-/* FILE.o and FILE.o.sig, if there is one. */
+/* FILE.o and FILE.o.sig, if there is one. A plain word that is no file means an extension that we ship. */
 static int read_object(struct cli *cli, const char *path, struct object_file *f)
 {
 	AUTO_BUF struct buf name = BUF_INIT(4096);
+	char built[NAME_MAX + 32], installed[NAME_MAX + 16], shipped[PATH_MAX];
 	int code;
+
+	if (strpbrk(path, "/.") == NULL && strlen(path) < NAME_MAX && access(path, F_OK) != 0) {
+		(void)snprintf(built, sizeof(built), "src/spine/extensions/%s.o", path);
+		(void)snprintf(installed, sizeof(installed), "spine/%s.o", path);
+		if (cli_data_file(built, installed, shipped))
+			path = shipped;
+	}
 
 	buf_init(&f->object, SPINE_OBJECT_BYTES_MAX);
 	buf_init(&f->signature, 4096);
@@ -125,7 +134,7 @@ const struct cli_command cmd_spine_install = {
 	.description = "Inspects the object, loads it with the rights that its grant gives, and puts it among the extensions of "
 		       "the interface, without a gap in traffic. A program that the interface runs already becomes the first "
 		       "extension and returns when the last other one is removed. FILE.o.sig beside the object is its signature.",
-	.args = (const struct cli_arg[]){ { "FILE", "an object with a manifest, as `prickle spine build` makes it", .complete = CLI_FILE },
+	.args = (const struct cli_arg[]){ { "FILE", "an object with a manifest, as `prickle spine build` makes it, or the name of one that comes with us", .complete = CLI_FILE },
 					  { 0 } },
 	.options = (const struct cli_option[]){
 		CLI_OPTION_DEV, { "name", '\0', "N", "call it N; else as its manifest says" }, OPTION_ORDER,

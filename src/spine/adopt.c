@@ -397,3 +397,59 @@ int spine_adopt(struct spine_device *d, const struct adopt_request *r, struct sp
 	device_collect(d, false);
 	return err;
 }
+
+/* In next/<name>, and then into the slot: what the slot holds is in force. */
+static int exchange(struct spine_device *d, const struct spine_record *new, int prog_fd, struct errmsg *why)
+{
+	int err;
+	AUTO_FD int above = pin_dir(d->dir, "next", true);
+
+	err = above < 0 ? above : pin_remove(above, new->name);
+	AUTO_FD int dir = err != 0 ? -1 : pin_dir(above, new->name, true);
+	if (dir < 0)
+		return errmsg_set(why, err != 0 ? err : dir, "pin '%s'", new->name);
+	err = pin_set(dir, "prog", prog_fd);
+	if (err != 0)
+		return errmsg_set(why, err, "pin the program of '%s'", new->name);
+	err = record_write(dir, new, why);
+	if (err != 0)
+		return err;
+	device_step(d, "record is written");
+	return bpf_map_update_elem(d->slots_fd, &new->slot, &prog_fd, BPF_ANY) == 0 ? 0 :
+	       errmsg_set(why, -errno, "put '%s' into slot %u", new->name, new->slot);
+}
+
+int spine_readopt(struct spine_device *d, const char *name, int prog_fd, bool accept_unbounded,
+		  struct spine_change *c)
+{
+	const struct spine_record *old = spine_device_find(d, name);
+	struct adopt_request as_adopt = { .prog_fd = prog_fd };
+	struct loaded_program p = { 0 };
+	struct spine_record new;
+	int err;
+
+	if (old == NULL || old->source != SOURCE_ADOPTED)
+		return errmsg_say(&c->why, -ENOENT, "%s has no adopted program '%.40s'", d->name, name);
+	err = read_program(d, prog_fd, c->arena, &p, &c->why);
+	if (err == 0)
+		err = inspect(c->arena, &p, accept_unbounded, &c->report, &c->why);
+	if (err == 0 && c->report.finding_count > 0)
+		err = errmsg_say(&c->why, -EPERM, "program %u ('%.15s') is refused: %s", p.info.id, p.info.name,
+				 c->report.findings[0].sentence);
+	if (err == 0)
+		err = check_class(d, &as_adopt, &c->why);
+	if (err == 0 && (old->redirects != c->report.redirects || old->tail_calls != c->report.tail_calls))
+		err = errmsg_say(&c->why, -EXDEV, "program %u ('%.15s') redirects or makes tail calls and the one it replaces does "
+				 "not, or the reverse: remove '%.40s' and adopt the new one", p.info.id, p.info.name, name);
+	if (err != 0)
+		return err;
+	new = *old;
+	new.prog_id = p.info.id;
+	new.cost = c->report.cost;
+	new.memory_bytes = p.memory_bytes;
+	new.replaced_at_s = now_s();
+	new.replaced++;
+	err = exchange(d, &new, prog_fd, &c->why);
+	device_collect(d, false);
+	return err;
+}

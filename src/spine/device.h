@@ -154,6 +154,13 @@ struct adopt_request {
 	bool redirect;			/* REDIRECT to all ports */
 };
 MUST_USE int spine_adopt(struct spine_device *d, const struct adopt_request *r, struct spine_change *c);
+/*
+ * Another program in place of an adopted one, under its rule and its verdicts: one write to its slot.
+ * -ENOENT: no such extension; -EXDEV: it redirects or makes tail calls and the old one does not (or the reverse), so
+ * that the dispatcher must change: remove and adopt; else as spine_adopt.
+ */
+MUST_USE int spine_readopt(struct spine_device *d, const char *name, int prog_fd, bool accept_unbounded,
+			   struct spine_change *c);
 
 /* New version in the old one's slot: one write. Rolls back when spine_replace_watch sees faults rise. */
 MUST_USE int spine_replace(struct spine_device *d, const char *name, const struct install_request *r,

@@ -293,7 +293,7 @@ static int pin_directory(void)
 
 	if (statfs("/sys/fs/bpf", &fs) != 0 || fs.f_type != BPF_FS_MAGIC)
 		ck_assert_int_eq(mount("bpf", "/sys/fs/bpf", "bpf", 0, NULL), 0);
-	snprintf(path, sizeof(path), "/sys/fs/bpf/load-test-%06d", (int)getpid() % 1000000);
+	snprintf(path, sizeof(path), "/sys/fs/bpf/load-test-%06u", (unsigned)getpid() % 1000000u);
 	ck_assert_int_eq(mkdir(path, 0700), 0);
 	int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	ck_assert_int_ge(fd, 0);
@@ -312,7 +312,7 @@ static void remove_pins(int dir)
 	for (size_t i = 0; i < ARRAY_LEN(files); i++)
 		(void)unlinkat(dir, files[i], 0);
 	ck_assert_int_eq(unlinkat(dir, "maps", AT_REMOVEDIR), 0);
-	snprintf(path, sizeof(path), "/sys/fs/bpf/load-test-%06d", (int)getpid() % 1000000);
+	snprintf(path, sizeof(path), "/sys/fs/bpf/load-test-%06u", (unsigned)getpid() % 1000000u);
 	ck_assert_int_eq(rmdir(path), 0);
 	close(dir);
 }

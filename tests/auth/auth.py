@@ -35,7 +35,7 @@ class Demo:
         self.state = os.path.join(self.dir.name, "state")
         self.base = free_base()
         self.process = subprocess.Popen(
-            [PRICKLE, "demo", "--state", self.state, "--base-port", str(self.base), "--password", "pencil"],
+            [PRICKLE, "demo", "--no-lab", "--state", self.state, "--base-port", str(self.base), "--password", "pencil"],
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
         for line in self.process.stdout:
             if line == "ready\n":

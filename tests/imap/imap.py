@@ -28,7 +28,7 @@ class Node:
         self.dir = tempfile.mkdtemp(prefix="prickle-imap-")
         self.base = free_base()
         self.process = subprocess.Popen(
-            [PRICKLE, "demo", "--state", self.dir + "/state", "--base-port", str(self.base),
+            [PRICKLE, "demo", "--no-lab", "--state", self.dir + "/state", "--base-port", str(self.base),
              "--password", PASSWORD], stdout=subprocess.PIPE, stderr=open(self.dir + "/log", "w"),
             text=True)
         for line in self.process.stdout:

@@ -93,7 +93,7 @@ def stop():
 
 def start():
     node.process = subprocess.Popen(
-        [node.prickle, "demo", "--state", state(), "--base-port", str(node.base), "--password", nodes.PASSWORD],
+        [node.prickle, "demo", "--no-lab", "--state", state(), "--base-port", str(node.base), "--password", nodes.PASSWORD],
         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=node.log)
     assert node.ready(), "the node did not start again"
 

@@ -332,7 +332,7 @@ def everybody():
 
 def start():
     node.process = subprocess.Popen(
-        [node.prickle, "demo", "--state", os.path.join(node.dir, "state"), "--base-port", str(node.base), "--password",
+        [node.prickle, "demo", "--no-lab", "--state", os.path.join(node.dir, "state"), "--base-port", str(node.base), "--password",
          nodes.PASSWORD], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=node.log)
     assert node.ready(), "the node did not start again"
 

@@ -54,7 +54,7 @@ class Node:
     def __init__(self, prickle, state, base_port, log):
         self.base = base_port
         self.process = subprocess.Popen(
-            [prickle, "demo", "--state", state, "--base-port", str(base_port), "--password", PASSWORD],
+            [prickle, "demo", "--no-lab", "--state", state, "--base-port", str(base_port), "--password", PASSWORD],
             stdout=subprocess.PIPE, stderr=log, text=True, start_new_session=True)
         for line in self.process.stdout:
             if line.strip() == "ready":

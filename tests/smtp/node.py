@@ -25,7 +25,7 @@ class Node:
         os.chmod(self.dir, 0o755)
         self.log = open(os.path.join(self.dir, "log"), "wb")
         self.process = subprocess.Popen(
-            [self.prickle, "demo", "--state", os.path.join(self.dir, "state"),
+            [self.prickle, "demo", "--no-lab", "--state", os.path.join(self.dir, "state"),
              "--base-port", str(self.base), "--password", PASSWORD],
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=self.log)
         if not self.ready():

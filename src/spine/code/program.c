@@ -102,7 +102,7 @@ void p_insn(struct program *p, uint8_t code, uint8_t dst, uint8_t src, int16_t o
 		return;
 	}
 	p->insns[p->count++] = (struct bpf_insn){
-		.code = code, .dst_reg = dst & 0xf, .src_reg = src & 0xf, .off = off, .imm = imm };
+		.code = code, .dst_reg = dst & 0xfu, .src_reg = src & 0xfu, .off = off, .imm = imm };
 }
 
 void p_mov(struct program *p, uint8_t dst, uint8_t src)
