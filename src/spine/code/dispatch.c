@@ -66,7 +66,8 @@ struct gen {
 	program_function fault, charge, trace;
 	bool timed;			/* the second copy */
 	program_label finish;		/* of the second copy */
-	bool terminal_redirects;
+	bool terminal_redirects, tail_calls;
+	bool used[SPINE_SLOTS_MAX / 32];	/* words of match[] */
 };
 
 static uint32_t slot_stats_at(uint16_t slot)
@@ -131,14 +132,13 @@ static void call_fault(struct gen *g, enum spine_fault fault, uint16_t slot)
 	p_call(g->p, g->fault);
 }
 
-/* The packet ends here with the verdict in R0, which `slot` gave; 0xff: none did. */
+/* The packet ends here with the verdict in R0, which `slot` gave. */
 static void leave(struct gen *g, uint16_t slot)
 {
 	if (!g->timed) {
 		p_exit(g->p);
 		return;
 	}
-	p_store(g->p, BPF_W, R7, CPU(last), R0);
 	p_store_imm(g->p, BPF_B, R7, CPU(trace.last_slot), slot);
 	p_goto(g->p, g->finish);
 }
@@ -441,20 +441,25 @@ static void chain(struct gen *g, size_t from, size_t to)
 	}
 }
 
-/* Count and leave when nobody wants the packet. */
-static void nobody(struct gen *g)
+/*
+ * The end of the chain: everybody who ran continues, or nobody wanted the packet. Words are loaded as
+ * they were stored: a load over two stores waits for both to leave the processor's store buffer.
+ */
+static void chain_end(struct gen *g)
 {
 	struct program *p = g->p;
 	program_label somebody = p_label(p);
 
-	p_load(p, BPF_DW, R0, R7, CPU(match));
-	p_load(p, BPF_DW, R1, R7, CPU(match[2]));
-	p_alu(p, BPF_OR, R0, R1);
-	p_jump_imm(p, BPF_JNE, true, R0, 0, somebody);
+	for (size_t word = 0; word < SPINE_SLOTS_MAX / 32; word++) {
+		if (!g->used[word])
+			continue;
+		p_load(p, BPF_W, R1, R7, (int16_t)(CPU(match) + (int16_t)(word * 4)));
+		p_jump_imm(p, BPF_JNE, true, R1, 0, somebody);
+	}
 	count_one(p, R7, CPU(unmatched));
-	p_mov_imm(p, R0, XDP_PASS);
-	leave(g, 0xff);
-	p_set(p, somebody);
+	if (g->spec->count > 0)
+		p_set(p, somebody);
+	p_load(p, BPF_W, R0, R7, CPU(last));
 }
 
 /* ---- sampled packets ---- */
@@ -521,11 +526,12 @@ static void sampled(struct gen *g)
 	g->timed = true;
 	g->finish = p_label(p);
 	trace_begin(g);
-	nobody(g);
 	weigh_clock(g);
 	if (g->spec->count > 0)
 		chain(g, 0, g->spec->count);
+	chain_end(g);
 	p_set(p, g->finish);
+	p_store(p, BPF_W, R7, CPU(last), R0);
 	p_load(p, BPF_W, R1, R7, CPU(tracing));
 	p_jump_imm(p, BPF_JEQ, true, R1, 0, untraced);
 	p_call(p, g->trace);
@@ -776,6 +782,8 @@ static void declare(struct gen *g)
 	for (size_t i = 0; i < g->spec->count; i++) {
 		snprintf(name, sizeof(name), "slot_%u", g->spec->slots[i].slot);
 		g->slot[i] = p_declare(g->p, name);
+		g->used[g->spec->slots[i].slot / 32] = true;
+		g->tail_calls |= g->spec->slots[i].tail_calls;
 		g->terminal_redirects |= g->spec->slots[i].terminal && redirects(&g->spec->slots[i]);
 	}
 	/* The kernel finds functions by the calls to them. */
@@ -816,7 +824,8 @@ static int main_function(struct gen *g, struct errmsg *why)
 	p_store_imm(p, BPF_DW, R7, CPU(match), 0);
 	p_store_imm(p, BPF_DW, R7, CPU(match[2]), 0);
 	p_store_imm(p, BPF_W, R7, CPU(last), XDP_PASS);
-	p_store_imm(p, BPF_W, R7, CPU(suspect), 0);
+	if (g->tail_calls)
+		p_store_imm(p, BPF_W, R7, CPU(suspect), 0);
 	err = rules(g, why);
 	if (err != 0)
 		return err;
@@ -825,10 +834,9 @@ static int main_function(struct gen *g, struct errmsg *why)
 	p_load(p, BPF_W, R1, R1, 0);
 	p_alu(p, BPF_AND, R0, R1);
 	p_jump_imm(p, BPF_JEQ, true, R0, 0, timed);
-	nobody(g);
 	if (g->spec->count > 0)
 		chain(g, 0, g->spec->count);
-	p_load(p, BPF_W, R0, R7, CPU(last));
+	chain_end(g);
 	p_exit(p);
 	p_set(p, timed);
 	sampled(g);
