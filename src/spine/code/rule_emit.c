@@ -1,48 +1,19 @@
 /*
- * Code for the match phase: the fields that some rule asks for are read once, into spine_cpu_stats.key; then
- * decision trees (rule_tree.h) walk over them, then come the guards.
+ * Code for the match phase: the fields that some rule asks for are read once (rule_fields.h); then decision trees
+ * (rule_tree.h) walk over them, then come the guards.
  *
  * Fields and match bits live in memory and not in registers, because the verifier does not follow the content of
  * map values: wherever paths meet, it finds the same state and stops looking. That keeps its work linear.
  */
-#include <arpa/inet.h>
 #include <errno.h>
 #include <stdlib.h>
 
 #include "base/attr.h"
 #include "base/must.h"
 #include "spine/code/guard.h"
-#include "spine/code/layout.h"
-#include "spine/code/rule_tree.h"
+#include "spine/code/rule_fields.h"
 
-#define KEY_AT (int)offsetof(struct spine_cpu_stats, key)
-/* Where fields stand in the key. */
-enum {
-	AT_TYPE = KEY_AT,
-	AT_L4 = KEY_AT + 4,
-	AT_DPORT = KEY_AT + 8,
-	AT_SPORT = KEY_AT + 12,
-	AT_DST4 = KEY_AT + 16,
-	AT_SRC4 = KEY_AT + 20,
-	AT_DST6 = KEY_AT + 32,
-	AT_SRC6 = KEY_AT + 48,
-	AT_SRC_SET = KEY_AT + 64,	/* struct spine_set_key */
-	AT_DST_SET = KEY_AT + 84,
-	AT_LENGTH = KEY_AT + 104,	/* of the frame, for guards */
-	AT_END = KEY_AT + 108,
-};
-_Static_assert(AT_END <= KEY_AT + (int)sizeof(((struct spine_cpu_stats *)NULL)->key), "the scratch has room");
-_Static_assert(sizeof(struct spine_set_key) == 20, "between AT_SRC_SET and AT_DST_SET");
-
-static const int16_t field_at[FIELD_COUNT] = {
-	[FIELD_TYPE] = AT_TYPE, [FIELD_L4] = AT_L4, [FIELD_DPORT] = AT_DPORT, [FIELD_SPORT] = AT_SPORT,
-	[FIELD_DST4] = AT_DST4, [FIELD_SRC4] = AT_SRC4, [FIELD_DST6] = AT_DST6, [FIELD_SRC6] = AT_SRC6,
-};
-
-/* Offsets in frames. */
-enum { NET = 14, IP4_END = NET + 20, IP6_END = NET + 40, ARP_END = NET + 28 };
-
-enum { DATA = BPF_REG_2, END = BPF_REG_3, CTX = BPF_REG_6, CPU = BPF_REG_7 };
+enum { CPU = BPF_REG_7 };
 
 struct emitter {
 	struct program *p;
@@ -126,222 +97,6 @@ static int gather(struct emitter *e, const struct rule_use *uses, size_t count, 
 			return err;
 	}
 	return 0;
-}
-
-/* ---- fields ---- */
-
-/* What the terms ask of a family: fields by bit, and addresses as keys of sets. */
-struct needs {
-	unsigned fields;
-	bool src_set, dst_set;
-};
-
-static struct needs needs_of(const struct emitter *e, uint32_t type)
-{
-	struct needs n = { 0 };
-
-	for (size_t i = 0; i < e->term_count; i++) {
-		const struct term *t = &e->terms[i].term;
-
-		if (t->field[FIELD_TYPE] != NULL && !ranges_has(t->field[FIELD_TYPE], type))
-			continue;
-		for (unsigned f = FIELD_L4; f < FIELD_COUNT; f++)
-			n.fields |= t->field[f] == NULL ? 0 : 1u << f;
-		n.src_set |= (t->in & 0x5555555555555555u) != 0;
-		n.dst_set |= (t->in & 0xaaaaaaaaaaaaaaaau) != 0;
-	}
-	return n;
-}
-
-static bool needs_any(const struct needs *n)
-{
-	return n->fields != 0 || n->src_set || n->dst_set;
-}
-
-static bool needs_field(const struct needs *n, enum rule_field f)
-{
-	return (n->fields >> f & 1) != 0;
-}
-
-static void to_host(struct program *p, uint8_t reg, int32_t bits)
-{
-	p_insn(p, BPF_ALU | BPF_END | BPF_TO_BE, reg, 0, 0, bits);
-}
-
-static void beyond(struct program *p, int32_t bytes, program_label label)
-{
-	p_mov(p, 4, DATA);
-	p_alu_imm(p, BPF_ADD, 4, bytes);
-	p_jump(p, BPF_JGT, true, 4, END, label);
-}
-
-static void address4(struct program *p, const struct needs *n, enum rule_field f, bool in_set, int16_t offset)
-{
-	int16_t key = f == FIELD_SRC4 ? AT_SRC_SET : AT_DST_SET;
-
-	if (!needs_field(n, f) && !in_set)
-		return;
-	p_load(p, BPF_W, 4, DATA, offset);
-	if (in_set) {
-		/* ::ffff:a.b.c.d */
-		p_store_imm(p, BPF_W, CPU, key, 128);
-		p_store_imm(p, BPF_W, CPU, (int16_t)(key + 4), 0);
-		p_store_imm(p, BPF_W, CPU, (int16_t)(key + 8), 0);
-		p_store_imm(p, BPF_W, CPU, (int16_t)(key + 12), (int32_t)htonl(0xffff));
-		p_store(p, BPF_W, CPU, (int16_t)(key + 16), 4);
-	}
-	if (needs_field(n, f)) {
-		to_host(p, 4, 32);
-		p_store(p, BPF_W, CPU, field_at[f], 4);
-	}
-}
-
-static void address6(struct program *p, const struct needs *n, enum rule_field f, bool in_set, int16_t offset)
-{
-	int16_t key = f == FIELD_SRC6 ? AT_SRC_SET : AT_DST_SET;
-
-	if (in_set) {
-		p_store_imm(p, BPF_W, CPU, key, 128);
-		for (int16_t i = 0; i < 16; i = (int16_t)(i + 4)) {
-			p_load(p, BPF_W, 4, DATA, (int16_t)(offset + i));
-			p_store(p, BPF_W, CPU, (int16_t)(key + 4 + i), 4);
-		}
-	}
-	if (!needs_field(n, f))
-		return;
-	for (int16_t i = 0; i < 16; i = (int16_t)(i + 8)) {
-		p_load(p, BPF_DW, 4, DATA, (int16_t)(offset + i));
-		to_host(p, 4, 64);
-		p_store(p, BPF_DW, CPU, (int16_t)(field_at[f] + i), 4);
-	}
-}
-
-/* Both ports, from DATA + offset on. */
-static void load_ports(struct program *p, const struct needs *n, int16_t offset, program_label done)
-{
-	if (needs_field(n, FIELD_SPORT)) {
-		beyond(p, offset + 2, done);
-		p_load(p, BPF_H, 4, DATA, offset);
-		to_host(p, 4, 16);
-		p_store(p, BPF_W, CPU, AT_SPORT, 4);
-	}
-	if (needs_field(n, FIELD_DPORT)) {
-		beyond(p, offset + 4, done);
-		p_load(p, BPF_H, 4, DATA, (int16_t)(offset + 2));
-		to_host(p, 4, 16);
-		p_store(p, BPF_W, CPU, AT_DPORT, 4);
-	}
-}
-
-static bool needs_ports(const struct needs *n)
-{
-	return needs_field(n, FIELD_SPORT) || needs_field(n, FIELD_DPORT);
-}
-
-static void no_ports(struct program *p, const struct needs *n)
-{
-	if (needs_field(n, FIELD_SPORT))
-		p_store_imm(p, BPF_W, CPU, AT_SPORT, RULE_NO_PORT);
-	if (needs_field(n, FIELD_DPORT))
-		p_store_imm(p, BPF_W, CPU, AT_DPORT, RULE_NO_PORT);
-}
-
-static void fields_ip4(struct program *p, const struct needs *n, program_label done)
-{
-	beyond(p, IP4_END, done);
-	p_store_imm(p, BPF_W, CPU, AT_TYPE, RULE_IP4);
-	if (needs_field(n, FIELD_L4)) {
-		p_load(p, BPF_B, 4, DATA, NET + 9);
-		p_store(p, BPF_W, CPU, AT_L4, 4);
-	}
-	address4(p, n, FIELD_SRC4, n->src_set, NET + 12);
-	address4(p, n, FIELD_DST4, n->dst_set, NET + 16);
-	if (needs_ports(n)) {
-		no_ports(p, n);
-		p_load(p, BPF_H, 4, DATA, NET + 6);
-		p_alu_imm(p, BPF_AND, 4, htons(0x1fff));
-		p_jump_imm(p, BPF_JNE, true, 4, 0, done);
-		p_load(p, BPF_B, 4, DATA, NET);
-		p_alu_imm(p, BPF_AND, 4, 15);
-		p_alu_imm(p, BPF_LSH, 4, 2);
-		p_alu(p, BPF_ADD, DATA, 4);
-		load_ports(p, n, NET, done);
-	}
-	p_goto(p, done);
-}
-
-static void fields_ip6(struct program *p, const struct needs *n, program_label done)
-{
-	beyond(p, IP6_END, done);
-	p_store_imm(p, BPF_W, CPU, AT_TYPE, RULE_IP6);
-	address6(p, n, FIELD_SRC6, n->src_set, NET + 8);
-	address6(p, n, FIELD_DST6, n->dst_set, NET + 24);
-	if (needs_ports(n))
-		no_ports(p, n);
-	if (needs_field(n, FIELD_L4)) {
-		program_label plain = p_label(p);
-
-		p_load(p, BPF_B, 5, DATA, NET + 6);
-		p_store(p, BPF_W, CPU, AT_L4, 5);
-		p_jump_imm(p, BPF_JNE, true, 5, 44, plain);
-		p_store_imm(p, BPF_W, CPU, AT_L4, RULE_FRAGMENT_CUT);
-		beyond(p, IP6_END + 1, done);
-		p_load(p, BPF_B, 5, DATA, IP6_END);
-		p_alu_imm(p, BPF_OR, 5, RULE_FRAGMENT);
-		p_store(p, BPF_W, CPU, AT_L4, 5);
-		p_set(p, plain);
-	}
-	load_ports(p, n, IP6_END, done);
-	p_goto(p, done);
-}
-
-/* The type is in R1. */
-static void fields_arp(struct program *p, const struct needs *n, program_label done)
-{
-	beyond(p, ARP_END, done);
-	p_alu_imm(p, BPF_OR, 1, RULE_HEADER);
-	p_store(p, BPF_W, CPU, AT_TYPE, 1);
-	address4(p, n, FIELD_SRC4, n->src_set, NET + 14);
-	address4(p, n, FIELD_DST4, n->dst_set, NET + 24);
-	p_goto(p, done);
-}
-
-static void emit_fields(struct emitter *e)
-{
-	struct needs ip4 = needs_of(e, RULE_IP4), ip6 = needs_of(e, RULE_IP6);
-	struct needs arp = needs_of(e, RULE_ARP), rarp = needs_of(e, RULE_RARP);
-	program_label done = p_label(e->p), to_ip4 = p_label(e->p), to_ip6 = p_label(e->p), to_arp = p_label(e->p);
-	struct program *p = e->p;
-
-	arp.fields |= rarp.fields;
-	arp.src_set |= rarp.src_set;
-	arp.dst_set |= rarp.dst_set;
-	p_load(p, BPF_W, DATA, CTX, offsetof(struct xdp_md, data));
-	p_load(p, BPF_W, END, CTX, offsetof(struct xdp_md, data_end));
-	p_store_imm(p, BPF_W, CPU, AT_TYPE, RULE_NO_TYPE);
-	beyond(p, NET, done);
-	p_load(p, BPF_H, 1, DATA, 12);
-	to_host(p, 1, 16);
-	p_store(p, BPF_W, CPU, AT_TYPE, 1);
-	if (needs_any(&ip4))
-		p_jump_imm(p, BPF_JEQ, false, 1, 0x0800, to_ip4);
-	if (needs_any(&ip6))
-		p_jump_imm(p, BPF_JEQ, false, 1, 0x86dd, to_ip6);
-	if (needs_any(&arp)) {
-		p_jump_imm(p, BPF_JEQ, false, 1, 0x0806, to_arp);
-		p_jump_imm(p, BPF_JEQ, false, 1, 0x8035, to_arp);
-	}
-	p_goto(p, done);
-	p_set(p, to_ip4);
-	if (needs_any(&ip4))
-		fields_ip4(p, &ip4, done);
-	p_set(p, to_ip6);
-	if (needs_any(&ip6))
-		fields_ip6(p, &ip6, done);
-	p_set(p, to_arp);
-	if (needs_any(&arp))
-		fields_arp(p, &arp, done);
-	p_set(p, done);
 }
 
 /* ---- trees ---- */
@@ -439,24 +194,19 @@ static void emit_question(struct emitter *e, const struct search *s)
 	struct program *p = e->p;
 
 	if (level < FIELD_COUNT) {
-		p_load(p, s->wide ? BPF_DW : BPF_W, 1, CPU, field_at[level]);
+		p_load(p, s->wide ? BPF_DW : BPF_W, 1, CPU, rule_field_at[level]);
 		if (s->wide)
-			p_load(p, BPF_DW, 2, CPU, (int16_t)(field_at[level] + 8));
+			p_load(p, BPF_DW, 2, CPU, (int16_t)(rule_field_at[level] + 8));
 		emit_search(s, 0, s->node->edge_count - 1);
 		return;
 	}
 	set = level - FIELD_COUNT;
 	p_map_fd(p, 1, e->set_fd[set / 2]);
 	p_mov(p, 2, CPU);
-	p_alu_imm(p, BPF_ADD, 2, set % 2 == 0 ? AT_SRC_SET : AT_DST_SET);
+	p_alu_imm(p, BPF_ADD, 2, set % 2 == 0 ? RULE_AT_SRC_SET : RULE_AT_DST_SET);
 	p_helper(p, BPF_FUNC_map_lookup_elem);
 	p_jump_imm(p, BPF_JEQ, true, 0, 0, s->target[0]);
 	p_goto(p, s->target[s->node->edge_count - 1]);
-}
-
-static bool edges_same(const struct tree_edge *a, const struct tree_edge *b)
-{
-	return a->next == b->next && memcmp(a->slots, b->slots, sizeof(a->slots)) == 0;
 }
 
 /* The question, then for each different edge that matches something: its bits, and on. */
@@ -473,7 +223,7 @@ static int emit_node(struct emitter *e, const struct tree_node *n, program_label
 		const struct tree_edge *edge = &n->edges[i];
 		size_t same = 0;
 
-		while (!edges_same(edge, &n->edges[same]))
+		while (!tree_edge_same(edge, &n->edges[same]))
 			same++;
 		if (!edge_matches(edge)) {
 			target[i] = edge->next == NULL ? end : edge->next->label;
@@ -577,7 +327,7 @@ static void emit_guards(struct emitter *e, const struct rule_use *uses, size_t c
 	for (size_t i = 0; i < count; i++)
 		length |= guard_needs_length(uses[i].rule->guard, uses[i].rule->guard_count);
 	if (length)
-		guard_emit_length(e->p, AT_LENGTH);
+		guard_emit_length(e->p, RULE_AT_LENGTH);
 	for (size_t i = 0; i < count; i++) {
 		uint32_t slots[TREE_WORDS] = { 0 };
 		program_label no;
@@ -591,7 +341,7 @@ static void emit_guards(struct emitter *e, const struct rule_use *uses, size_t c
 			e->chain_max++;
 		}
 		no = p_label(e->p);
-		guard_emit(e->p, uses[i].rule->guard, uses[i].rule->guard_count, AT_LENGTH);
+		guard_emit(e->p, uses[i].rule->guard, uses[i].rule->guard_count, RULE_AT_LENGTH);
 		p_jump_imm(e->p, BPF_JEQ, true, 8, 0, no);
 		emit_match(e->p, slots);
 		p_set(e->p, no);
@@ -607,7 +357,7 @@ int rule_emit(struct program *p, const struct rule_use *uses, size_t count, cons
 
 	if (err == 0 && e.term_count > 0) {
 		qsort(e.terms, e.term_count, sizeof(*e.terms), by_fields);
-		emit_fields(&e);
+		rule_fields_emit(p, e.terms, e.term_count);
 		err = emit_trees(&e, e.terms, e.term_count);
 	}
 	if (err != 0)

@@ -170,7 +170,7 @@ static unsigned edge_chain(const struct tree_edge *e)
 	return n;
 }
 
-static bool edge_same(const struct tree_edge *a, const struct tree_edge *b)
+bool tree_edge_same(const struct tree_edge *a, const struct tree_edge *b)
 {
 	return a->next == b->next && memcmp(a->slots, b->slots, sizeof(a->slots)) == 0;
 }
@@ -194,7 +194,7 @@ static int node_fill(struct builder *b, struct tree_node *n)
 		err = edge_for(b, n->level + 1, c.open + k * b->words, e);
 		if (err != 0)
 			return err;
-		if (n->edge_count > 0 && edge_same(e, e - 1))
+		if (n->edge_count > 0 && tree_edge_same(e, e - 1))
 			continue;
 		n->chain_max = MAX(n->chain_max, edge_chain(e));
 		n->edge_count++;

@@ -45,5 +45,7 @@ struct tree {
 
 /* 0; -E2BIG: over the limit, which never happens for one term; -ENOMEM. All in the arena. */
 MUST_USE int tree_build(struct arena *arena, const struct tree_term *terms, size_t count, struct tree *out);
+/* They report the same slots and lead to the same node. */
+bool tree_edge_same(const struct tree_edge *a, const struct tree_edge *b);
 /* The edge that a value takes: binary search. */
 const struct tree_edge *tree_edge_of(const struct tree_node *n, u128 value);
