@@ -56,14 +56,15 @@ static size_t transport(uint64_t *seed, uint8_t *at)
 
 static size_t ip4(uint64_t *seed, uint8_t *at)
 {
-	static const uint16_t fragments[] = { 0, 0, 0, 0, 0x4000, 0x2000, 0x2001, 0x00b9, 0x1fff };
+	static const uint16_t fragments[] = { 0, 0, 0, 0, 0x4000, 0x2000, 0x2001, 0x00b9, 0x1000, 0x1fff };
 	static const uint8_t words[] = { 5, 5, 5, 5, 6, 15 };
+	static const uint8_t hops[] = { 64, 64, 1, 0 };
 	uint8_t ihl = CHOOSE(seed, words);
 
 	at[0] = (uint8_t)(0x40 | ihl);
 	put16(at + 2, 40);
 	put16(at + 6, CHOOSE(seed, fragments));
-	at[8] = 64;
+	at[8] = CHOOSE(seed, hops);
 	at[9] = CHOOSE(seed, some_protocols);
 	put32(at + 12, CHOOSE(seed, some_addresses));
 	put32(at + 16, CHOOSE(seed, some_addresses));
@@ -97,6 +98,7 @@ static size_t arp(uint64_t *seed, uint8_t *at)
 size_t lab_frame(uint64_t *seed, bool whole, uint8_t out[LAB_FRAME_MAX])
 {
 	static const uint16_t types[] = { 0x0800, 0x0800, 0x0800, 0x86dd, 0x86dd, 0x0806, 0x8035, 0x8100, 0x88cc, 0x0026 };
+	static const uint8_t ends[] = { 1, 20, 22, 24, 28, 40, 41, 42, 44 };
 	uint16_t type = CHOOSE(seed, types);
 	size_t bytes = 14;
 
@@ -118,7 +120,9 @@ size_t lab_frame(uint64_t *seed, bool whole, uint8_t out[LAB_FRAME_MAX])
 	else
 		bytes += 46;
 	if (!whole && lab_below(seed, 3) == 0)
-		bytes = 14 + lab_below(seed, (uint32_t)bytes - 13);
+		return 14 + lab_below(seed, (uint32_t)bytes - 13);
+	if (!whole && lab_below(seed, 3) == 0)		/* close to where a header or a port ends */
+		bytes = MIN(bytes, 13 + CHOOSE(seed, ends) + lab_below(seed, 3));
 	return bytes;
 }
 

@@ -250,6 +250,53 @@ START_TEST(names_of_sets_are_listed_once)
 }
 END_TEST
 
+/* ---- ranges, against sets of bits ---- */
+
+static const struct ranges *ranges_of(struct arena *arena, uint64_t bits)
+{
+	const struct ranges *r = &ranges_none;
+
+	for (unsigned i = 0; i < 64; i++) {
+		if ((bits >> i & 1) != 0)
+			r = ranges_union(arena, r, ranges_one(arena, i, i));
+	}
+	return r;
+}
+
+static uint64_t bits_of(const struct ranges *r)
+{
+	uint64_t bits = 0;
+
+	for (unsigned i = 0; i < 64; i++)
+		bits |= (uint64_t)ranges_has(r, i) << i;
+	for (size_t i = 1; i < r->count; i++)
+		ck_assert(r->at[i - 1].last + 1 < r->at[i].first);
+	return bits;
+}
+
+START_TEST(ranges_behave_as_sets)
+{
+	uint64_t seed = 9;
+
+	for (unsigned round = 0; round < 500; round++) {
+		AUTO_ARENA struct arena arena = ARENA_INIT(ARENA_BYTES);
+		uint64_t x = lab_next(&seed), y = lab_next(&seed);
+		const struct ranges *a, *b;
+
+		/* Runs and lone values. */
+		x |= round % 2 == 0 ? x << 1 : 0;
+		y &= round % 3 == 0 ? y << 1 : ~UINT64_C(0);
+		a = ranges_of(&arena, x);
+		b = ranges_of(&arena, y);
+		ck_assert_uint_eq(bits_of(a), x);
+		ck_assert_uint_eq(bits_of(ranges_union(&arena, a, b)), x | y);
+		ck_assert_uint_eq(bits_of(ranges_intersect(&arena, a, b)), x & y);
+		ck_assert_uint_eq(bits_of(ranges_subtract(&arena, a, b)), x & ~y);
+		ck_assert(ranges_meet(a, b) == ((x & y) != 0));
+	}
+}
+END_TEST
+
 /* ---- the meaning ---- */
 
 START_TEST(terms_mean_what_libpcap_means_on_whole_frames)
@@ -418,7 +465,7 @@ END_TEST
 TEST_MAIN("spine/rule", simple_rules_need_no_guard, what_the_tree_cannot_hold_becomes_a_guard_and_says_why,
 	  a_wrong_rule_is_answered_with_its_place_and_what_was_meant, an_error_shows_the_rule_with_a_caret_below,
 	  libpcap_has_its_say_about_what_only_it_understands, limits_hold_at_the_maximum_and_one_above,
-	  alternatives_of_one_field_are_one_term, names_of_sets_are_listed_once,
+	  alternatives_of_one_field_are_one_term, names_of_sets_are_listed_once, ranges_behave_as_sets,
 	  terms_mean_what_libpcap_means_on_whole_frames,
 	  a_truncated_frame_only_fails_the_condition_that_looks_beyond_its_end, covers_and_disjoint_of_known_pairs,
 	  no_frame_contradicts_covers_and_disjoint)
