@@ -257,9 +257,9 @@ static int rebuild(const struct balance *b, uint32_t service, uint32_t without, 
 	for (size_t i = 0; i < count; i++) {
 		nodes[i].key = maglev_key(slice_of(list[i].backend.address, 16));
 		nodes[i].weight = list[i].backend.weight;
-		table->member[i] = (uint16_t)list[i].index;
 	}
-	table->count = (uint16_t)count;
+	for (size_t i = 0; count > 0 && i < BALANCER_MEMBERS_MAX; i++)
+		table->member[i] = (uint16_t)list[i % count].index;
 	maglev_build(nodes, count, scratch, table->entry, BALANCER_TABLE_ENTRIES);
 	for (size_t i = 0; i < BALANCER_TABLE_ENTRIES; i++)
 		table->entry[i] = table->entry[i] == MAGLEV_NONE ? 0 : (uint16_t)list[table->entry[i]].index;

@@ -19,6 +19,9 @@
  * A packet that does not fit its path (with the outer header) is answered with "fragmentation needed"
  * or "packet too big" from the VIP, as far as ANSWERS_PER_SECOND allows: XDP cannot fragment.
  *
+ * What lies behind headers of variable length is read by bpf_xdp_load_bytes: without CAP_PERFMON the kernel
+ * refuses variable offsets into packets, and this must load in the untrusted tier.
+ *
  * Where to: bpf_fib_lookup for the back end's address; needs forwarding switched on for the device
  * (net.ipv4.conf.DEV.forwarding). Back out of the port it came from is TX; other ports must be granted.
  */
@@ -143,35 +146,34 @@ INLINE bool is_v4(const __u32 a[4])
 /* --- reading -------------------------------------------------------------------------------------- */
 
 /* Look through extension headers; false: cut short, or more than we look through. */
-INLINE bool skip_extensions(void *data, void *end, struct packet *p, __u32 *at, __u8 *next)
+INLINE bool skip_extensions(struct xdp_md *ctx, struct packet *p, __u32 *at, __u8 *next)
 {
+	struct frame_fragment6 f = {};
+
 #pragma unroll
 	for (int i = 0; i < EXTENSIONS_MAX; i++) {
-		if (*next == FRAME_HOP_BY_HOP || *next == FRAME_OPTIONS || *next == FRAME_ROUTING) {
-			__u8 *h = data + (*at & 0x3fff);
-
-			if ((void *)(h + 8) > end)
-				return false;
-			*next = h[0];
-			*at += 8u + h[1] * 8u;
-		} else if (*next == FRAME_FRAGMENT) {
-			struct frame_fragment6 *f = data + (*at & 0x3fff);
-
-			if ((void *)(f + 1) > end)
-				return false;
-			*next = f->next;
-			*at += 8;
-			p->fragment_id = f->id;
-			p->later_fragment = (bpf_ntohs(f->offset) & 0xfff8) != 0;
-			p->first_fragment = bpf_ntohs(f->offset) == 1;
+		if (*next != FRAME_HOP_BY_HOP && *next != FRAME_OPTIONS && *next != FRAME_ROUTING &&
+		    *next != FRAME_FRAGMENT)
+			return true;
+		if (bpf_xdp_load_bytes(ctx, *at & 0x3fff, &f, sizeof(f)) != 0)
+			return false;
+		*at += 8;
+		if (*next == FRAME_FRAGMENT) {
+			p->fragment_id = f.id;
+			p->later_fragment = (bpf_ntohs(f.offset) & 0xfff8) != 0;
+			p->first_fragment = bpf_ntohs(f.offset) == 1;
+		} else {
+			*at += f.spare * 8u;	/* there, the length */
 		}
+		*next = f.next;
 	}
 	return *next != FRAME_HOP_BY_HOP && *next != FRAME_OPTIONS && *next != FRAME_ROUTING &&
 	       *next != FRAME_FRAGMENT;
 }
 
-INLINE bool read_ip(void *data, void *end, struct packet *p)
+INLINE bool read_ip(struct xdp_md *ctx, struct packet *p)
 {
+	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
 	struct frame_eth *eth = data;
 	__u32 at = sizeof(*eth);
 
@@ -202,7 +204,7 @@ INLINE bool read_ip(void *data, void *end, struct packet *p)
 		p->bytes = bpf_ntohs(ip->payload) + (__u32)sizeof(*ip);
 		next = ip->next;
 		at += sizeof(*ip);
-		if (!skip_extensions(data, end, p, &at, &next))
+		if (!skip_extensions(ctx, p, &at, &next))
 			return false;
 		p->flow.protocol = next;
 	} else {
@@ -213,19 +215,19 @@ INLINE bool read_ip(void *data, void *end, struct packet *p)
 }
 
 /* Ports of TCP and UDP; flags of TCP. */
-INLINE bool read_ports(void *data, void *end, struct packet *p)
+INLINE bool read_ports(struct xdp_md *ctx, struct packet *p)
 {
-	struct frame_tcp *tcp = data + (p->l4 & 0x3fff);
+	struct frame_tcp tcp = {};
 
-	if ((void *)tcp + 8 > end)
+	if (p->flow.protocol == IPPROTO_TCP) {
+		if (bpf_xdp_load_bytes(ctx, p->l4, &tcp, sizeof(tcp)) != 0)
+			return false;
+	} else if (bpf_xdp_load_bytes(ctx, p->l4, &tcp, sizeof(struct frame_udp)) != 0) {
 		return false;
-	p->flow.client_port = tcp->from;
-	p->flow.vip_port = tcp->to;
-	if (p->flow.protocol != IPPROTO_TCP)
-		return true;
-	if ((void *)(tcp + 1) > end)
-		return false;
-	p->flags = tcp->flags;
+	}
+	p->flow.client_port = tcp.from;
+	p->flow.vip_port = tcp.to;
+	p->flags = tcp.flags;
 	return true;
 }
 
@@ -237,42 +239,35 @@ INLINE bool is_error(__u8 six, __u8 type)
 }
 
 /* The flow of an ICMP error is that of the packet inside, seen from the other side. */
-INLINE bool read_error(void *data, void *end, struct packet *p)
+INLINE bool read_error(struct xdp_md *ctx, struct packet *p)
 {
-	struct frame_icmp *icmp = data + (p->l4 & 0x3fff);
-	__u16 *ports;
-	__u32 at;
+	struct frame_icmp icmp;
+	struct frame_ip4 in4;
+	struct frame_ip6 in6;
+	__be16 ports[2];
+	__u32 at = p->l4;
 
-	if ((void *)(icmp + 1) > end || !is_error(p->six, icmp->type))
+	if (bpf_xdp_load_bytes(ctx, at, &icmp, sizeof(icmp)) != 0 || !is_error(p->six, icmp.type))
 		return false;
-	at = p->l4 + (__u32)sizeof(*icmp);
+	at += sizeof(icmp);
 	if (p->six) {
-		struct frame_ip6 *in = (void *)(icmp + 1);
-		__u32 from[4];
-
-		if ((void *)(in + 1) > end)
+		if (bpf_xdp_load_bytes(ctx, at, &in6, sizeof(in6)) != 0 || in6.from[0] != p->flow.vip[0] ||
+		    in6.from[1] != p->flow.vip[1] || in6.from[2] != p->flow.vip[2] || in6.from[3] != p->flow.vip[3])
 			return false;
-		copy16(from, in->from);
-		if (from[0] != p->flow.vip[0] || from[1] != p->flow.vip[1] || from[2] != p->flow.vip[2] ||
-		    from[3] != p->flow.vip[3])
-			return false;
-		copy16(p->flow.client, in->to);
-		p->flow.protocol = in->next;
-		at += sizeof(*in);
+		copy16(p->flow.client, in6.to);
+		p->flow.protocol = in6.next;
+		at += sizeof(in6);
 	} else {
-		struct frame_ip4 *in = (void *)(icmp + 1);
-
-		if ((void *)(in + 1) > end || in->from != p->flow.vip[3] || (in->version_words & 15) < 5 ||
-		    (bpf_ntohs(in->fragment) & FRAME_OFFSET) != 0)
+		if (bpf_xdp_load_bytes(ctx, at, &in4, sizeof(in4)) != 0 || in4.from != p->flow.vip[3] ||
+		    (in4.version_words & 15) < 5 || (bpf_ntohs(in4.fragment) & FRAME_OFFSET) != 0)
 			return false;
-		map_v4(p->flow.client, in->to);
-		p->flow.protocol = in->protocol;
-		at += (in->version_words & 15) * 4u;
+		map_v4(p->flow.client, in4.to);
+		p->flow.protocol = in4.protocol;
+		at += (in4.version_words & 15) * 4u;
 	}
 	if (p->flow.protocol != IPPROTO_TCP && p->flow.protocol != IPPROTO_UDP)
 		return false;
-	ports = data + (at & 0x3fff);
-	if ((void *)(ports + 2) > end)
+	if (bpf_xdp_load_bytes(ctx, at, ports, sizeof(ports)) != 0)
 		return false;
 	p->flow.vip_port = ports[0];
 	p->flow.client_port = ports[1];
@@ -333,7 +328,7 @@ __attribute__((noinline)) __u32 balancer_choose(__u32 service, __u32 buffer, __u
 {
 	__u32 key = (service * 2 + (buffer & 1)) & (BALANCER_SERVICES_MAX * 2 - 1);
 	struct balancer_table *t = bpf_map_lookup_elem(&tables, &key);
-	__u32 h = hash, at, i;
+	__u32 h = hash, i;
 
 	if (t == NULL)
 		return 0;
@@ -345,18 +340,11 @@ __attribute__((noinline)) __u32 balancer_choose(__u32 service, __u32 buffer, __u
 			return index;
 		h = mix(((__u64)h << 32) + i + 1);
 	}
-	if (t->count == 0 || t->count > BALANCER_MEMBERS_MAX)
-		return 0;
-	at = h % t->count;
 	for (i = 0; i < BALANCER_MEMBERS_MAX; i++) {
-		__u32 index;
+		__u32 index = t->member[(h + i) & (BALANCER_MEMBERS_MAX - 1)];
 
-		if (i >= t->count)
-			break;
-		index = t->member[at & (BALANCER_MEMBERS_MAX - 1)];
 		if (usable(index, service, true) != NULL)
 			return index;
-		at = at + 1 == t->count ? 0 : at + 1;
 	}
 	return 0;
 }
@@ -686,13 +674,12 @@ INLINE bool is_vip(const struct packet *p)
 SEC("xdp")
 int balancer(struct xdp_md *ctx)
 {
-	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
 	struct packet p = {};
 	struct balancer_vip key = {};
 	struct balancer_service *s;
 	__u32 *found, service, index;
 
-	if (!read_ip(data, end, &p))
+	if (!read_ip(ctx, &p))
 		return XDP_PASS;
 	if (p.later_fragment) {
 		int verdict = send_later(ctx, &p);
@@ -702,10 +689,10 @@ int balancer(struct xdp_md *ctx)
 		return is_vip(&p) ? drop(BALANCER_LOST_FRAGMENT) : XDP_PASS;
 	}
 	if (p.flow.protocol == IPPROTO_TCP || p.flow.protocol == IPPROTO_UDP) {
-		if (!read_ports(data, end, &p))
+		if (!read_ports(ctx, &p))
 			return XDP_PASS;
 	} else if (p.flow.protocol == (p.six ? FRAME_ICMP6 : IPPROTO_ICMP)) {
-		if (!read_error(data, end, &p))
+		if (!read_error(ctx, &p))
 			return XDP_PASS;
 	} else {
 		return XDP_PASS;

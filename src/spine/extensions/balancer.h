@@ -66,8 +66,7 @@ struct balancer_backend {
 /* Map `tables`, index service x 2 + buffer. */
 struct balancer_table {
 	__u16 entry[BALANCER_TABLE_ENTRIES];	/* indexes of back ends; 0: none */
-	__u16 count;
-	__u16 member[BALANCER_MEMBERS_MAX];	/* each once: the last resort when entries are down */
+	__u16 member[BALANCER_MEMBERS_MAX];	/* all of them, again and again: the last resort when entries are down */
 };
 
 /* Key of map `connections`; an LRU hash. */
