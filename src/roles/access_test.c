@@ -135,6 +135,7 @@ START_TEST(without_a_grant_each_role_reaches_its_own_objects_alone)
 	expect(ROLE_SUPERVISOR, false, nothing);
 	expect(ROLE_FILTER, false, nothing);
 	expect(ROLE_WEB, false, nothing);
+	expect(ROLE_SPINE, false, nothing);
 	grants_free(table);
 }
 END_TEST

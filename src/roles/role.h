@@ -28,6 +28,7 @@ enum role_id {
 	ROLE_CONTROL,			/* admin socket, metrics */
 	ROLE_FILTER,			/* reserved */
 	ROLE_WEB,			/* reserved */
+	ROLE_SPINE,			/* commands that change a network device; serve does not start it */
 	ROLE_COUNT
 };
 

@@ -110,12 +110,13 @@ START_TEST(channels_are_mutual_and_only_the_supervisor_keeps_capabilities)
 		const struct role_row *r = &role_table[i];
 
 		ck_assert_int_eq(r->id, (int)i);
-		ck_assert((i == ROLE_SUPERVISOR) == (r->capabilities != 0));
-		ck_assert((i == ROLE_SUPERVISOR) == (r->uid_offset == 0));
+		ck_assert((i == ROLE_SUPERVISOR || r->one_shot) == (r->capabilities != 0));
+		ck_assert((i == ROLE_SUPERVISOR || r->one_shot) == (r->uid_offset == 0));
+		ck_assert(!r->one_shot || r->ops == NULL);
 		ck_assert((i == ROLE_SUPERVISOR) == ((r->sandbox_flags & SANDBOX_SUPERVISOR) != 0));
 		for (size_t p = 0; p < ROLE_COUNT; p++) {
 			ck_assert_int_eq((r->peers >> p) & 1, (role_table[p].peers >> i) & 1);
-			ck_assert(p == i || role_table[p].uid_offset != r->uid_offset);
+			ck_assert(p == i || r->uid_offset == 0 || role_table[p].uid_offset != r->uid_offset);
 			ck_assert(p == i || (role_table[p].listens & r->listens) == 0);
 		}
 	}

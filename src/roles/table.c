@@ -94,6 +94,13 @@ const struct role_row role_table[ROLE_COUNT] = {
 	[ROLE_WEB] = {
 		.id = ROLE_WEB, .name = "web", .what = "reserved: console and JMAP", .uid_offset = 8,
 	},
+	[ROLE_SPINE] = {
+		.id = ROLE_SPINE, .name = "spine", .one_shot = true,
+		.what = "commands that load extensions, once they look at an object; serve does not start it",
+		.sandbox_flags = SANDBOX_BPF,
+		/* Programs and maps; XDP; the verifier's full powers for the dispatcher. As in spine/confine.c. */
+		.capabilities = 1ull << CAP_BPF | 1ull << CAP_NET_ADMIN | 1ull << CAP_PERFMON,
+	},
 };
 
 static const char *const listener_names[] = {
@@ -194,6 +201,7 @@ static const struct { unsigned bit; const char *name; } capability_names[] = {
 	{ CAP_CHOWN, "chown" }, { CAP_DAC_OVERRIDE, "dac_override" }, { CAP_FOWNER, "fowner" },
 	{ CAP_KILL, "kill" }, { CAP_SETGID, "setgid" }, { CAP_SETUID, "setuid" },
 	{ CAP_SETPCAP, "setpcap" }, { CAP_NET_BIND_SERVICE, "net_bind_service" },
+	{ CAP_NET_ADMIN, "net_admin" }, { CAP_PERFMON, "perfmon" }, { CAP_BPF, "bpf" },
 };
 
 static const char *files_text(enum role_files files)
@@ -210,7 +218,7 @@ void role_table_text(struct buf *out)
 		const char *sep = "";
 
 		buf_printf(out, "%-10s  %s\n", r->name, r->what);
-		if (i != ROLE_SUPERVISOR && r->ops == NULL)
+		if (i != ROLE_SUPERVISOR && r->ops == NULL && !r->one_shot)
 			continue;
 		if (r->uid_offset != 0)
 			buf_printf(out, "  user          roles.uid_base + %u\n", r->uid_offset);
@@ -222,7 +230,11 @@ void role_table_text(struct buf *out)
 			sep = ", ";
 		}
 		buf_adds(out, *sep == '\0' ? "none\n" : "\n");
-		buf_printf(out, "  files         %s\n", i == ROLE_SUPERVISOR ? "not restricted" : files_text(r->files));
+		buf_printf(out, "  files         %s\n", i == ROLE_SUPERVISOR || r->one_shot ? "not restricted" : files_text(r->files));
+		if (r->one_shot) {
+			buf_adds(out, "  may           use bpf(2), fork; start no programs, enter no namespaces\n");
+			continue;
+		}
 		buf_printf(out, "  may           %s%s%s\n",
 			   (r->sandbox_flags & SANDBOX_SUPERVISOR) != 0 ? "start roles, make sockets" : "use its sockets",
 			   (r->sandbox_flags & SANDBOX_FILES) != 0 ? ", open files" : "",
@@ -255,20 +267,20 @@ static void json_row(struct buf *out, const struct role_row *r)
 
 	buf_printf(out, "{\"name\":\"%s\",\"what\":", r->name);
 	admin_json_string(out, slice_str(r->what));
-	buf_printf(out, ",\"available\":%s,\"uid_offset\":%u,\"per_core\":%s",
-		   r->ops != NULL || r->id == ROLE_SUPERVISOR ? "true" : "false", r->uid_offset,
-		   r->per_core ? "true" : "false");
+	buf_printf(out, ",\"available\":%s,\"one_shot\":%s,\"uid_offset\":%u,\"per_core\":%s",
+		   r->ops != NULL || r->id == ROLE_SUPERVISOR ? "true" : "false", r->one_shot ? "true" : "false",
+		   r->uid_offset, r->per_core ? "true" : "false");
 	for (size_t i = 0; i < ARRAY_LEN(capability_names); i++)
 		if ((r->capabilities >> capability_names[i].bit & 1) != 0)
 			names[n++] = capability_names[i].name;
 	names[n] = NULL;
 	json_names(out, "capabilities", names);
 	buf_printf(out, ",\"may_open_files\":%s,\"may_start_threads\":%s,\"may_start_programs\":%s",
-		   (r->sandbox_flags & SANDBOX_FILES) != 0 ? "true" : "false",
+		   (r->sandbox_flags & SANDBOX_FILES) != 0 || r->one_shot ? "true" : "false",
 		   (r->sandbox_flags & (SANDBOX_THREADS | SANDBOX_SUPERVISOR)) != 0 ? "true" : "false",
 		   (r->sandbox_flags & SANDBOX_SUPERVISOR) != 0 ? "true" : "false");
 	buf_adds(out, ",\"files\":");
-	admin_json_string(out, slice_str(r->id == ROLE_SUPERVISOR ? "not restricted" : files_text(r->files)));
+	admin_json_string(out, slice_str(r->id == ROLE_SUPERVISOR || r->one_shot ? "not restricted" : files_text(r->files)));
 	for (n = 0; n < ARRAY_LEN(r->reads) && r->reads[n] != NULL; n++)
 		names[n] = r->reads[n];
 	names[n] = NULL;

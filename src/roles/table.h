@@ -26,8 +26,9 @@ struct role_row {
 	const struct role_ops *ops;	/* NULL: reserved */
 	unsigned uid_offset;		/* added to roles.uid_base; 0: the supervisor's own uid */
 	bool per_core;			/* one process a core, else one */
+	bool one_shot;			/* not started by the supervisor: commands become it (spine/confine.h) */
 	uint32_t sandbox_flags;		/* of enum sandbox_flags */
-	uint64_t capabilities;		/* bits kept; none but for the supervisor */
+	uint64_t capabilities;		/* bits kept; none but for the supervisor and one_shot */
 	enum role_files files;
 	const char *reads[6];		/* further paths to read */
 	uint64_t data_bytes_max;	/* private memory */
