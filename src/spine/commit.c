@@ -438,6 +438,7 @@ int device_restore(struct spine_device *d, struct errmsg *why)
 	/* With no generation, records are leftovers as soon as our dispatcher is not attached any more. */
 	d->meta.generation = 0;
 	err = device_write_meta(d, why);
+	device_step(d, "the end is written");
 	if (err == 0 && d->ours)
 		err = give_back(d, why);
 	if (err != 0)
