@@ -220,6 +220,10 @@ static int spine_exec(struct cli *cli)
 	if (!cli_data_file("src/spine/exec/" PRELOAD_NAME, PRELOAD_NAME, preload))
 		return cli_fail(cli, CLI_FAILED, "'%s', which belongs to this program, is missing", preload);
 	err = find_interface(&a, &launch.netns, &launch.ifindex, &why);
+	/* The program may want bpffs for its own maps, which is there as soon as we have made our place in it. */
+	AUTO_FD int place_in_bpffs = err == 0 ? host_bpffs(true, &why) : -1;
+	if (err == 0 && place_in_bpffs < 0)
+		err = place_in_bpffs;
 	if (err == 0)
 		err = exec_launch(&launch, &ops, &a, &status, &why);
 	if (launch.netns >= 0)
