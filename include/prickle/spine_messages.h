@@ -107,15 +107,14 @@ extern struct spine_inbox_map_ spine_inbox;
 	{                                                                                          \
 		return spine_call_(&spine_channel, in_out, spine_dispatch_);                       \
 	}                                                                                          \
-	static long spine_drain_one_(__u32 i, void *first)                                         \
+	static long spine_drain_one_(__u32 i, void *drain)                                         \
 	{                                                                                          \
-		return spine_drain_slot_(&spine_inbox, &spine_channel, *(__u32 *)first + i,        \
-					 spine_dispatch_);                                         \
+		return spine_drain_slot_(drain, i, spine_dispatch_);                               \
 	}                                                                                          \
 	SEC("syscall")                                                                             \
 	int spine_drain(void *none)                                                                \
 	{                                                                                          \
-		return spine_drain_(&spine_inbox, spine_drain_one_);                               \
+		return spine_drain_(&spine_inbox, &spine_channel, spine_drain_one_);               \
 	}                                                                                          \
 	_Static_assert(1, "")
 
@@ -177,25 +176,26 @@ static __always_inline int spine_call_(void *channel, struct spine_message *in_o
 	return result;
 }
 
+struct spine_drain_ {
+	struct spine_inbox *in;
+	struct spine_channel_state *channel;
+	__u32 first;
+};
+
 /* One slot: copied, then judged. 0 goes on with the next. */
-static __always_inline long spine_drain_slot_(void *inbox, void *channel, __u32 position,
+static __always_inline long spine_drain_slot_(struct spine_drain_ *d, __u32 i,
 					      spine_dispatch_fn_ dispatch)
 {
-	__u32 zero = 0;
-	struct spine_inbox *in = bpf_map_lookup_elem(inbox, &zero);
-	struct spine_channel_state *c = bpf_map_lookup_elem(channel, &zero);
 	struct spine_message m;
 	int result = -EBADMSG;
 
-	if (!in || !c)
-		return 1;
-	spine_copy_(&m, &in->slot[position & (SPINE_INBOX_SLOTS - 1)]);
-	m.sender = c->sender;
+	spine_copy_(&m, &d->in->slot[(d->first + i) & (SPINE_INBOX_SLOTS - 1)]);
+	m.sender = d->channel->sender;
 	if (m.kind == SPINE_MESSAGE_POST || m.kind == SPINE_MESSAGE_MEDIUM ||
 	    m.kind == SPINE_MESSAGE_BULK)
 		result = dispatch(&m);
 	if (result < 0)
-		spine_count_(c, result);
+		spine_count_(d->channel, result);
 	return 0;
 }
 
@@ -203,23 +203,27 @@ static __always_inline long spine_drain_slot_(void *inbox, void *channel, __u32 
  * At most a ring full. `busy` keeps two drains of one channel apart; a sender that clears it by hand
  * gets its own messages handled twice. Returns how many were taken, or -EBUSY.
  */
-static __always_inline int spine_drain_(void *inbox, long (*one)(__u32 i, void *first))
+static __always_inline int spine_drain_(void *inbox, void *channel, long (*one)(__u32 i, void *drain))
 {
-	__u32 zero = 0;
+	__u32 zero = 0, count;
 	struct spine_inbox *in = bpf_map_lookup_elem(inbox, &zero);
-	__u32 first, count;
+	struct spine_channel_state *c = bpf_map_lookup_elem(channel, &zero);
+	struct spine_drain_ d;
 
-	if (!in)
+	if (!in || !c)
 		return -EINVAL;
 	if (__sync_val_compare_and_swap(&in->busy, 0, 1) != 0)
 		return -EBUSY;
-	first = *(volatile __u32 *)&in->tail;
-	count = *(volatile __u32 *)&in->head - first;
+	d.in = in;
+	d.channel = c;
+	d.first = *(volatile __u32 *)&in->tail;
+	count = *(volatile __u32 *)&in->head - d.first;
 	if (count > SPINE_INBOX_SLOTS)		/* no honest host writes that */
 		count = SPINE_INBOX_SLOTS;
-	bpf_loop(count, one, &first, 0);
+	bpf_loop(count, one, &d, 0);
+	__sync_fetch_and_add(&c->posts, count);
 	/* Exchanges order what was read before them. */
-	__sync_lock_test_and_set(&in->tail, first + count);
+	__sync_lock_test_and_set(&in->tail, d.first + count);
 	__sync_lock_test_and_set(&in->busy, 0);
 	return (int)count;
 }

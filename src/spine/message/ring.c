@@ -42,13 +42,14 @@ uint32_t inbox_credits(const struct inbox_writer *w, const struct spine_inbox *i
 	return used > SPINE_INBOX_SLOTS ? 0 : SPINE_INBOX_SLOTS - used;
 }
 
-int inbox_put(struct inbox_writer *w, struct spine_inbox *in, const struct spine_message *m)
+struct spine_message *inbox_slot(const struct inbox_writer *w, struct spine_inbox *in)
 {
-	if (inbox_credits(w, in) == 0)
-		return -ENOBUFS;
-	memcpy(&in->slot[w->head % SPINE_INBOX_SLOTS], m, sizeof(*m));
+	return inbox_credits(w, in) > 0 ? &in->slot[w->head % SPINE_INBOX_SLOTS] : NULL;
+}
+
+void inbox_publish(struct inbox_writer *w, struct spine_inbox *in)
+{
 	publish(&in->head, ++w->head);
-	return 0;
 }
 
 int inbox_medium_hold(struct inbox_writer *w, const struct spine_inbox *in)

@@ -25,8 +25,9 @@ struct inbox_writer {
 void inbox_begin(struct inbox_writer *w, struct spine_inbox *in);
 /* Free slots; 0 also when the tail makes no sense. */
 uint32_t inbox_credits(const struct inbox_writer *w, const struct spine_inbox *in);
-/* Publish one slot. 0 or -ENOBUFS. */
-int inbox_put(struct inbox_writer *w, struct spine_inbox *in, const struct spine_message *m);
+/* The next free slot, to be filled in place, or NULL; inbox_publish makes it count. */
+struct spine_message *inbox_slot(const struct inbox_writer *w, struct spine_inbox *in);
+void inbox_publish(struct inbox_writer *w, struct spine_inbox *in);
 /* A medium buffer that no waiting message uses, held until inbox_medium_release; or -ENOBUFS. */
 int inbox_medium_hold(struct inbox_writer *w, const struct spine_inbox *in);
 /* posted: the message that was put last uses it; else it is free at once. */

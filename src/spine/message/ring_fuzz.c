@@ -52,13 +52,16 @@ static void read_all(struct outbox_reader *r, struct spine_outbox *ring, uint8_t
 
 static void write_some(struct inbox_writer *w, struct spine_inbox *in)
 {
-	struct spine_message m = { .handler = 1, .kind = SPINE_MESSAGE_POST };
+	struct spine_message *slot;
 	int buffer = inbox_medium_hold(w, in);
 
 	must(buffer < (int)SPINE_INBOX_MEDIUM);
 	must(inbox_credits(w, in) <= SPINE_INBOX_SLOTS);
 	for (uint32_t i = 0; i <= SPINE_INBOX_SLOTS; i += 32)
-		(void)inbox_put(w, in, &m);
+		if ((slot = inbox_slot(w, in)) != NULL) {
+			slot->handler = 1;
+			inbox_publish(w, in);
+		}
 	if (buffer >= 0)
 		inbox_medium_release(w, (uint32_t)buffer, buffer % 2 == 0);
 }
