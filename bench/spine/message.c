@@ -101,14 +101,14 @@ static double batch_64(void)
 
 static const uint8_t frame[64] = { 2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 0x88, 0x99 };
 
-/* Time of a packet as the kernel measures it. 200 fit into the ring, so that none is lost. */
+/* Time of a packet as the kernel measures it, the best of 20: it counts what interrupts, too. 250 fit into the ring. */
 static double packet_ns(uint32_t mode)
 {
 	struct {
 		uint32_t mode, port;
 	} args = { mode, 0 };
 	struct spine_message m;
-	uint64_t total = 0;
+	uint32_t best = UINT32_MAX;
 	uint8_t out[2048];
 
 	if (spine_call(channel, SET_MODE, &args, sizeof(args)) < 0)
@@ -119,11 +119,12 @@ static double packet_ns(uint32_t mode)
 
 		if (bpf_prog_test_run_opts(lab.xdp, &run) < 0)
 			exit(1);
-		total += run.duration;
+		if (run.duration < best)
+			best = run.duration;
 		while (spine_take(channel, &m, NULL))
 			;
 	}
-	return (double)total / 20;
+	return (double)best;
 }
 
 static double packet_alone(void)

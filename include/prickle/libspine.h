@@ -119,7 +119,7 @@ SPINE_API void *spine_region(const struct spine_channel *c, size_t *bytes);
 /* ---- from the extension ---- */
 
 /*
- * Take the next message. 1: *m is it; 0: there is none. Fair between processors; order holds within
+ * Take the next message. 1: *m is it; 0: there is none, and *m is undefined. Fair between processors; order holds within
  * one. The bytes of a MEDIUM message are copied to medium (SPINE_MEDIUM_BYTES, or NULL: dropped), and
  * the struct spine_medium in m->args has their length.
  */

@@ -16,12 +16,13 @@ static void publish(uint32_t *counter, uint32_t value)
 /* In words, each read once: what is judged afterwards is what was copied. */
 static void copy_in(struct spine_message *to, const struct spine_message *from)
 {
-	uint64_t words[sizeof(*to) / 8];
 	const uint64_t *f = (const uint64_t *)(const void *)from;
 
-	for (size_t i = 0; i < sizeof(words) / 8; i++)
-		words[i] = __atomic_load_n(&f[i], __ATOMIC_RELAXED);
-	memcpy(to, words, sizeof(*to));
+	for (size_t i = 0; i < sizeof(*to) / sizeof(*f); i++) {
+		uint64_t word = __atomic_load_n(&f[i], __ATOMIC_RELAXED);
+
+		memcpy((uint8_t *)to + i * sizeof(word), &word, sizeof(word));
+	}
 }
 
 void inbox_begin(struct inbox_writer *w, struct spine_inbox *in)
@@ -132,16 +133,13 @@ int outbox_take(struct outbox_reader *r, struct spine_outbox *ring, struct spine
 		return 0;
 	}
 	for (; waiting > 0; waiting--) {
-		struct spine_message m;
-
-		copy_in(&m, &ring->slot[r->tail % SPINE_OUTBOX_SLOTS]);
-		bool good = m.length <= SPINE_ARGS_BYTES &&
-			    (m.kind == SPINE_MESSAGE_POST || m.kind == SPINE_MESSAGE_BULK ||
-			     (m.kind == SPINE_MESSAGE_MEDIUM && take_medium(r, ring, &m, medium)));
+		copy_in(out, &ring->slot[r->tail % SPINE_OUTBOX_SLOTS]);
+		bool good = out->length <= SPINE_ARGS_BYTES &&
+			    (out->kind == SPINE_MESSAGE_POST || out->kind == SPINE_MESSAGE_BULK ||
+			     (out->kind == SPINE_MESSAGE_MEDIUM && take_medium(r, ring, out, medium)));
 		publish(&ring->tail, ++r->tail);
 		if (good) {
-			m.sender = 0;
-			*out = m;
+			out->sender = 0;
 			return 1;
 		}
 		r->malformed++;

@@ -42,7 +42,7 @@ struct outbox_reader {
 void outbox_begin(struct outbox_reader *r, struct spine_outbox *ring);
 bool outbox_waiting(const struct outbox_reader *r, const struct spine_outbox *ring);
 /*
- * Take the next good message. 1, or 0: none waits. medium: SPINE_MEDIUM_BYTES, or NULL. What is
+ * Take the next good message. 1, or 0: none waits (*out is then undefined). medium: SPINE_MEDIUM_BYTES, or NULL. What is
  * malformed is counted and passed over. O(slots) at most.
  */
 int outbox_take(struct outbox_reader *r, struct spine_outbox *ring, struct spine_message *out,
