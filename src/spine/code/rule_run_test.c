@@ -325,18 +325,21 @@ static void rule_at(unsigned kind, unsigned i, char *out, size_t size)
 
 static unsigned round_ns(const struct bench *b, const uint8_t *frame, size_t bytes)
 {
-	LIBBPF_OPTS(bpf_test_run_opts, opts, .data_in = frame, .data_size_in = (uint32_t)bytes, .repeat = 30000);
+	LIBBPF_OPTS(bpf_test_run_opts, opts, .data_in = frame, .data_size_in = (uint32_t)bytes, .repeat = 100000);
 
 	ck_assert_int_eq(bpf_prog_test_run_opts(b->prog_fd, &opts), 0);
 	return opts.duration;
 }
 
-/* ns a packet above an empty program: the best of a few rounds of each, in turns. */
+/*
+ * ns a packet above an empty program: the best of a few rounds of each, in turns. A round with repetitions waits for
+ * an RCU grace period, so there are not many.
+ */
 static int cost(const struct bench *b, const struct bench *empty, const uint8_t *frame, size_t bytes)
 {
 	unsigned best = UINT32_MAX, base = UINT32_MAX;
 
-	for (int round = 0; round < 7; round++) {
+	for (int round = 0; round < 4; round++) {
 		base = MIN(base, round_ns(empty, frame, bytes));
 		best = MIN(best, round_ns(b, frame, bytes));
 	}
@@ -362,7 +365,6 @@ START_TEST(code_and_verifier_work_grow_with_the_rules_and_not_faster)
 		for (size_t c = 0; c < ARRAY_LEN(counts); c++) {
 			AUTO_ARENA struct arena arena = ARENA_INIT(ARENA_BYTES);
 			struct rule_use uses[SPINE_SLOTS_MAX];
-			int ns;
 
 			for (unsigned i = 0; i < counts[c]; i++) {
 				char text[200];
@@ -372,9 +374,11 @@ START_TEST(code_and_verifier_work_grow_with_the_rules_and_not_faster)
 			}
 			bench_init(&b);
 			ck_assert_msg(load(&b, uses, counts[c], NULL, &why) == 0, "%s: %s", names[kind], why.text);
-			ns = cost(&b, &empty, frame, sizeof(frame));
-			fprintf(stderr, "# %-22s %3u rules: %5u instructions, verifier looked at %6u, chain <= %3zu, %3d ns a packet\n",
-			       names[kind], counts[c], b.insns, b.verified, b.chain_max, ns);
+			fprintf(stderr, "# %-22s %3u rules: %5u instructions, verifier looked at %6u, chain <= %3zu",
+			       names[kind], counts[c], b.insns, b.verified, b.chain_max);
+			if (counts[c] == 8 || counts[c] == 64)
+				fprintf(stderr, ", %d ns a packet", cost(&b, &empty, frame, sizeof(frame)));
+			fputs("\n", stderr);
 			ck_assert_msg(b.verified <= 1000 + 4 * b.insns, "%s: %u", names[kind], b.verified);
 			ck_assert_msg(b.insns <= 300 * counts[c] + 200, "%s: %u", names[kind], b.insns);
 			bench_done(&b);
