@@ -133,20 +133,20 @@ extern struct spine_inbox_map_ spine_inbox;
 typedef int (*spine_dispatch_fn_)(struct spine_message *m);
 
 /*
- * Why it went wrong, counted where the sender cannot write. Rare: an atomic does not hurt. The empty instructions
- * keep three additions from becoming one at a computed address, which the kernel refuses to unprivileged loaders.
+ * Why it went wrong, counted where the sender cannot write. Rare: an atomic does not hurt. The empty instructions,
+ * no two of them equal, keep three additions from becoming one at a computed address, which the kernel refuses to unprivileged loaders.
  */
 static __always_inline void spine_count_(struct spine_channel_state *c, int result)
 {
 	if (result == -ENOSYS) {
 		__sync_fetch_and_add(&c->unknown, 1);
-		asm volatile("");
+		asm volatile("" : : "i"(1));
 	} else if (result == -EBADMSG) {
 		__sync_fetch_and_add(&c->malformed, 1);
-		asm volatile("");
+		asm volatile("" : : "i"(2));
 	} else {
 		__sync_fetch_and_add(&c->refused, 1);
-		asm volatile("");
+		asm volatile("" : : "i"(3));
 	}
 }
 

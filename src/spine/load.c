@@ -59,6 +59,8 @@ void loaded_free(struct loaded *l)
 		close(l->entry_fd);
 	if (l->migrate_fd >= 0)
 		close(l->migrate_fd);
+	if (l->egress_fd >= 0)
+		close(l->egress_fd);
 	free(l->maps);
 	free(l);
 }
@@ -69,7 +71,7 @@ static struct loaded *loaded_new(void)
 
 	if (l == NULL)
 		return NULL;
-	l->entry_fd = l->migrate_fd = -1;
+	l->entry_fd = l->migrate_fd = l->egress_fd = -1;
 	for (size_t i = 0; i < LOAD_CHANNELS_MAX; i++)
 		l->call_fd[i] = l->drain_fd[i] = -1;
 	l->maps = calloc(LOAD_MAPS_MAX, sizeof(*l->maps));
@@ -140,6 +142,10 @@ static bool take_row(const struct load_plan *plan, struct loaded *l, const struc
 		break;
 	case LOAD_DRAIN:
 		place = &l->drain_fd[row->channel];
+		break;
+	case LOAD_EGRESS:
+		place = &l->egress_fd;
+		type = BPF_PROG_TYPE_XDP;
 		break;
 	case LOAD_MIGRATE:
 		place = &l->migrate_fd;
@@ -232,7 +238,11 @@ static int check_loaded(const struct load_plan *plan, const struct loaded *l, st
 {
 	size_t channels = MAX(plan->channels, (size_t)1);
 	bool good = l->entry_fd >= 0 && uses_own_maps(l, l->entry_fd);
+	bool egress = false;
 
+	for (size_t i = 0; i < plan->request->parsed->program_count; i++)
+		egress |= object_is_egress(&plan->request->parsed->programs[i]);
+	good = good && (egress ? l->egress_fd >= 0 && uses_own_maps(l, l->egress_fd) : l->egress_fd < 0);
 	for (size_t i = 0; i < plan->channels && good; i++)
 		good = l->call_fd[i] >= 0 && l->drain_fd[i] >= 0 && uses_own_maps(l, l->call_fd[i]) &&
 		       uses_own_maps(l, l->drain_fd[i]);
@@ -376,7 +386,7 @@ static int write_channels(const struct loaded *l, struct errmsg *why)
 }
 
 /* Devmaps look interfaces up in the namespace of who writes. */
-static int write_ports(const struct load_request *r, const struct grant *g, int map, struct errmsg *why)
+static int write_ports(const struct load_request *r, const struct grant *g, int map, int egress, struct errmsg *why)
 {
 	AUTO_FD int home = -1;
 	int err = 0;
@@ -388,7 +398,7 @@ static int write_ports(const struct load_request *r, const struct grant *g, int 
 	}
 	for (size_t i = 0; i < g->port_count && err == 0; i++) {
 		uint32_t ifindex = r->port_ifindex[i];
-		struct bpf_devmap_val value = { .ifindex = ifindex };
+		struct bpf_devmap_val value = { .ifindex = ifindex, .bpf_prog.fd = egress };
 		if (ifindex != 0 && bpf_map_update_elem(map, &ifindex, &value, BPF_ANY) != 0)
 			err = errmsg_set(why, -errno, "give '%s' the port %s", r->name, g->ports[i]);
 	}
@@ -403,7 +413,7 @@ static int fill_ports(const struct load_request *r, const struct loaded *l, stru
 
 	for (size_t i = 0; i < l->map_count && g != NULL && r->port_ifindex != NULL; i++) {
 		if (strcmp(l->maps[i].name, "spine_ports") == 0)
-			return write_ports(r, g, l->maps[i].fd, why);
+			return write_ports(r, g, l->maps[i].fd, l->egress_fd, why);
 	}
 	return 0;
 }

@@ -73,6 +73,7 @@ struct loaded {
 	int call_fd[LOAD_CHANNELS_MAX], drain_fd[LOAD_CHANNELS_MAX];	/* SYSCALL programs, one pair a channel; -1: none */
 	size_t channel_count;
 	int migrate_fd;			/* or -1 */
+	int egress_fd;			/* runs behind spine_ports; or -1. The map holds it, so it is not pinned */
 	struct loaded_map *maps;
 	size_t map_count;
 	struct inspect_report report;	/* lives in the request's arena */

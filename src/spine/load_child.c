@@ -127,13 +127,18 @@ static void choose_programs(const struct load_plan *plan, struct bpf_object *o, 
 		const char *name = bpf_program__name(p);
 		bool xdp = entry != NULL && strcmp(name, entry->name) == 0;
 		bool handler = is_handler(name) && channel < plan->channels;
+		bool egress = strcmp(name, "spine_egress") == 0;
 
-		bpf_program__set_autoload(p, channel == 0 ? xdp || handler ||
+		bpf_program__set_autoload(p, channel == 0 ? xdp || handler || egress ||
 					  (plan->migrate && strcmp(name, "spine_migrate") == 0) : handler);
 		if (xdp) {
 			bpf_program__set_type(p, BPF_PROG_TYPE_XDP);
 			bpf_program__set_expected_attach_type(p, plan->request->class.attach_type);
 			bpf_program__set_flags(p, plan->request->class.frags ? BPF_F_XDP_HAS_FRAGS : 0);
+		} else if (egress) {
+			bpf_program__set_type(p, BPF_PROG_TYPE_XDP);
+			bpf_program__set_expected_attach_type(p, BPF_XDP_DEVMAP);
+			bpf_program__set_flags(p, 0);
 		}
 	}
 }
@@ -265,7 +270,8 @@ static int send_object(struct child *c, size_t channel)
 		int fd = bpf_program__fd(p);
 		enum load_row_kind kind = strcmp(name, "spine_call") == 0 ? LOAD_CALL :
 					  strcmp(name, "spine_drain") == 0 ? LOAD_DRAIN :
-					  strcmp(name, "spine_migrate") == 0 ? LOAD_MIGRATE : LOAD_ENTRY;
+					  strcmp(name, "spine_migrate") == 0 ? LOAD_MIGRATE :
+					  strcmp(name, "spine_egress") == 0 ? LOAD_EGRESS : LOAD_ENTRY;
 		if (err != 0 || fd < 0 || (kind == LOAD_ENTRY && (entry == NULL || strcmp(name, entry->name) != 0)))
 			continue;
 		err = send_row(c, kind, channel, name, fd, false);

@@ -59,7 +59,7 @@ struct load_plan {
 	const struct memory_group *group;	/* root < 0: none */
 };
 
-enum load_row_kind { LOAD_MAP = 1, LOAD_ENTRY, LOAD_CALL, LOAD_DRAIN, LOAD_MIGRATE, LOAD_END, LOAD_FAILED };
+enum load_row_kind { LOAD_MAP = 1, LOAD_ENTRY, LOAD_CALL, LOAD_DRAIN, LOAD_EGRESS, LOAD_MIGRATE, LOAD_END, LOAD_FAILED };
 
 /* One message of the child; a descriptor goes with all kinds up to LOAD_MIGRATE. */
 struct load_row {

@@ -190,6 +190,16 @@ def test_run(prog_fd, frame, repeat=1, ifindex=None, live=False, batch=64):
     return verdict, out.raw[:size], struct.unpack_from("=I", attr, 36)[0]
 
 
+def run_syscall(prog_fd, context):
+    """Run a SYSCALL program on a bytearray, which it may change; its return value."""
+    data = ctypes.create_string_buffer(bytes(context), len(context))
+    attr = ctypes.create_string_buffer(struct.pack("=IIIIQQIIIIQQIII", prog_fd, 0, 0, 0, 0, 0, 0, 0, len(context), 0,
+                                                   _address(data), 0, 0, 0, 0), 80)
+    bpf(TEST_RUN, attr)
+    context[:] = data.raw
+    return struct.unpack_from("=i", attr, 4)[0]
+
+
 class Sink:
     """
     An XDP program that counts frames and drops them. match: [(offset, bytes)], all of which must be equal;

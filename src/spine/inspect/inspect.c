@@ -349,9 +349,9 @@ static void check_type(struct inspection *in, const struct object_program *p)
 	} else if (p->type != BPF_PROG_TYPE_XDP) {
 		inspection_find(in, rule, p, 0, "programs of this section see more than packets; an extension has "
 				"one SEC(\"xdp\") program, and SEC(\"syscall\") programs for messages");
-	} else if (strchr(p->section, '/') != NULL) {
+	} else if (strchr(p->section, '/') != NULL && !object_is_egress(p)) {
 		inspection_find(in, rule, p, 0, "it would run behind the redirect of other programs; an extension has "
-				"one SEC(\"xdp\") program");
+				"one SEC(\"xdp\") program, and may have spine_egress in SEC(\"xdp/devmap\") for its own ports");
 	}
 }
 

@@ -485,3 +485,8 @@ const struct object_program *object_entry(const struct object *o)
 	}
 	return found;
 }
+
+bool object_is_egress(const struct object_program *p)
+{
+	return strcmp(p->name, "spine_egress") == 0 && strcmp(p->section, "xdp/devmap") == 0;
+}

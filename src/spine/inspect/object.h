@@ -93,3 +93,8 @@ MUST_USE int object_parse(struct arena *arena, struct slice bytes, const struct 
 const struct object_line *object_line_at(const struct object_program *p, uint32_t insn);
 /* The program of section "xdp" or "xdp.frags", or NULL when there is none or more than one. */
 const struct object_program *object_entry(const struct object *o);
+/*
+ * The program is `spine_egress` in SEC("xdp/devmap"): it runs for each frame that the extension itself sends to one
+ * of its ports (spine_ports), on the way out. Nothing else can be behind a redirect.
+ */
+bool object_is_egress(const struct object_program *p);
