@@ -14,6 +14,7 @@
 #include "spine/code/rule.h"
 #include "spine/confine.h"
 #include "spine/device_private.h"
+#include "spine/ksyms.h"
 #include "spine/load.h"
 #include "spine/pins.h"
 
@@ -30,6 +31,7 @@ struct loaded_program {
 	struct inspect_loaded_map maps[MAPS_MAX];
 	size_t map_count;
 	uint64_t memory_bytes;
+	struct ksyms calls;
 };
 
 /* --- asking the kernel ---------------------------------------------------------------------------- */
@@ -119,10 +121,29 @@ static int read_program(struct spine_device *d, int prog_fd, struct arena *arena
 	if (ask.xlated_prog_insns == 0 || ask.xlated_prog_len > p->info.xlated_prog_len)
 		p->insns = NULL;
 	p->insn_count = p->insns == NULL ? 0 : ask.xlated_prog_len / (uint32_t)sizeof(struct bpf_insn);
+	/* Now, since reading addresses needs rights that are given up before they are used. */
+	if (ksyms_read(arena, &p->calls) != 0)
+		return errmsg_set(why, -ENOMEM, "look at the program's calls");
 	return read_maps(d, arena, ids, ask.nr_map_ids < MAPS_MAX ? ask.nr_map_ids : MAPS_MAX, p, why);
 }
 
-static int inspect(struct arena *arena, const struct loaded_program *p, bool unbounded, struct inspect_report *out,
+/* The kernel's own functions were its owner's to use, as helpers are; there is no list of all of them to allow. */
+static int without_kfuncs(struct arena *arena, struct inspect_report *r, struct errmsg *why)
+{
+	struct inspect_finding *kept = arena_array(arena, r->finding_count, sizeof(*kept));
+	size_t n = 0;
+
+	if (kept == NULL)
+		return errmsg_set(why, -ENOMEM, "inspect the program");
+	for (size_t i = 0; i < r->finding_count; i++)
+		if (!slice_starts(slice_str(r->findings[i].rule), SLICE("kfunc ")))
+			kept[n++] = r->findings[i];
+	r->findings = kept;
+	r->finding_count = n;
+	return 0;
+}
+
+static int inspect(struct arena *arena, struct loaded_program *p, bool unbounded, struct inspect_report *out,
 		   struct errmsg *why)
 {
 	/* Its owner loaded it with rights of his own: helpers and maps are not ours to grant. */
@@ -130,10 +151,11 @@ static int inspect(struct arena *arena, const struct loaded_program *p, bool unb
 	struct inspect_rights rights = {
 		.verdicts = SPINE_VERDICTS_ALL, .helpers = every_helper, .map_types = UINT64_MAX,
 		.instructions_max = INSPECT_COST_MAX, .memory_bytes_max = UINT64_MAX, .tail_calls = true,
-		.unbounded = unbounded,
+		.unbounded = unbounded, .call_name = ksyms_name, .call_arg = &p->calls,
 	};
 
-	return inspect_loaded(arena, p->insns, p->insn_count, p->maps, p->map_count, &rights, out, why);
+	int err = inspect_loaded(arena, p->insns, p->insn_count, p->maps, p->map_count, &rights, out, why);
+	return err != 0 ? err : without_kfuncs(arena, out, why);
 }
 
 /* --- pinning ------------------------------------------------------------------------------------------ */
@@ -337,6 +359,10 @@ static int add(struct spine_device *d, const struct adopt_request *r, const stru
 		return slot;
 	if (r->redirect)
 		record.verdicts |= SPINE_REDIRECT;
+	/* A bare XDP_REDIRECT would go where an earlier extension pointed. */
+	if ((record.verdicts & SPINE_REDIRECT) != 0 && !report->redirects && p->calls.base != 0)
+		return errmsg_say(why, -EPERM, "program %u calls no redirect helper, so it may not return XDP_REDIRECT: leave out "
+				  "--redirect", p->info.id);
 	record.slot = (uint32_t)slot;
 	record.sequence = ++d->meta.sequence;
 	memcpy(record.name, r->name, strlen(r->name));

@@ -224,6 +224,8 @@ def adopts_with_a_mask():
         outside(lab, here.ns, "adopt", "--id", row["id"], "--match", "udp port 7777", "--name", "tx", "--dev", "eth0",
               "--verdicts", "tx", "--continues", "pass")
         assert not answers(here, there) and one(lab, here.ns, "tx")["returned"]["tx"] == 1
+        done = outside(lab, here.ns, "adopt", "--pinned", path, "--match", "all", "--name", "y", "--dev", "eth0", "--redirect", code=5)
+        assert "redirect helper" in done.stderr, done.stderr
         outside(lab, here.ns, "adopt", "--pinned", path + "x", "--match", "all", "--name", "y", "--dev", "eth0", code=4)
         outside(lab, here.ns, "adopt", "--pinned", path, "--match", "udp prot 5", "--name", "y", "--dev", "eth0", code=2)
         os.close(fd)
