@@ -7,7 +7,7 @@ static void write_finding(struct buf *out, const struct inspect_finding *f)
 {
 	if (f->line != NULL)
 		buf_printf(out, "%s:%u: ", f->line->file, f->line->line);
-	else if (f->program[0] != '\0')
+	if (f->program[0] != '\0')
 		buf_printf(out, "%s, instruction %u: ", f->program, f->insn);
 	buf_printf(out, "%s: %s\n", f->rule, f->sentence);
 	if (f->line != NULL && f->line->text[0] != '\0')
