@@ -86,6 +86,7 @@ static const struct {
 	{ "kfunc", "kfunc bpf_task_release", false },
 	{ "kprobe", "program-type kprobe/do_sys_open", false },
 	{ "kprobe", "entry", false },
+	{ "behind_others", "program-type xdp/devmap", false },
 	{ "hog", "memory", false },
 	{ "no_target", "verdict redirect", false },
 };
@@ -101,6 +102,16 @@ START_TEST(hostile_programs_are_refused_by_name)
 		ck_assert_msg((r.cost == INSPECT_UNBOUNDED) == refused[i].unbounded, "%s costs %llu",
 			      refused[i].object, (unsigned long long)r.cost);
 	}
+}
+END_TEST
+
+START_TEST(a_program_behind_its_own_ports_is_allowed)
+{
+	AUTO_ARENA struct arena arena = ARENA_INIT(1u << 24);
+	struct inspect_report r = inspect(&arena, "egress", &plain_rights);
+
+	ck_assert(!has_rule(&r, "program-type xdp/devmap"));
+	ck_assert(!has_rule(&r, "entry"));
 }
 END_TEST
 
@@ -276,6 +287,7 @@ END_TEST
 TEST_MAIN_SLOW(60, "spine/inspect", loops_with_constant_bounds_have_a_cost, hostile_programs_are_refused_by_name,
 	       nested_loops_that_stall_cost_more_than_anybody_accepts, no_grant_allows_what_reaches_the_kernel,
 	       what_is_granted_is_no_finding, verdicts_outside_the_rights_are_found,
-	       constants_at_the_ends_tell_the_verdicts, a_finding_shows_its_source_line,
+	       constants_at_the_ends_tell_the_verdicts,
+	       a_program_behind_its_own_ports_is_allowed, a_finding_shows_its_source_line,
 	       a_loaded_program_is_bounded_from_its_instructions, a_loaded_program_that_is_not_shown_is_unknown,
 	       calls_of_a_loaded_program_resolve_by_name, maps_of_others_are_refused, helpers_have_names_and_numbers)

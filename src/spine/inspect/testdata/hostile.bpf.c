@@ -168,6 +168,23 @@ int kprobe(void *context)
 }
 #endif
 
+#if defined(EGRESS) || defined(BEHIND_OTHERS)
+#ifdef EGRESS
+#define spine_behind spine_egress
+#endif
+SEC("xdp")
+int plain(struct xdp_md *context)
+{
+	return XDP_PASS;
+}
+
+SEC("xdp/devmap")
+int spine_behind(struct xdp_md *context)
+{
+	return XDP_PASS;
+}
+#endif
+
 #ifdef HOG
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
