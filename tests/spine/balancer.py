@@ -231,6 +231,26 @@ def a_lost_back_end_moves_its_flows_alone():
     close(flows + connections + fresh)
 
 
+def health_by_message():
+    """health is set by a message, for whoever watches the back ends; what is wrong in it is refused"""
+    b = BENCH
+    row = next(e for e in b.show()["services"][0]["backends"] if e["address"] == "10.77.0.13")
+
+    def send(check=True, **fields):
+        return b.lab.prickle(b.lb, "spine", "send", b.extension.name, "set_health", "--dev", "eth0", "--object",
+                             b.lab.extension("balancer"), *(f"{k}={v}" for k, v in fields.items()), check=check)
+
+    send(backend=row["index"], serial=row["serial"], health=0)
+    fresh = connect(b, 30)
+    assert set(name for _, name in fresh) == {"rs1", "rs2"}
+    assert send(False, backend=row["index"], health=3).returncode != 0
+    assert send(False, backend=500, health=1).returncode != 0
+    assert send(False, backend=row["index"], serial=row["serial"] + 1, health=1).returncode != 0
+    send(backend=row["index"], health=1)
+    assert "rs3" in [name for _, name in connect(b, 30)]
+    close(fresh)
+
+
 def draining_keeps_flows():
     """a back end that drains keeps its connections and gets no new ones"""
     b = BENCH
@@ -408,8 +428,8 @@ def back_ends_that_nobody_reaches():
     b.balance("delete", f"udp/{VIP4}:99")
 
 
-CASES = [tcp_is_spread_over_all_back_ends, curl_works, a_lost_back_end_moves_its_flows_alone, draining_keeps_flows,
-         adding_and_deleting_keeps_established_flows, weights_and_clients, ipv6_too, errors_follow_flows,
+CASES = [tcp_is_spread_over_all_back_ends, curl_works, a_lost_back_end_moves_its_flows_alone, health_by_message,
+         draining_keeps_flows, adding_and_deleting_keeps_established_flows, weights_and_clients, ipv6_too, errors_follow_flows,
          fragments_follow_the_first, tunnels_and_path_mtu, others_pass, mistakes_are_told,
          back_ends_that_nobody_reaches]
 
