@@ -1,0 +1,284 @@
+#include "cli/spine_tool.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <spawn.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <sys/utsname.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+
+extern char **environ;
+
+int tool_read(struct cli *cli, const char *path, struct buf *out)
+{
+	AUTO_FD int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
+	ssize_t n = -1;
+
+	while (fd >= 0) {
+		uint8_t *to = buf_room(out, 65536);
+		if (to == NULL)
+			return cli_fail(cli, CLI_FAILED, "%s: too large", path);
+		n = read(fd, to, 65536);
+		if (n <= 0)
+			break;
+		buf_commit(out, (size_t)n);
+	}
+	if (n < 0)
+		return cli_fail(cli, errno == ENOENT ? CLI_NOT_FOUND : CLI_FAILED, "%s: cannot be read: %s", path,
+				strerrordesc_np(errno));
+	return CLI_OK;
+}
+
+int tool_write(struct cli *cli, const char *path, struct slice bytes, unsigned mode, bool exclusive)
+{
+	AUTO_FD int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC | (exclusive ? O_EXCL : O_TRUNC), mode);
+
+	if (fd < 0 && errno == EEXIST)
+		return cli_fail(cli, CLI_USAGE, "%s exists already; it stays as it is", path);
+	while (fd >= 0 && bytes.len > 0) {
+		ssize_t n = write(fd, bytes.ptr, bytes.len);
+		if (n <= 0)
+			break;
+		bytes = slice_from(bytes, (size_t)n);
+	}
+	if (fd < 0 || bytes.len > 0)
+		return cli_fail(cli, CLI_FAILED, "%s: cannot be written: %s", path, strerrordesc_np(errno));
+	return CLI_OK;
+}
+
+int tool_json(struct cli *cli, json_t *value)
+{
+	AUTO_BUF struct buf out = BUF_INIT(16u << 20);
+	char *text = value == NULL ? NULL : json_dumps(value, JSON_INDENT(2));
+
+	json_decref(value);
+	if (text == NULL)
+		return cli_fail(cli, CLI_TEMPORARY, "out of memory");
+	buf_printf(&out, "%s\n", text);
+	free(text);
+	return cli_print(cli, &out);
+}
+
+/* ---- paths ---- */
+
+static bool ends(const char *text, const char *tail)
+{
+	return slice_ends(slice_str(text), slice_str(tail));
+}
+
+static bool is_source(const char *name)
+{
+	return ends(name, ".bpf.c");
+}
+
+static bool is_object(const char *name)
+{
+	return ends(name, ".o");
+}
+
+/* The only file of a kind in a directory: its name; "" for none, NULL for several. */
+static const char *only_file(const char *dir, bool (*kind)(const char *name), char out[256])
+{
+	DIR *list = opendir(dir);
+	unsigned found = 0;
+
+	out[0] = '\0';
+	for (const struct dirent *e; list != NULL && (e = readdir(list)) != NULL;) {
+		if (e->d_name[0] != '.' && kind(e->d_name) && found++ == 0)
+			snprintf(out, 256, "%s", e->d_name);
+	}
+	if (list != NULL)
+		closedir(list);
+	return found > 1 ? NULL : out;
+}
+
+static int in_directory(struct cli *cli, const char *dir, struct tool_paths *out)
+{
+	char name[256];
+	const char *source = only_file(dir, is_source, name);
+
+	if (source == NULL)
+		return cli_fail(cli, CLI_USAGE, "%s holds several *.bpf.c files; say which", dir);
+	if (*source != '\0') {
+		snprintf(out->source, sizeof(out->source), "%.3800s/%s", dir, source);
+		return CLI_OK;
+	}
+	const char *object = only_file(dir, is_object, name);
+	if (object == NULL)
+		return cli_fail(cli, CLI_USAGE, "%s holds several *.o files; say which", dir);
+	if (*object == '\0')
+		return cli_fail(cli, CLI_NOT_FOUND, "%s holds no NAME.bpf.c; 'prickle spine new NAME' writes one", dir);
+	snprintf(out->object, sizeof(out->object), "%.3800s/%s", dir, object);
+	return CLI_OK;
+}
+
+/* path with another ending. */
+static void with_ending(char out[4096], const char *path, const char *from, const char *to)
+{
+	size_t keep = strlen(path) - (ends(path, from) ? strlen(from) : 0);
+
+	snprintf(out, 4096, "%.*s%s", (int)MIN(keep, (size_t)4000), path, to);
+}
+
+int tool_paths(struct cli *cli, const char *arg, struct tool_paths *out)
+{
+	const char *path = arg == NULL ? "." : arg;
+	struct stat st;
+	int code = CLI_OK;
+
+	memset(out, 0, sizeof(*out));
+	if (strlen(path) > 3800)
+		return cli_fail(cli, CLI_USAGE, "the path is too long");
+	if (stat(path, &st) != 0)
+		return cli_fail(cli, CLI_NOT_FOUND, "%s: %s", path, strerrordesc_np(errno));
+	if (S_ISDIR(st.st_mode))
+		code = in_directory(cli, path, out);
+	else if (ends(path, ".c"))
+		snprintf(out->source, sizeof(out->source), "%s", path);
+	else
+		snprintf(out->object, sizeof(out->object), "%s", path);
+	if (code != CLI_OK)
+		return code;
+	if (out->object[0] == '\0')
+		with_ending(out->object, out->source, is_source(out->source) ? ".bpf.c" : ".c", ".o");
+	with_ending(out->cases, out->object, ".o", ".test");
+	return CLI_OK;
+}
+
+bool tool_is_stale(const struct tool_paths *p)
+{
+	struct stat source, object;
+
+	if (p->source[0] == '\0' || stat(p->source, &source) != 0)
+		return false;
+	return stat(p->object, &object) != 0 || source.st_mtim.tv_sec > object.st_mtim.tv_sec ||
+	       (source.st_mtim.tv_sec == object.st_mtim.tv_sec && source.st_mtim.tv_nsec >= object.st_mtim.tv_nsec);
+}
+
+/* ---- compiler ---- */
+
+/* A program of $PATH by the first of these names (NULL-ended). False: none. */
+static bool find_tool(const char *const names[], char out[4096])
+{
+	const char *path = getenv("PATH");
+
+	for (size_t i = 0; names[i] != NULL; i++) {
+		struct slice rest = slice_str(path != NULL ? path : "/usr/bin:/bin"), dir;
+		while (rest.len > 0) {
+			slice_cut(rest, ':', &dir, &rest);
+			if (dir.len == 0 || dir.len > 3800)
+				continue;
+			snprintf(out, 4096, "%.*s/%s", SLICE_FMT(dir), names[i]);
+			if (access(out, X_OK) == 0)
+				return true;
+		}
+	}
+	return false;
+}
+
+/* Run it and wait; its output comes on standard error (ours stays for results). The exit status, or -1. */
+static int run(const char *program, char *const argv[])
+{
+	posix_spawn_file_actions_t actions;
+	pid_t pid;
+	int status = -1;
+
+	if (posix_spawn_file_actions_init(&actions) != 0)
+		return -1;
+	posix_spawn_file_actions_adddup2(&actions, 2, 1);
+	if (posix_spawn(&pid, program, &actions, NULL, argv, environ) == 0) {
+		while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
+			;
+		status = WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+	}
+	posix_spawn_file_actions_destroy(&actions);
+	return status;
+}
+
+/*
+ * <prickle/spine.h> of this program: PREFIX/bin/prickle has it in PREFIX/include, and a build directory stands
+ * beside include. False: the compiler finds it by itself, or not at all.
+ */
+static bool own_headers(char out[4096])
+{
+	char self[3000], probe[4096];
+	ssize_t n = readlink("/proc/self/exe", self, sizeof(self) - 1);
+
+	if (n <= 0)
+		return false;
+	self[n] = '\0';
+	char *slash = strrchr(self, '/');
+	if (slash == NULL)
+		return false;
+	*slash = '\0';
+	snprintf(out, 4096, "%s/../include", self);
+	snprintf(probe, sizeof(probe), "%s/prickle/spine.h", out);
+	return access(probe, R_OK) == 0;
+}
+
+int tool_compile(struct cli *cli, const struct tool_paths *p)
+{
+	static const char *const names[] = { "clang-19", "clang", "clang-20", "clang-18", "clang-17", "clang-16",
+					     "clang-15", "clang-14", NULL };
+	char clang[4096], headers[4096], arch[160], source[4096], object[4096];
+	struct utsname machine;
+	char *argv[24];
+	size_t n = 0;
+
+	if (p->source[0] == '\0')
+		return cli_fail(cli, CLI_USAGE, "%s has no source beside it", p->object);
+	if (!find_tool(names, clang))
+		return cli_fail(cli, CLI_FAILED, "no clang in PATH; 'apt-get install clang' brings one");
+	if (uname(&machine) != 0)
+		return cli_fail(cli, CLI_FAILED, "uname: %s", strerrordesc_np(errno));
+	/* Debian keeps <asm/types.h> there, which clang does not look into for the target bpf. */
+	snprintf(arch, sizeof(arch), "/usr/include/%s-linux-gnu", machine.machine);
+	snprintf(source, sizeof(source), "%s%s", p->source[0] == '-' ? "./" : "", p->source);
+	snprintf(object, sizeof(object), "%s%s", p->object[0] == '-' ? "./" : "", p->object);
+	argv[n++] = clang;
+	argv[n++] = (char[]){ "-target" };
+	argv[n++] = (char[]){ "bpf" };
+	argv[n++] = (char[]){ "-mcpu=v3" };
+	argv[n++] = (char[]){ "-std=gnu17" };
+	argv[n++] = (char[]){ "-g" };
+	argv[n++] = (char[]){ "-O2" };
+	argv[n++] = (char[]){ "-Wall" };
+	if (own_headers(headers)) {
+		argv[n++] = (char[]){ "-I" };
+		argv[n++] = headers;
+	}
+	argv[n++] = (char[]){ "-idirafter" };
+	argv[n++] = arch;
+	argv[n++] = (char[]){ "-c" };
+	argv[n++] = source;
+	argv[n++] = (char[]){ "-o" };
+	argv[n++] = object;
+	argv[n] = NULL;
+	int status = run(clang, argv);
+	if (status != 0)
+		return cli_fail(cli, CLI_FAILED, "%s does not compile (%s)", p->source, clang);
+	return CLI_OK;
+}
+
+/* ---- objects ---- */
+
+int tool_object(struct cli *cli, struct arena *arena, const char *path, struct slice *bytes, const struct object **out)
+{
+	AUTO_BUF struct buf file = BUF_INIT(TOOL_FILE_BYTES);
+	struct errmsg why = { 0 };
+	int code = tool_read(cli, path, &file);
+
+	if (code != CLI_OK)
+		return code;
+	*bytes = arena_dup(arena, buf_slice(&file));
+	if (bytes->ptr == NULL)
+		return cli_fail(cli, CLI_TEMPORARY, "out of memory");
+	if (object_parse(arena, *bytes, out, &why) != 0)
+		return cli_fail(cli, CLI_USAGE, "%s: %s", path, why.text);
+	return CLI_OK;
+}
