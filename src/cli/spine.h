@@ -36,6 +36,8 @@ MUST_USE int spine_cli_verdicts(struct cli *cli, const char *option, uint32_t *o
 void spine_cli_verdict_text(struct buf *out, uint32_t verdicts);
 json_t *spine_cli_verdict_json(uint32_t verdicts);
 
+/* {"rule", "program", "instruction", "sentence", "file", "line", "source"} */
+json_t *spine_cli_finding_json(const struct inspect_finding *f);
 /* Print `value` (taken) as one line of JSON. */
 int spine_cli_json(struct cli *cli, json_t *value);
 /* An extension as `list --json` shows it. `packets` and the like are summed over processors. */

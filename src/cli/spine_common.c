@@ -83,7 +83,7 @@ int spine_cli_fail(struct cli *cli, int err, const struct errmsg *why)
 	return cli_fail(cli, spine_cli_exit(err), "%s", why->text);
 }
 
-static json_t *finding_json(const struct inspect_finding *f)
+json_t *spine_cli_finding_json(const struct inspect_finding *f)
 {
 	json_t *o = json_pack("{s:s, s:s, s:i, s:s}", "rule", f->rule, "program", f->program == NULL ? "" : f->program,
 			      "instruction", (int)f->insn, "sentence", f->sentence);
@@ -110,7 +110,7 @@ int spine_cli_refused(struct cli *cli, int err, const struct spine_change *c)
 	}
 	list = json_array();
 	for (size_t i = 0; i < c->report.finding_count; i++)
-		json_array_append_new(list, finding_json(&c->report.findings[i]));
+		json_array_append_new(list, spine_cli_finding_json(&c->report.findings[i]));
 	int code = spine_cli_json(cli, json_pack("{s:s, s:o}", "error", c->why.text, "refused", list));
 	return code != CLI_OK ? code : (int)spine_cli_exit(err);
 }

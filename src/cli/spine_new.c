@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <sys/stat.h>
 
+#include "cli/spine.h"
 #include "cli/spine_tool.h"
 
 /* "@" is the name, "$" the name as an identifier of C. */
@@ -146,7 +147,7 @@ static int new_extension(struct cli *cli)
 	if (code != CLI_OK)
 		return code;
 	if (cli_json(cli))
-		return tool_json(cli, json_pack("{s:s, s:[s,s,s]}", "directory", name, "files", source, cases, "README.md"));
+		return spine_cli_json(cli, json_pack("{s:s, s:[s,s,s]}", "directory", name, "files", source, cases, "README.md"));
 	buf_printf(&text, "%s/%s  the extension\n%s/%s  its test cases\nNext: prickle spine test %s\n", name, source, name,
 		   cases, name);
 	return cli_print(cli, &text);

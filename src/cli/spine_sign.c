@@ -6,6 +6,7 @@
 #include <stdio.h>
 
 #include "base/hex.h"
+#include "cli/spine.h"
 #include "cli/spine_tool.h"
 #include "spine/load.h"
 
@@ -18,15 +19,15 @@ static int print_key(struct cli *cli, const uint8_t secret[SPINE_SECRET_BYTES], 
 
 	hex_encode(&hex, slice_of(secret + 32, 32));
 	if (cli_json(cli))
-		return tool_json(cli, json_pack("{s:s, s:s}", "file", file, "public", buf_cstr(&hex)));
+		return spine_cli_json(cli, json_pack("{s:s, s:s}", "file", file, "public", buf_cstr(&hex)));
 	buf_printf(&out, "%s\n", buf_cstr(&hex));
 	return cli_print(cli, &out);
 }
 
 static int read_key(struct cli *cli, const char *path, uint8_t secret[SPINE_SECRET_BYTES])
 {
-	AUTO_BUF struct buf file = BUF_INIT(65536 + SPINE_SECRET_BYTES);
-	int code = tool_read(cli, path, &file);
+	AUTO_BUF struct buf file = BUF_INIT(TOOL_FILE_BYTES);
+	int code = spine_cli_file(cli, path, false, &file);
 
 	if (code == CLI_OK && file.len != SPINE_SECRET_BYTES)
 		code = cli_fail(cli, CLI_USAGE, "%s is no key: 'prickle spine key new FILE' makes one", path);
@@ -71,7 +72,7 @@ static int sign_object(struct cli *cli, const char *path, const uint8_t secret[S
 	const struct object *o;
 	struct errmsg why = { 0 };
 	char target[4096];
-	int code = tool_read(cli, path, &file);
+	int code = spine_cli_file(cli, path, false, &file);
 
 	if (code != CLI_OK)
 		return code;
@@ -89,7 +90,7 @@ static int sign_object(struct cli *cli, const char *path, const uint8_t secret[S
 		return code;
 	hex_encode(&hex, slice_of(secret + 32, 32));
 	if (cli_json(cli))
-		return tool_json(cli, json_pack("{s:s, s:s, s:s, s:s}", "object", path, "signature", target, "name",
+		return spine_cli_json(cli, json_pack("{s:s, s:s, s:s, s:s}", "object", path, "signature", target, "name",
 						o->manifest->name, "public", buf_cstr(&hex)));
 	buf_printf(&out, "%s: '%s' %s signed by %s\n", target, o->manifest->name, o->manifest->version, buf_cstr(&hex));
 	return cli_print(cli, &out);

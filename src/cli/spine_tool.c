@@ -11,28 +11,9 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "cli/spine.h"
 
 extern char **environ;
-
-int tool_read(struct cli *cli, const char *path, struct buf *out)
-{
-	AUTO_FD int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
-	ssize_t n = -1;
-
-	while (fd >= 0) {
-		uint8_t *to = buf_room(out, 65536);
-		if (to == NULL)
-			return cli_fail(cli, CLI_FAILED, "%s: too large", path);
-		n = read(fd, to, 65536);
-		if (n <= 0)
-			break;
-		buf_commit(out, (size_t)n);
-	}
-	if (n < 0)
-		return cli_fail(cli, errno == ENOENT ? CLI_NOT_FOUND : CLI_FAILED, "%s: cannot be read: %s", path,
-				strerrordesc_np(errno));
-	return CLI_OK;
-}
 
 int tool_write(struct cli *cli, const char *path, struct slice bytes, unsigned mode, bool exclusive)
 {
@@ -49,19 +30,6 @@ int tool_write(struct cli *cli, const char *path, struct slice bytes, unsigned m
 	if (fd < 0 || bytes.len > 0)
 		return cli_fail(cli, CLI_FAILED, "%s: cannot be written: %s", path, strerrordesc_np(errno));
 	return CLI_OK;
-}
-
-int tool_json(struct cli *cli, json_t *value)
-{
-	AUTO_BUF struct buf out = BUF_INIT(16u << 20);
-	char *text = value == NULL ? NULL : json_dumps(value, JSON_INDENT(2));
-
-	json_decref(value);
-	if (text == NULL)
-		return cli_fail(cli, CLI_TEMPORARY, "out of memory");
-	buf_printf(&out, "%s\n", text);
-	free(text);
-	return cli_print(cli, &out);
 }
 
 /* ---- paths ---- */
@@ -182,7 +150,7 @@ static bool find_tool(const char *const names[], char out[4096])
 }
 
 /* Run it and wait; its output comes on standard error (ours stays for results). The exit status, or -1. */
-static int run(const char *program, char *const argv[])
+static int run(const char *program, const char *const argv[])
 {
 	posix_spawn_file_actions_t actions;
 	pid_t pid;
@@ -191,7 +159,8 @@ static int run(const char *program, char *const argv[])
 	if (posix_spawn_file_actions_init(&actions) != 0)
 		return -1;
 	posix_spawn_file_actions_adddup2(&actions, 2, 1);
-	if (posix_spawn(&pid, program, &actions, NULL, argv, environ) == 0) {
+	/* POSIX wants char *const [] and changes nothing. */
+	if (posix_spawn(&pid, program, &actions, NULL, (char *const *)(uintptr_t)argv, environ) == 0) {
 		while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
 			;
 		status = WIFEXITED(status) ? WEXITSTATUS(status) : -1;
@@ -206,7 +175,7 @@ static int run(const char *program, char *const argv[])
  */
 static bool own_headers(char out[4096])
 {
-	char self[3000], probe[4096];
+	char self[3000], probe[4200];
 	ssize_t n = readlink("/proc/self/exe", self, sizeof(self) - 1);
 
 	if (n <= 0)
@@ -225,9 +194,9 @@ int tool_compile(struct cli *cli, const struct tool_paths *p)
 {
 	static const char *const names[] = { "clang-19", "clang", "clang-20", "clang-18", "clang-17", "clang-16",
 					     "clang-15", "clang-14", NULL };
-	char clang[4096], headers[4096], arch[160], source[4096], object[4096];
+	char clang[4096], headers[4096], arch[160], source[4100], object[4100];
 	struct utsname machine;
-	char *argv[24];
+	const char *argv[24];
 	size_t n = 0;
 
 	if (p->source[0] == '\0')
@@ -241,22 +210,22 @@ int tool_compile(struct cli *cli, const struct tool_paths *p)
 	snprintf(source, sizeof(source), "%s%s", p->source[0] == '-' ? "./" : "", p->source);
 	snprintf(object, sizeof(object), "%s%s", p->object[0] == '-' ? "./" : "", p->object);
 	argv[n++] = clang;
-	argv[n++] = (char[]){ "-target" };
-	argv[n++] = (char[]){ "bpf" };
-	argv[n++] = (char[]){ "-mcpu=v3" };
-	argv[n++] = (char[]){ "-std=gnu17" };
-	argv[n++] = (char[]){ "-g" };
-	argv[n++] = (char[]){ "-O2" };
-	argv[n++] = (char[]){ "-Wall" };
+	argv[n++] = "-target";
+	argv[n++] = "bpf";
+	argv[n++] = "-mcpu=v3";
+	argv[n++] = "-std=gnu17";
+	argv[n++] = "-g";
+	argv[n++] = "-O2";
+	argv[n++] = "-Wall";
 	if (own_headers(headers)) {
-		argv[n++] = (char[]){ "-I" };
+		argv[n++] = "-I";
 		argv[n++] = headers;
 	}
-	argv[n++] = (char[]){ "-idirafter" };
+	argv[n++] = "-idirafter";
 	argv[n++] = arch;
-	argv[n++] = (char[]){ "-c" };
+	argv[n++] = "-c";
 	argv[n++] = source;
-	argv[n++] = (char[]){ "-o" };
+	argv[n++] = "-o";
 	argv[n++] = object;
 	argv[n] = NULL;
 	int status = run(clang, argv);
@@ -271,7 +240,7 @@ int tool_object(struct cli *cli, struct arena *arena, const char *path, struct s
 {
 	AUTO_BUF struct buf file = BUF_INIT(TOOL_FILE_BYTES);
 	struct errmsg why = { 0 };
-	int code = tool_read(cli, path, &file);
+	int code = spine_cli_file(cli, path, false, &file);
 
 	if (code != CLI_OK)
 		return code;

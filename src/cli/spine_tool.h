@@ -3,8 +3,6 @@
  * are cli/spine.h's.
  */
 #pragma once
-#include <jansson.h>
-
 #include "base/arena.h"
 #include "cli/cli.h"
 #include "spine/inspect/inspect.h"
@@ -12,12 +10,8 @@
 #define TOOL_ARENA_BYTES (256u << 20)
 #define TOOL_FILE_BYTES	 (64u << 20)
 
-/* Read a file; CLI_OK, or complains. */
-MUST_USE int tool_read(struct cli *cli, const char *path, struct buf *out);
-/* Write a new file (exclusive: it must not exist); CLI_OK, or complains. */
+/* Write a file (exclusive: it must not exist); CLI_OK, or complains. */
 MUST_USE int tool_write(struct cli *cli, const char *path, struct slice bytes, unsigned mode, bool exclusive);
-/* Print `value` (taken). */
-int tool_json(struct cli *cli, json_t *value);
 
 /* The files of an extension, from "", a directory, FILE.bpf.c or FILE.o; source "" when there is none. */
 struct tool_paths {

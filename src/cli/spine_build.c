@@ -1,0 +1,124 @@
+/*
+ * `prickle spine build`: compile an extension, and show it as the loader will see it.
+ */
+#include <errno.h>
+
+#include "cli/spine.h"
+#include "cli/spine_tool.h"
+#include "spine/grant.h"
+
+struct built {
+	const struct object *object;
+	struct inspect_report report;
+	const char *path;
+};
+
+/* Under the default rights: what a device without a grants file would say. */
+static int inspect(struct cli *cli, struct arena *arena, struct built *b)
+{
+	const struct spine_manifest *m = b->object->manifest;
+	struct errmsg why = { 0 };
+	struct inspect_rights rights = {
+		.verdicts = SPINE_VERDICTS_ALL, .instructions_max = m == NULL ? GRANT_DEFAULT_INSTRUCTIONS : m->instructions_max,
+		.memory_bytes_max = m == NULL ? GRANT_DEFAULT_MEMORY_BYTES : m->memory_bytes_max, .syscall_programs = true,
+	};
+
+	if (m != NULL)
+		rights.verdicts = m->verdicts | SPINE_ABORTED;
+	int err = inspect_object(arena, b->object, &rights, &b->report, &why);
+	return err == 0 ? CLI_OK : cli_fail(cli, CLI_FAILED, "%s: %s", b->path, why.text);
+}
+
+static json_t *build_json(const struct built *b)
+{
+	const struct spine_manifest *m = b->object->manifest;
+	json_t *o = json_pack("{s:s, s:I}", "object", b->path, "memory_bytes", (json_int_t)b->report.memory_bytes);
+	json_t *findings = json_array(), *maps = json_array(), *handlers = json_array();
+
+	json_object_set_new(o, "cost", b->report.cost == INSPECT_UNBOUNDED ? json_null() :
+			    json_integer((json_int_t)b->report.cost));
+	for (size_t i = 0; i < b->report.finding_count; i++)
+		json_array_append_new(findings, spine_cli_finding_json(&b->report.findings[i]));
+	for (size_t i = 0; i < b->object->map_count; i++)
+		json_array_append_new(maps, json_string(b->object->maps[i].name));
+	for (size_t i = 0; i < b->object->handler_count; i++)
+		json_array_append_new(handlers, json_string(b->object->handlers[i].name));
+	json_object_set_new(o, "maps", maps);
+	json_object_set_new(o, "handlers", handlers);
+	json_object_set_new(o, "findings", findings);
+	if (m == NULL) {
+		json_object_set_new(o, "name", json_null());
+		return o;
+	}
+	json_object_set_new(o, "name", json_string(m->name));
+	json_object_set_new(o, "version", json_string(m->version));
+	json_object_set_new(o, "match", json_string(m->match));
+	json_object_set_new(o, "verdicts", spine_cli_verdict_json(m->verdicts));
+	json_object_set_new(o, "instructions_max", json_integer(m->instructions_max));
+	json_object_set_new(o, "memory_bytes_max", json_integer((json_int_t)m->memory_bytes_max));
+	return o;
+}
+
+static void build_text(struct buf *out, const struct built *b)
+{
+	const struct spine_manifest *m = b->object->manifest;
+
+	if (m == NULL) {
+		buf_printf(out, "%s: an object without manifest; it can be adopted, not installed\n", b->path);
+	} else {
+		buf_printf(out, "%s: %s %s\n  match     %s\n  verdicts  ", b->path, m->name, m->version,
+			   m->match[0] == '\0' ? "(every frame)" : m->match);
+		spine_cli_verdict_text(out, m->verdicts);
+		buf_addc(out, '\n');
+	}
+	if (b->report.cost == INSPECT_UNBOUNDED)
+		buf_printf(out, "  cost      not bounded: %s\n", b->report.cost_why == NULL ? "" : b->report.cost_why);
+	else
+		buf_printf(out, "  cost      at most %llu instructions a packet\n", (unsigned long long)b->report.cost);
+	buf_printf(out, "  memory    %llu bytes or more in %zu map%s\n", (unsigned long long)b->report.memory_bytes,
+		   b->object->map_count, b->object->map_count == 1 ? "" : "s");
+	for (size_t i = 0; i < b->object->handler_count; i++)
+		buf_printf(out, "  handler   %u %s(struct %s)\n", b->object->handlers[i].id, b->object->handlers[i].name,
+			   b->object->handlers[i].type);
+	if (b->report.finding_count > 0)
+		buf_adds(out, "  needs more than the default grants:\n");
+	inspect_findings_text(out, &b->report);
+}
+
+static int build(struct cli *cli)
+{
+	AUTO_ARENA struct arena arena = ARENA_INIT(TOOL_ARENA_BYTES);
+	AUTO_BUF struct buf out = BUF_INIT(1u << 20);
+	struct built b = { 0 };
+	struct tool_paths paths;
+	struct slice bytes;
+	int code = tool_paths(cli, cli_arg(cli, 0), &paths);
+
+	if (code == CLI_OK && paths.source[0] == '\0')
+		code = cli_fail(cli, CLI_USAGE, "%s: build takes a directory or a source file", paths.object);
+	if (code == CLI_OK)
+		code = tool_compile(cli, &paths);
+	if (code == CLI_OK)
+		code = tool_object(cli, &arena, paths.object, &bytes, &b.object);
+	b.path = paths.object;
+	if (code == CLI_OK)
+		code = inspect(cli, &arena, &b);
+	if (code != CLI_OK)
+		return code;
+	if (cli_json(cli))
+		return spine_cli_json(cli, build_json(&b));
+	build_text(&out, &b);
+	return cli_print(cli, &out);
+}
+
+const struct cli_command cmd_spine_build = {
+	.words = "spine build", .summary = "compile an extension and show what the inspector finds in it",
+	.description = "Compiles NAME.bpf.c to NAME.o with clang (clang-19, clang, ... of PATH) and the headers of this program, "
+		       "then prints the manifest, the longest path that a packet may take, the memory of its maps, and "
+		       "everything that a device without a grants file would refuse.",
+	.args = (const struct cli_arg[]){ { "PATH", "the directory (default: this one) or the source file", .optional = true,
+					    .complete = CLI_FILE }, { 0 } },
+	.json = true,
+	.examples = (const char *const[]){ "prickle spine build no-telnet", "prickle spine build router.bpf.c --json", NULL },
+	.run = build,
+};
