@@ -70,8 +70,9 @@ void host_enter_mounts(void)
 }
 
 /* In the child: what went wrong as a negative errno, or the directory. */
-static int directory(bool make)
+static int directory(const void *arg)
 {
+	bool make = *(const bool *)arg;
 	struct statfs fs;
 
 	if (statfs(HOST_BPFFS, &fs) != 0)
@@ -100,17 +101,18 @@ static int receive_result(int socket)
 	return err != 0 ? err : fds == 1 ? fd : -EIO;
 }
 
-int host_bpffs(bool make, struct errmsg *why)
+/* What a child opens with the host's mounts: a descriptor, or a negative errno. */
+static int open_at_host(int (*open_it)(const void *arg), const void *arg)
 {
 	int pair[2], result;
 	pid_t child;
 
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) != 0)
-		return errmsg_set(why, -errno, "open the host's bpffs");
+		return -errno;
 	child = fork();
 	if (child == 0) {
 		host_enter_mounts();
-		int fd = directory(make), err = fd < 0 ? fd : 0;
+		int fd = open_it(arg), err = fd < 0 ? fd : 0;
 		(void)!fdpass_send(pair[1], &err, sizeof(err), &fd, fd >= 0);
 		_exit(0);
 	}
@@ -120,6 +122,25 @@ int host_bpffs(bool make, struct errmsg *why)
 	if (child > 0)
 		while (waitpid(child, NULL, 0) < 0 && errno == EINTR)
 			;
+	return result;
+}
+
+static int plain_directory(const void *path)
+{
+	int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	return fd >= 0 ? fd : -errno;
+}
+
+int host_directory(const char *path)
+{
+	return open_at_host(plain_directory, path);
+}
+
+int host_bpffs(bool make, struct errmsg *why)
+{
+	int result = open_at_host(directory, &make);
+
 	if (result == -EPERM || result == -EACCES)
 		return errmsg_say(why, -EACCES, "SPINE keeps its state in " HOST_BPFFS
 				  ", which only root may use: run this as root");

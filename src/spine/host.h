@@ -30,6 +30,12 @@ MUST_USE int host_bpffs(bool make, struct errmsg *why);
  */
 void host_enter_mounts(void);
 
+/*
+ * A directory by its path in the host's mount namespace (`ip netns exec` hides /sys/fs/cgroup), as a descriptor
+ * or a negative errno. Forks once.
+ */
+MUST_USE int host_directory(const char *path);
+
 /* A network namespace by its name of `ip netns` (NULL: ours) as a descriptor. -ENOENT: no such name. */
 MUST_USE int host_netns(const char *name, struct errmsg *why);
 /* Enter it (this thread). Leaving again is entering another one. */

@@ -19,6 +19,7 @@
 #include "base/cleanup.h"
 #include "base/slice.h"
 #include "spine/host.h"
+#include "spine/host.h"
 #include "sys/fdpass.h"
 
 #define GROUPS_DIR   "prickle-spine"
@@ -64,7 +65,8 @@ static int hierarchy(bool *v2)
 
 	for (size_t i = 0; i < ARRAY_LEN(tops); i++) {
 		struct statfs fs;
-		AUTO_FD int fd = open(tops[i].path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+		/* `ip netns exec` hides /sys/fs/cgroup from us. */
+		AUTO_FD int fd = host_directory(tops[i].path);
 		if (fd < 0 || fstatfs(fd, &fs) != 0 || fs.f_type != tops[i].type)
 			continue;
 		*v2 = fs.f_type == CGROUP2_SUPER_MAGIC;

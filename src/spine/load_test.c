@@ -288,7 +288,7 @@ END_TEST
 /* A directory in a bpffs, as a device has one for its extension's pins. */
 static int pin_directory(void)
 {
-	char path[] = "/sys/fs/bpf/load-test-XXXXXX";
+	char path[64];
 	struct statfs fs;
 
 	if (statfs("/sys/fs/bpf", &fs) != 0 || fs.f_type != BPF_FS_MAGIC)
