@@ -390,6 +390,7 @@ def doctor_tells():
     with Lab(PRICKLE) as lab:
         told = json.loads(spine(lab, None, "doctor", "--json").stdout)
         rows = {r["name"]: r for r in told["features"]}
+        spine(lab, None, "list")        # cleans up what the other tests' namespaces left
         assert told["works"] and rows["slots"]["state"] == "ok" and "means" in rows["arena"], told
 
 
