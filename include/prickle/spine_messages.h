@@ -294,6 +294,8 @@ static __always_inline void *spine_bulk_(void *region, __u64 bytes, const struct
  * channel 0. No post ever waits: without room it is counted in `lost` and -ENOBUFS comes back.
  *
  * spine_post(ctx, handler, &args, bytes)	from packet code; bytes is a constant, at most 48
+ * spine_post_bulk(ctx, handler, &args, bytes)	the same for bytes in channel 0's region; args begin with a
+ *	struct spine_bulk, which is yours to fill
  * spine_answer(m, handler, &args, bytes)	from handlers, wherever they run: a POST; called by a host
  *	program it has the sequence number of m
  * spine_post_packet(ctx, handler, &args, bytes, offset, length)
@@ -316,7 +318,9 @@ static __always_inline void *spine_bulk_(void *region, __u64 bytes, const struct
 		__uint(max_entries, 4096);                                                         \
 	} spine_doorbell SEC(".maps")
 #define spine_post(ctx, handler, args, bytes)                                                      \
-	spine_post_(&spine_outbox, &spine_doorbell, (ctx), (handler), (args), (bytes))
+	spine_post_(&spine_outbox, &spine_doorbell, (ctx), SPINE_MESSAGE_POST, (handler), (args), (bytes))
+#define spine_post_bulk(ctx, handler, args, bytes)                                                 \
+	spine_post_(&spine_outbox, &spine_doorbell, (ctx), SPINE_MESSAGE_BULK, (handler), (args), (bytes))
 #define spine_answer(m, handler, args, bytes)                                                      \
 	spine_answer_(&spine_outbox, &spine_doorbell, (m), (handler), (args), (bytes))
 #define spine_post_packet(ctx, handler, args, bytes, offset, length)                               \
@@ -360,7 +364,7 @@ static __always_inline void spine_fill_(struct spine_outbox *o, __u32 head, __u1
 }
 
 static __always_inline int spine_post_(void *outbox, void *doorbell, struct xdp_md *ctx,
-				       __u16 handler, const void *args, __u32 bytes)
+				       __u8 kind, __u16 handler, const void *args, __u32 bytes)
 {
 	__u32 ring = 2 * bpf_get_smp_processor_id();
 	struct spine_outbox *o = bpf_map_lookup_elem(outbox, &ring);
@@ -372,7 +376,7 @@ static __always_inline int spine_post_(void *outbox, void *doorbell, struct xdp_
 	head = o->head;
 	if (spine_outbox_full_(o, head))
 		return -ENOBUFS;
-	spine_fill_(o, head, handler, SPINE_MESSAGE_POST, head, args, bytes);
+	spine_fill_(o, head, handler, kind, head, args, bytes);
 	spine_publish_(o, doorbell, head);
 	return 0;
 }
@@ -459,7 +463,7 @@ static __always_inline int spine_answer_(void *outbox, void *doorbell,
 	int result;
 
 	if (m->sender & SPINE_SENDER_NETWORK)	/* this handler runs as packet code */
-		return spine_post_(outbox, doorbell, NULL, handler, args, bytes);
+		return spine_post_(outbox, doorbell, NULL, SPINE_MESSAGE_POST, handler, args, bytes);
 	/* Without a loop: the kernel follows none whose counter it must not keep exactly, as for unsigned extensions. */
 	result = spine_answer_locked_(outbox, doorbell, 2 * cpu + 1, m, handler, args, bytes);
 	if (result == -EBUSY)

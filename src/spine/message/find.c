@@ -19,11 +19,11 @@
 #include <prickle/spine_manifest.h>
 
 #include "spine/message/channel.h"
+#include "spine/message/message_limits.h"
 
 #ifndef SO_NETNS_COOKIE
 #define SO_NETNS_COOKIE 71		/* linux 5.14; glibc 2.36 does not know it */
 #endif
-#define ANCESTORS_MAX 64
 
 static int netns_cookie(uint64_t *out)
 {
@@ -84,7 +84,7 @@ int channel_directory(const char *device, const char *extension, struct spine_er
 	if (fd < 0)
 		fd = open_below("/proc/1/root", path);
 	long pid = getppid();
-	for (int i = 0; fd < 0 && pid > 1 && i < ANCESTORS_MAX; i++, pid = parent_of(pid)) {
+	for (int i = 0; fd < 0 && pid > 1 && i < (int)FIND_ANCESTORS_MAX; i++, pid = parent_of(pid)) {
 		snprintf(root, sizeof(root), "/proc/%ld/root", pid);
 		fd = open_below(root, path);
 	}

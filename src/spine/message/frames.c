@@ -27,7 +27,6 @@
 #endif
 
 #define COMPLETION_SLOTS 64u		/* we send nothing, but the kernel wants the ring */
-#define FRAMES_MAX	 (1u << 20)
 
 struct mapped {
 	void *at;

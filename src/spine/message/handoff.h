@@ -16,9 +16,10 @@
 #include <prickle/libspine.h>
 #include <prickle/spine_manifest.h>
 
+#include "spine/message/message_limits.h"
+
 #define HANDOFF_MAGIC  0x31435053u	/* "SPC1" */
 #define HANDOFF_FDS    6		/* call to doorbell of struct spine_channel_fds */
-#define HANDOFF_QUEUES 64u
 #define HANDOFF_ENV    "SPINE_CHANNEL"	/* number of the inherited descriptor */
 
 enum handoff_kind { HANDOFF_HELLO = 1, HANDOFF_SOCKET = 2, HANDOFF_READY = 3 };
