@@ -50,9 +50,9 @@
  */
 #define spine_redirect_(map, key, otherwise)                                                       \
 	({                                                                                         \
-		int verdict_ = (int)bpf_redirect_map((map), (key), (otherwise));                   \
+		long verdict_ = bpf_redirect_map((map), (key), (otherwise));                       \
 		asm volatile("" : "+r"(verdict_));                                                 \
-		verdict_;                                                                          \
+		(int)verdict_;                                                                     \
 	})
 
 /*
