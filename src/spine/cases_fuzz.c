@@ -22,7 +22,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		for (const struct case_action *a = c->actions; a != NULL; a = a->next) {
 			must(a->repeat >= 1 && a->verdict <= 4);
 			must(a->kind != CASE_PACKET || (a->in.len >= FRAME_BYTES_MIN && a->in.len <= FRAME_BYTES_MAX));
+			(void)!case_value(a->key, value, 1);
 			(void)!case_value(a->key, value, 4);
+			must(a->verdict < 0 || case_verdict(slice_str(case_verdict_name((uint32_t)a->verdict))) == a->verdict);
 			(void)!case_value(a->value, value, sizeof(value));
 		}
 	}
