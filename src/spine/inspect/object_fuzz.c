@@ -23,6 +23,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
 	if (object_parse(&arena, slice_of(data, size), &o, &why) != 0)
 		return 0;
+	const struct object_program *entry = object_entry(o);
+	if (entry != NULL && object_line_at(entry, 0) != NULL)
+		buf_adds(&text, object_line_at(entry, 0)->text);
 	if (inspect_object(&arena, o, &rights, &report, &why) == 0)
 		inspect_findings_text(&text, &report);
 	for (size_t i = 0; i < o->program_count; i++) {

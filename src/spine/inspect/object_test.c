@@ -84,6 +84,23 @@ START_TEST(maps_come_from_btf_and_data_sections)
 }
 END_TEST
 
+START_TEST(maps_of_maps_tell_what_is_in_them)
+{
+	AUTO_ARENA struct arena arena = ARENA_INIT(1u << 22);
+	struct slice bytes = test_object("maps");
+	const struct object *o = parse(&arena, bytes);
+	const struct object_map *outer = map(o, "outer");
+
+	ck_assert(outer->filled && outer->pin_by_name);
+	ck_assert_ptr_nonnull(outer->inner);
+	ck_assert_uint_eq(outer->inner->type, BPF_MAP_TYPE_HASH);
+	ck_assert_uint_eq(outer->inner->value_bytes, 24);
+	ck_assert_uint_eq(map(o, "bloom")->extra, 3);
+	ck_assert(map(o, "programs")->filled && map(o, "programs")->inner == NULL);
+	free((void *)(uintptr_t)bytes.ptr);
+}
+END_TEST
+
 START_TEST(an_instruction_knows_its_source_line)
 {
 	AUTO_ARENA struct arena arena = ARENA_INIT(1u << 22);
@@ -203,6 +220,23 @@ START_TEST(a_name_that_leaves_its_directory_is_refused)
 }
 END_TEST
 
+START_TEST(arguments_that_mean_nothing_to_the_other_side_are_refused)
+{
+	static const char *const names[] = { "pointer", "bits", "either" };
+
+	for (size_t i = 0; i < ARRAY_LEN(names); i++) {
+		AUTO_ARENA struct arena arena = ARENA_INIT(1u << 22);
+		struct slice bytes = test_object(names[i]);
+		const struct object *o;
+		struct errmsg why;
+
+		ck_assert_msg(object_parse(&arena, bytes, &o, &why) == -EINVAL, "%s", names[i]);
+		ck_assert_msg(strstr(why.text, "handler 'first'") != NULL, "%s", why.text);
+		free((void *)(uintptr_t)bytes.ptr);
+	}
+}
+END_TEST
+
 START_TEST(every_prefix_of_an_object_is_refused)
 {
 	struct slice bytes = test_object("masked");
@@ -252,7 +286,7 @@ START_TEST(little_memory_is_an_error_and_no_crash)
 END_TEST
 
 TEST_MAIN("spine/object", an_object_without_manifest_is_read_whole, maps_come_from_btf_and_data_sections,
-	  an_instruction_knows_its_source_line, a_manifest_gets_its_defaults, arguments_of_handlers_are_flattened,
+	  maps_of_maps_tell_what_is_in_them, an_instruction_knows_its_source_line, a_manifest_gets_its_defaults, arguments_of_handlers_are_flattened,
 	  a_manifest_that_makes_no_sense_is_refused, a_name_that_leaves_its_directory_is_refused,
-	  every_prefix_of_an_object_is_refused, an_object_of_another_machine_is_refused,
+	  arguments_that_mean_nothing_to_the_other_side_are_refused, every_prefix_of_an_object_is_refused, an_object_of_another_machine_is_refused,
 	  little_memory_is_an_error_and_no_crash)

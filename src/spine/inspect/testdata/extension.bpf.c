@@ -112,4 +112,76 @@ int bad_name(struct xdp_md *context)
 }
 #endif
 
+#ifdef MAPS
+/* All that a map's definition can say. */
+struct inner {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 16);
+	__uint(key_size, 4);
+	__uint(value_size, 24);
+};
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
+	__uint(max_entries, 4);
+	__uint(pinning, LIBBPF_PIN_BY_NAME);
+	__type(key, __u32);
+	__array(values, struct inner);
+} outer SEC(".maps");
+struct {
+	__uint(type, BPF_MAP_TYPE_BLOOM_FILTER);
+	__uint(max_entries, 1000);
+	__uint(map_extra, 3);
+	__uint(numa_node, 0);
+	__type(value, __u64);
+} bloom SEC(".maps");
+
+int maps(struct xdp_md *context);
+struct {
+	__uint(type, BPF_MAP_TYPE_PROG_ARRAY);
+	__uint(max_entries, 1);
+	__uint(key_size, 4);
+	__array(values, int(struct xdp_md *));
+} programs SEC(".maps") = { .values = { maps } };
+
+SEC("xdp")
+int maps(struct xdp_md *context)
+{
+	__u64 value = 7;
+
+	bpf_tail_call(context, &programs, 0);
+	return bpf_map_peek_elem(&bloom, &value) == 0 && bpf_map_lookup_elem(&outer, &value) ? XDP_DROP : XDP_PASS;
+}
+#endif
+
+#if defined(ROWS) || defined(POINTER) || defined(BITS) || defined(EITHER)
+/* Rows of handlers without the programs behind them: what arguments may be, and what not. */
+SPINE_EXTENSION(.name = "rows");
+
+struct argument {
+#if defined(POINTER)
+	void *where;
+#elif defined(BITS)
+	__u32 low : 3, high : 29;
+#elif defined(EITHER)
+	union {
+		__u32 number;
+		__u8 bytes[4];
+	};
+#else
+	__u32 number;
+#endif
+};
+struct argument used;
+const struct spine_handler_row rows[] SEC(SPINE_HANDLERS_SECTION) __attribute__((used)) = {
+	{ 1, sizeof(struct argument), "first", "argument" },
+	{ 2, 0, "second", "" },
+};
+
+SEC("xdp")
+int rows_program(struct xdp_md *context)
+{
+	return *(volatile __u8 *)&used == 7 ? XDP_DROP : XDP_PASS;
+}
+#endif
+
 char LICENSE[] SEC("license") = "Dual MIT/GPL";
