@@ -103,7 +103,7 @@ def answers(here, there, text=b"hello"):
 def load_on(lab, here, there):
     """Frames that a program on here drops, from there."""
     frame = frames.udp_frame(here.mac, there.mac, "10.9.0.2", "10.9.0.1", 5, 7777, b"\0" * 22, summed=False)
-    return lab.generator(there, frame)
+    return lab.generator(there, frame, sequence=42)
 
 
 def attached(interface):

@@ -250,7 +250,7 @@ class Generator:
     """
 
     def __init__(self, namespace, ifindex, frame, sequence=None):
-        self.namespace, self.ifindex, self.frame = namespace, ifindex, frame
+        self.namespace, self.ifindex, self.frame, self.sequence = namespace, ifindex, frame, sequence
         self.sent, self._thread, self._stop, self.error = 0, None, threading.Event(), None
         self.map = Map.create(TYPE_ARRAY, 4, 8, 1)
         code = mov_reg(6, 1) + insn(0x61, 2, 6, 0) + insn(0x61, 3, 6, 4)
@@ -279,8 +279,12 @@ class Generator:
             try:
                 with self.namespace.entered():
                     while not self._stop.is_set():
-                        test_run(self.fd, self.frame, burst, live=True)
-                        self.sent += burst
+                        try:
+                            test_run(self.fd, self.frame, burst, live=True)
+                            self.sent += burst
+                        except InterruptedError:
+                            if self.sequence is None:   # only a numbered frame tells how many there were
+                                raise
                         if pause_s:
                             self._stop.wait(pause_s)
             except OSError as why:
@@ -298,6 +302,8 @@ class Generator:
             self._thread = None
         if self.error:
             raise self.error
+        if self.sequence is not None:
+            self.sent = self.map.u64(0, 0)
         return self.sent
 
     def close(self):
