@@ -57,7 +57,8 @@ static bool alike(const struct map_shape *a, const struct map_shape *b)
 {
 	return a->info.type == b->info.type && a->info.key_size == b->info.key_size &&
 	       a->info.value_size == b->info.value_size && a->info.max_entries == b->info.max_entries &&
-	       holds_bytes(a->info.type);
+	       (holds_bytes(a->info.type) ||
+		(a->info.type == BPF_MAP_TYPE_DEVMAP_HASH && a->info.value_size == sizeof(struct bpf_devmap_val)));
 }
 
 /* Call f for every entry of a map; entries that vanish meanwhile are left out. 0, what f returned, -ENOMEM. */
@@ -97,6 +98,27 @@ static int copy_entry(void *arg, const void *key, void *value)
 	return 0;
 }
 
+/* As the loader pins it: ".data.x" is section-data-x. */
+static void pin_path(int maps_dir, const char *name, char path[96])
+{
+	(void)snprintf(path, 96, "/proc/self/fd/%d/%s%s", maps_dir, name[0] == '.' ? "section" : "", name);
+	for (char *c = strrchr(path, '/'); *c != '\0'; c++)
+		if (*c == '.')
+			*c = '-';
+}
+
+/* Ports: only the interface is copied. The kernel takes indexes as those of the namespace that we are in. */
+static int copy_port(void *arg, const void *key, void *value)
+{
+	struct copying *c = arg;
+	struct bpf_devmap_val port = { 0 };
+
+	memcpy(&port.ifindex, value, sizeof(port.ifindex));
+	port.bpf_prog.fd = -1;
+	c->copied += bpf_map_update_elem(c->to, key, &port, BPF_ANY) == 0;
+	return 0;
+}
+
 int compare_copy_maps(int maps_dir, const struct loaded *to, uint64_t *copied, struct errmsg *why)
 {
 	struct copying c = { 0 };
@@ -106,12 +128,14 @@ int compare_copy_maps(int maps_dir, const struct loaded *to, uint64_t *copied, s
 		char path[96];
 		int err;
 
-		(void)!snprintf(path, sizeof(path), "/proc/self/fd/%d/%s", maps_dir, to->maps[i].name);
+		if (to->maps[i].channel > 0)
+			continue;
+		pin_path(maps_dir, to->maps[i].name, path);
 		AUTO_FD int fd = bpf_obj_get(path);
 		if (fd < 0 || shape_of(fd, &live) != 0 || shape_of(to->maps[i].fd, &copy) != 0 || !alike(&live, &copy))
 			continue;
 		c.to = to->maps[i].fd;
-		err = each_entry(fd, &live, copy_entry, &c);
+		err = each_entry(fd, &live, live.info.type == BPF_MAP_TYPE_DEVMAP_HASH ? copy_port : copy_entry, &c);
 		if (err != 0)
 			return errmsg_set(why, err, "copy the map '%s'", to->maps[i].name);
 	}
@@ -154,7 +178,7 @@ size_t compare_maps(const struct loaded *a, const struct loaded *b, struct buf *
 		struct map_shape one, two;
 		struct counting there = { 0 }, back = { 0 };
 
-		if (other == NULL || shape_of(a->maps[i].fd, &one) != 0 || shape_of(other->fd, &two) != 0 ||
+		if (other == NULL || shape_of(a->maps[i].fd, &one) != 0 || !holds_bytes(one.info.type) || shape_of(other->fd, &two) != 0 ||
 		    !alike(&one, &two))
 			continue;
 		AUTO_FREE uint8_t *value = malloc(one.value_bytes);

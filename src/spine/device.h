@@ -10,7 +10,7 @@
  *	  control stats slots trace	maps of spine/code/layout.h
  *	  gen-<n>/prog		dispatchers; the one that is attached is the truth
  *	  ext/<name>/record	array map of one struct spine_record
- *	  ext/<name>/prog call-<k> drain-<k> maps/<map>
+ *	  ext/<name>/prog call-<k> drain-<k> maps/<map> object
  *	  next/<name>/		the same, of a version that is coming or going (spine_replace)
  *	  sets/<name>		LPM maps of `set NAME`
  *
@@ -117,6 +117,8 @@ MUST_USE int spine_device_scan(struct arena *arena, struct spine_found **out, si
 /* Extensions in the order in which they run. The array lives until the next change or close. */
 size_t spine_device_records(const struct spine_device *d, const struct spine_record *const **out);
 const struct spine_record *spine_device_find(const struct spine_device *d, const char *name);
+/* The object file that an installed extension was loaded from. 0, -ENOENT (adopted ones have none), or another negative errno with a sentence. */
+MUST_USE int spine_device_object(const struct spine_device *d, const char *name, struct buf *out, struct errmsg *why);
 /* "active", "ejected", "disabled", "not-running" (the device is down, detached, or its slot lost its program); *reason: half a sentence or "". */
 const char *spine_device_state(const struct spine_device *d, const struct spine_record *r, const char **reason);
 

@@ -81,6 +81,8 @@ uint32_t device_slot_prog(const struct spine_device *d, uint32_t slot);
 MUST_USE int record_read(int dir, struct spine_record *out);
 /* Write to the map that is pinned, or make and pin it. */
 MUST_USE int record_write(int dir, const struct spine_record *r, struct errmsg *why);
+/* The object file that a version was loaded from, for those who load it once more (spine_device_object). */
+MUST_USE int object_write(int dir, struct slice object, struct errmsg *why);
 /* A name for an extension: [a-z0-9][a-z0-9-]*, shorter than SPINE_NAME_BYTES. */
 MUST_USE int record_check_name(const char *name, struct errmsg *why);
 

@@ -162,7 +162,7 @@ static void fill_record(struct spine_record *out, const struct install_request *
 
 /* Pin a version below ext or next; the record comes last. */
 static int pin_version(struct spine_device *d, const char *parent, const struct spine_record *r,
-		       const struct loaded *loaded, struct errmsg *why)
+		       const struct loaded *loaded, struct slice object, struct errmsg *why)
 {
 	int err;
 	AUTO_FD int above = pin_dir(d->dir, parent, true);
@@ -176,6 +176,8 @@ static int pin_version(struct spine_device *d, const char *parent, const struct 
 	if (dir < 0)
 		return errmsg_set(why, dir, "pin '%s'", r->name);
 	err = loaded_pin(loaded, dir, why);
+	if (err == 0)
+		err = object_write(dir, object, why);
 	if (err == 0) {
 		device_step(d, "version is pinned");
 		err = record_write(dir, r, why);
@@ -214,7 +216,7 @@ static int add(struct spine_device *d, const struct install_request *r, const st
 	record.generation = d->generation + 1;
 	err = device_write_meta(d, &c->why);
 	if (err == 0)
-		err = pin_version(d, "ext", &record, l->loaded, &c->why);
+		err = pin_version(d, "ext", &record, l->loaded, r->object, &c->why);
 	if (err == 0)
 		err = device_fill_slot(d, &record, l->loaded->entry_fd, &c->why);
 	if (err != 0)
@@ -307,7 +309,7 @@ static int write_slot(struct spine_device *d, const struct spine_record *r, int 
 }
 
 static int exchange(struct spine_device *d, const struct spine_record *old, struct spine_record *new,
-		    const struct loaded *loaded, struct errmsg *why)
+		    const struct loaded *loaded, struct slice object, struct errmsg *why)
 {
 	int err, slot = (int)old->slot;
 	bool same = same_shape(old, new) && d->ours;
@@ -319,7 +321,7 @@ static int exchange(struct spine_device *d, const struct spine_record *old, stru
 		new->generation = d->generation + 1;
 	}
 	new->slot = (uint32_t)slot;
-	err = pin_version(d, "next", new, loaded, why);
+	err = pin_version(d, "next", new, loaded, object, why);
 	if (err != 0)
 		return err;
 	if (same)
@@ -349,7 +351,7 @@ static int replace(struct spine_device *d, const struct spine_record *old, const
 	new.replaced_at_s = now_s();
 	new.replaced = old->replaced + 1;
 	sum_faults(d, old->slot, &d->watch_packets, &d->watch_faults);
-	return exchange(d, old, &new, l->loaded, &c->why);
+	return exchange(d, old, &new, l->loaded, r->object, &c->why);
 }
 
 static int no_such(const struct spine_device *d, const char *name, struct errmsg *why)

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/if_link.h>
+#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -65,6 +66,42 @@ int record_write(int dir, const struct spine_record *r, struct errmsg *why)
 	if (err == 0 && made)
 		err = pin_set(dir, "record", fd);
 	return err == 0 ? 0 : errmsg_set(why, err, "write the record of extension '%s'", r->name);
+}
+
+int object_write(int dir, struct slice object, struct errmsg *why)
+{
+	AUTO_FD int fd = bpf_map_create(BPF_MAP_TYPE_ARRAY, "spine_object", sizeof(uint32_t), (uint32_t)object.len, 1, NULL);
+	uint32_t key = 0;
+	int err = 0;
+
+	if (fd < 0 || bpf_map_update_elem(fd, &key, object.ptr, BPF_ANY) != 0)
+		err = -errno;
+	if (err == 0)
+		err = pin_set(dir, "object", fd);
+	return err == 0 ? 0 : errmsg_set(why, err, "keep the object file, %zu bytes, in a map", object.len);
+}
+
+int spine_device_object(const struct spine_device *d, const char *name, struct buf *out, struct errmsg *why)
+{
+	char path[SPINE_NAME_BYTES + 16];
+	struct bpf_map_info info = { 0 };
+	uint32_t size = sizeof(info), key = 0;
+	uint8_t *room;
+
+	(void)snprintf(path, sizeof(path), "ext/%s", name);
+	AUTO_FD int dir = pin_dir(d->dir, path, false);
+	AUTO_FD int fd = dir < 0 ? dir : pin_get(dir, "object");
+	if (fd < 0)
+		return errmsg_set(why, fd, "open the object file of '%.40s'", name);
+	if (bpf_obj_get_info_by_fd(fd, &info, &size) != 0)
+		return errmsg_set(why, -errno, "read the object file of '%.40s'", name);
+	room = buf_room(out, (info.value_size + 7u) & ~7u);
+	if (room == NULL)
+		return errmsg_set(why, -ENOMEM, "read the object file of '%.40s'", name);
+	if (bpf_map_lookup_elem(fd, &key, room) != 0)
+		return errmsg_set(why, -errno, "read the object file of '%.40s'", name);
+	buf_commit(out, info.value_size);
+	return 0;
 }
 
 /* --- slots --------------------------------------------------------------------------------- */

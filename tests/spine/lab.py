@@ -63,6 +63,12 @@ class Raw:
         self.socket.setsockopt(socket.SOL_SOCKET, 33, 1 << 24)  # SO_RCVBUFFORCE
         self.socket.bind((interface.name, 3))  # ETH_P_ALL
 
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
     def send(self, *data):
         for frame in data:
             self.socket.send(frame)
