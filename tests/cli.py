@@ -2,6 +2,7 @@
 """The command line from outside: cli.py PRICKLE."""
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -29,8 +30,8 @@ def config_file(text):
 def commands():
     """The words of all commands, from the general help."""
     lines = prickle("--help").stdout.split("Commands:\n")[1].split("\n\n")[0].splitlines()
-    return [line[2:28].strip() if len(line) > 28 else line.strip()
-            for line in lines if line.startswith("  ") and not line.startswith("   ")]
+    # A long name has its line alone; its summary follows, indented further.
+    return [re.split(r"\s{2,}", line.strip())[0] for line in lines if re.match(r"  \S", line)]
 
 
 def help_of_everything():
