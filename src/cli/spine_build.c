@@ -85,30 +85,45 @@ static void build_text(struct buf *out, const struct built *b)
 	inspect_findings_text(out, &b->report);
 }
 
-static int build(struct cli *cli)
+/* Read an object, inspect it and print what was found. *refused: a device without grants would not take it. */
+static int show(struct cli *cli, const char *path, bool *refused)
 {
 	AUTO_ARENA struct arena arena = ARENA_INIT(TOOL_ARENA_BYTES);
 	AUTO_BUF struct buf out = BUF_INIT(1u << 20);
-	struct built b = { 0 };
-	struct tool_paths paths;
+	struct built b = { .path = path };
 	struct slice bytes;
+	int code = tool_object(cli, &arena, path, &bytes, &b.object);
+
+	if (code == CLI_OK)
+		code = inspect(cli, &arena, &b);
+	if (code != CLI_OK)
+		return code;
+	*refused = b.report.finding_count > 0;
+	if (cli_json(cli))
+		return spine_cli_json(cli, build_json(&b));
+	build_text(&out, &b);
+	return cli_print(cli, &out);
+}
+
+static int build(struct cli *cli)
+{
+	struct tool_paths paths;
+	bool refused;
 	int code = tool_paths(cli, cli_arg(cli, 0), &paths);
 
 	if (code == CLI_OK && paths.source[0] == '\0')
 		code = cli_fail(cli, CLI_USAGE, "%s: build takes a directory or a source file", paths.object);
 	if (code == CLI_OK)
 		code = tool_compile(cli, &paths);
-	if (code == CLI_OK)
-		code = tool_object(cli, &arena, paths.object, &bytes, &b.object);
-	b.path = paths.object;
-	if (code == CLI_OK)
-		code = inspect(cli, &arena, &b);
-	if (code != CLI_OK)
-		return code;
-	if (cli_json(cli))
-		return spine_cli_json(cli, build_json(&b));
-	build_text(&out, &b);
-	return cli_print(cli, &out);
+	return code == CLI_OK ? show(cli, paths.object, &refused) : code;
+}
+
+static int inspect_file(struct cli *cli)
+{
+	bool refused = false;
+	int code = show(cli, cli_arg(cli, 0), &refused);
+
+	return code == CLI_OK && refused ? CLI_REFUSED : code;
 }
 
 const struct cli_command cmd_spine_build = {
@@ -121,4 +136,15 @@ const struct cli_command cmd_spine_build = {
 	.json = true,
 	.examples = (const char *const[]){ "prickle spine build no-telnet", "prickle spine build router.bpf.c --json", NULL },
 	.run = build,
+};
+
+const struct cli_command cmd_spine_inspect = {
+	.words = "spine inspect", .summary = "show what an object file would do, without loading it",
+	.description = "Manifest, longest path, memory, handlers, and all that a device without a grants file would refuse, each "
+		       "with its instruction and source line. Any eBPF object can be looked at, also one that is hostile: nothing of it "
+		       "reaches the kernel. Exit code 5: it would be refused.",
+	.args = (const struct cli_arg[]){ { "FILE", "an object file", .complete = CLI_FILE }, { 0 } },
+	.json = true,
+	.examples = (const char *const[]){ "prickle spine inspect stranger.o", "prickle spine inspect stranger.o --json", NULL },
+	.run = inspect_file,
 };
