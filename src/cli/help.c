@@ -108,7 +108,7 @@ void cli_help_group(struct buf *out, struct slice words)
 	if (words.len > 0)
 		buf_addc(&prefix, ' ');
 	if (words.len == 0)
-		buf_adds(out, "prickle - mail that is never lost, on one machine\n\n");
+		buf_adds(out, "prickle - mail that is never lost, and many XDP programs on one interface\n\n");
 	buf_printf(out, "Usage: prickle %.*s%s ...\n\nCommands:\n", SLICE_FMT(buf_slice(&prefix)),
 		   "COMMAND");
 	for (size_t i = 0; i < cli_command_count; i++) {

@@ -1,10 +1,11 @@
 /*
  * `prickle man`: manual pages (mdoc) from the tables of commands and options.
  *
- * prickle(1), one page a command (prickle-config-check(1)) and prickle.yaml(5).
+ * prickle(1), one page a command (prickle-config-check(1)), prickle-spine(1) and prickle.yaml(5).
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -79,6 +80,30 @@ static void add_exit_codes(struct buf *out)
 		      ".It 75\na passing problem: try again\n.It 78\nthe configuration is wrong\n.El\n");
 }
 
+/* Groups of commands with a page of their own, prickle-spine(1). */
+static const struct {
+	const char *word, *summary, *description, *files;
+} groups[] = {
+	{ "spine", "XDP programs of several owners on one interface",
+	  "Many extensions, eBPF programs with a manifest or XDP programs as they are, share one network interface. Each has a match "
+	  "rule in the language of tcpdump, the verdicts that it may return, and a budget; one that breaks them is switched off, "
+	  "and its neighbours go on. Everything is pinned in bpffs: no process of ours stands in the way of packets.\n\n"
+	  "Begin with 'prickle spine doctor', then 'prickle spine install filter --dev IF' or 'prickle spine new NAME'. All these "
+	  "commands work inside 'ip netns exec', too, or take --netns.",
+	  ".It Pa /etc/prickle/spine/IF.yaml\nwhat the operator grants to the extensions of interface IF; the defaults serve when it "
+	  "does not exist\n"
+	  ".It Pa /sys/fs/bpf/prickle/spine\nthe state of all interfaces, in the bpffs of the host\n" },
+};
+
+static size_t group_find(struct slice word)
+{
+	size_t i = 0;
+
+	while (i < ARRAY_LEN(groups) && !slice_eq(slice_str(groups[i].word), word))
+		i++;
+	return i;
+}
+
 static void command_page(struct buf *out, const struct cli_command *c)
 {
 	add_head(out, c->words, c->summary);
@@ -115,11 +140,35 @@ static void command_page(struct buf *out, const struct cli_command *c)
 	buf_adds(out, ".Sh SEE ALSO\n.Xr prickle 1 ,\n.Xr prickle.yaml 5\n");
 }
 
+static void group_page(struct buf *out, size_t which)
+{
+	size_t skip = strlen(groups[which].word);
+
+	add_head(out, groups[which].word, groups[which].summary);
+	buf_printf(out, ".Sh SYNOPSIS\n.Nm prickle %s\n.Ar command\n.Op Ar options\n.Op Ar arguments\n.Sh DESCRIPTION\n",
+		   groups[which].word);
+	add_text(out, groups[which].description);
+	buf_adds(out, ".Pp\nThe commands, each with a page of its own:\n.Bl -tag -width Ds\n");
+	for (size_t i = 0; i < cli_command_count; i++) {
+		const struct cli_command *c = cli_commands[i];
+		if (c->hidden || strncmp(c->words, groups[which].word, skip) != 0 || c->words[skip] != ' ')
+			continue;
+		buf_adds(out, ".It Xr ");
+		add_page_name(out, c->words, false);
+		buf_adds(out, " 1\n");
+		add_text(out, c->summary);
+	}
+	buf_printf(out, ".El\n.Sh FILES\n.Bl -tag -width Ds\n%s.El\n", groups[which].files);
+	add_exit_codes(out);
+	buf_adds(out, ".Sh SEE ALSO\n.Xr prickle 1 ,\n.Xr libprickle-spine 3\n");
+}
+
 static void main_page(struct buf *out)
 {
-	add_head(out, "", "mail that is never lost, on one machine");
+	add_head(out, "", "services for a cluster of Linux machines");
 	buf_adds(out, ".Sh SYNOPSIS\n.Nm\n.Ar command\n.Op Ar options\n.Op Ar arguments\n.Sh DESCRIPTION\n"
-		      "A mail server: SMTP, LMTP, submission, IMAP and POP3.\n"
+		      "A mail server - SMTP, LMTP, submission, IMAP and POP3 - and SPINE, many XDP programs on one network\n"
+		      "interface:\n.Xr prickle-spine 1 .\n"
 		      "Every command prints results on standard output and everything else on standard error;\n"
 		      "commands that read take\n.Fl -json .\n.Sh COMMANDS\n.Bl -tag -width Ds\n");
 	for (size_t i = 0; i < cli_command_count; i++) {
@@ -159,7 +208,7 @@ static void config_page(struct buf *out)
 	buf_adds(out, ".El\n.Sh SEE ALSO\n.Xr prickle 1\n");
 }
 
-/* Open `name` for writing under the directory dirfd, making its parent "man1" or "man5". */
+/* Write `page` to `name` under the directory dirfd, making its parent "man1" or "man5". */
 static int write_page(struct cli *cli, int dirfd, const char *section, const char *name, struct buf *page)
 {
 	char path[256];
@@ -187,6 +236,13 @@ static int write_all(struct cli *cli, const char *directory)
 	config_page(&page);
 	if (err == CLI_OK)
 		err = write_page(cli, fd, "man5", "prickle.yaml.5", &page);
+	for (size_t i = 0; i < ARRAY_LEN(groups) && err == CLI_OK; i++) {
+		buf_reset(&name);
+		add_page_name(&name, groups[i].word, false);
+		buf_adds(&name, ".1");
+		group_page(&page, i);
+		err = write_page(cli, fd, "man1", buf_cstr(&name), &page);
+	}
 	for (size_t i = 0; i < cli_command_count && err == CLI_OK; i++) {
 		if (cli_commands[i]->hidden)
 			continue;
@@ -215,6 +271,8 @@ static int man(struct cli *cli)
 		config_page(&page);
 	else if (c != NULL && !c->hidden)
 		command_page(&page, c);
+	else if (group_find(buf_slice(&words)) < ARRAY_LEN(groups))
+		group_page(&page, group_find(buf_slice(&words)));
 	else
 		return cli_fail(cli, CLI_NOT_FOUND, "there is no manual page '%s'", buf_cstr(&words));
 	return cli_print(cli, &page);

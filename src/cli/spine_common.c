@@ -63,6 +63,7 @@ enum cli_exit spine_cli_exit(int err)
 	case 0:
 		return CLI_OK;
 	case -EPERM:
+	case -EBADMSG:			/* a signature that is not one of the object */
 		return CLI_REFUSED;
 	case -ENOENT:
 	case -ENODEV:
@@ -118,6 +119,7 @@ int spine_cli_refused(struct cli *cli, int err, const struct spine_change *c)
 int spine_cli_file(struct cli *cli, const char *path, bool optional, struct buf *out)
 {
 	AUTO_FD int fd = open(path, O_RDONLY | O_CLOEXEC);
+	uint8_t piece[16384];
 	struct stat st;
 	ssize_t n = 1;
 
@@ -127,12 +129,10 @@ int spine_cli_file(struct cli *cli, const char *path, bool optional, struct buf 
 		return cli_fail(cli, errno == ENOENT ? CLI_NOT_FOUND : CLI_FAILED, "read '%s': %s", path, strerrordesc_np(errno));
 	if (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode))
 		return cli_fail(cli, CLI_USAGE, "'%s' is no file", path);
-	while (n > 0) {
-		uint8_t *room = buf_room(out, 65536);
-
-		n = room == NULL ? -1 : read(fd, room, 65536);
+	while (n > 0 && out->err == 0) {
+		n = read(fd, piece, sizeof(piece));
 		if (n > 0)
-			buf_commit(out, (size_t)n);
+			buf_add(out, slice_of(piece, (size_t)n));
 	}
 	if (out->err != 0)
 		return cli_fail(cli, CLI_USAGE, "'%s' is larger than %zu bytes", path, out->max);

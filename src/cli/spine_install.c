@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/hex.h"
 #include "cli/datafile.h"
 #include "cli/spine.h"
 #include "spine/attach.h"
@@ -23,13 +24,35 @@ static const struct cli_option where_options[] = { CLI_OPTION_DEV, CLI_OPTION_NE
 
 /* --- what happened ---------------------------------------------------------------------------- */
 
+/* A signature that earns nothing is most likely a key that somebody forgot to name. */
+static void add_signer_note(struct cli *cli, const struct spine_device *d, const struct spine_record *r, struct buf *out)
+{
+	static const uint8_t nobody[sizeof(r->signer)];
+	const struct cli_option *o = cli_command(cli)->options;
+
+	while (o->name != NULL && strcmp(o->name, "grants") != 0)
+		o++;
+	if (r == NULL || o->name == NULL || r->tier != TIER_UNTRUSTED || memcmp(r->signer, nobody, sizeof(nobody)) == 0)
+		return;
+	buf_adds(out, "it is signed, but it counts as untrusted: its key ");
+	hex_encode(out, slice_of(r->signer, sizeof(r->signer)));
+	if (cli_value(cli, "grants") != NULL)
+		buf_printf(out, " is not among 'keys' in %s", cli_value(cli, "grants"));
+	else
+		buf_printf(out, " is not among 'keys' in /etc/prickle/spine/%s.yaml", spine_device_name(d));
+}
+
 static int tell(struct cli *cli, const struct spine_device *d, const char *name, const char *did)
 {
 	const struct spine_record *r = spine_device_find(d, name);
 	const char *notice = spine_device_notice(d), *reason;
 	AUTO_BUF struct buf text = BUF_INIT(65536);
+	AUTO_BUF struct buf note = BUF_INIT(4096);
 	json_t *o;
 
+	add_signer_note(cli, d, r, &note);
+	if (*notice == '\0')
+		notice = buf_cstr(&note);
 	if (cli_json(cli)) {
 		o = r == NULL ? json_pack("{s:s, s:s}", "name", name, "device", spine_device_name(d)) : spine_cli_record_json(d, r);
 		json_object_set_new(o, "did", json_string(did));
@@ -71,8 +94,10 @@ static int read_object(struct cli *cli, const char *path, struct object_file *f)
 	if (strpbrk(path, "/.") == NULL && strlen(path) < NAME_MAX && access(path, F_OK) != 0) {
 		(void)snprintf(built, sizeof(built), "src/spine/extensions/%s.o", path);
 		(void)snprintf(installed, sizeof(installed), "spine/%s.o", path);
-		if (cli_data_file(built, installed, shipped))
-			path = shipped;
+		if (!cli_data_file(built, installed, shipped))
+			return cli_fail(cli, CLI_NOT_FOUND, "there is no file '%s', and no extension of that name comes with us; "
+					"`prickle spine build` makes FILE.o of your own", path);
+		path = shipped;
 	}
 
 	buf_init(&f->object, SPINE_OBJECT_BYTES_MAX);
@@ -142,7 +167,8 @@ const struct cli_command cmd_spine_install = {
 		{ "accept-unbounded", '\0', NULL, "although no bound of its time can be shown" }, OPTION_MODE,
 		CLI_OPTION_GRANTS, CLI_OPTION_NETNS, { 0 } },
 	.json = true,
-	.examples = (const char *const[]){ "prickle spine install filter.o --dev eth0", NULL },
+	.examples = (const char *const[]){ "prickle spine install no-telnet.o --dev eth0",
+					"prickle spine install filter --dev eth0 --netns blue", NULL },
 	.run = run_install,
 };
 

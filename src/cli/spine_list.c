@@ -32,9 +32,14 @@ static void add_row(struct buf *out, const struct spine_device *d, const struct 
 	buf_adds(out, "\n");
 }
 
-static void add_head(struct buf *out)
+/* The header, or, when there is nothing below it, a sentence. */
+static void add_head(struct buf *out, const struct buf *rows, const char *device)
 {
-	if (out->len == 0)
+	if (rows->len == 0 && device != NULL)
+		buf_printf(out, "no extensions on %s; `prickle spine install` puts one there\n", device);
+	else if (rows->len == 0)
+		buf_adds(out, "no extensions on any interface; `prickle spine install` puts one there\n");
+	else
 		buf_printf(out, "%-12s %-20s %8s  %-9s %-11s %12s %8s %7s  %s\n", "interface", "name", "id", "tier", "state", "packets",
 			   "faults", "ns", "match");
 }
@@ -99,20 +104,18 @@ static int list_all(struct cli *cli, struct buf *text, json_t *list)
 
 static int run_list(struct cli *cli)
 {
-	AUTO_BUF struct buf text = BUF_INIT(LIST_BYTES);
+	AUTO_BUF struct buf text = BUF_INIT(LIST_BYTES), rows = BUF_INIT(LIST_BYTES);
 	json_t *list = cli_json(cli) ? json_array() : NULL;
 	struct spine_where where;
 	struct errmsg why;
 	int code, err;
 
-	if (list == NULL)
-		add_head(&text);
 	if (cli_value(cli, "dev") == NULL) {
-		code = list_all(cli, &text, list);
+		code = list_all(cli, &rows, list);
 	} else {
 		code = spine_cli_where(cli, &where);
 		if (code == CLI_OK) {
-			err = add_device(&where, &text, list, &why);
+			err = add_device(&where, &rows, list, &why);
 			/* No extensions is an answer. */
 			code = err == 0 || err == -ENOENT ? CLI_OK : spine_cli_fail(cli, err, &why);
 		}
@@ -121,7 +124,11 @@ static int run_list(struct cli *cli)
 		json_decref(list);
 		return code;
 	}
-	return list != NULL ? spine_cli_json(cli, list) : cli_print(cli, &text);
+	if (list != NULL)
+		return spine_cli_json(cli, list);
+	add_head(&text, &rows, cli_value(cli, "dev"));
+	buf_add(&text, buf_slice(&rows));
+	return cli_print(cli, &text);
 }
 
 const struct cli_command cmd_spine_list = {
@@ -132,6 +139,6 @@ const struct cli_command cmd_spine_list = {
 		       "its owner loaded it, so limits of memory and helpers do not apply.",
 	.options = (const struct cli_option[]){ CLI_OPTION_DEV, CLI_OPTION_NETNS, { 0 } },
 	.json = true,
-	.examples = (const char *const[]){ "prickle spine list --dev eth0", NULL },
+	.examples = (const char *const[]){ "prickle spine list --dev eth0", "prickle spine list --json", NULL },
 	.run = run_list,
 };

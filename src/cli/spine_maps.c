@@ -59,7 +59,7 @@ int spine_maps_open(struct cli *cli, const char *extension, bool change, struct 
 	if (pinned != NULL)
 		return open_pinned(cli, pinned, where.netns, out);
 	if (device == NULL)
-		return cli_fail(cli, CLI_USAGE, "which device? Say --dev DEVICE");
+		return cli_fail(cli, CLI_USAGE, "which interface? Say --dev IF; `ip link` lists them");
 	rc = spine_device_open(&where, change ? SPINE_CHANGE : SPINE_LOOK, &out->device, &why);
 	if (rc != 0)
 		return cli_fail(cli, spine_exit(rc), "%s", why.text);

@@ -11,8 +11,8 @@ struct spine_device;
 
 #define SPINE_MAPS_OPTIONS(extension)							\
 	{ "dev", 'd', "DEVICE", "the network interface with the extension" },		\
-	{ "name", 'n', "NAME", "as which it is installed, instead of '" extension "'" },	\
-	{ "netns", '\0', "NAME", "the device is in this network namespace (of 'ip netns')" },	\
+	{ "name", '\0', "NAME", "as which it is installed, instead of '" extension "'" },	\
+	{ "netns", 'n', "NAME", "in this network namespace, as `ip netns list` calls it" },	\
 	{ "pinned", '\0', "DIR", "its maps are pinned here, without the runtime", CLI_DIRECTORY }
 
 struct spine_maps {

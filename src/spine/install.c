@@ -109,13 +109,14 @@ static int ports_of(const struct spine_device *d, const struct grant *g, uint32_
 }
 
 static int load(struct spine_device *d, const struct install_request *r, struct loading *l,
-		const struct spine_record *old, int old_maps, struct spine_change *c)
+		const struct spine_record *old, int old_dir, const struct old_maps *old_maps, struct spine_change *c)
 {
 	uint32_t ports[GRANT_PORTS_MAX];
 	struct load_request request = {
 		.object = r->object, .parsed = l->object, .signature = r->signature, .grants = l->grants, .name = l->name,
 		.class = { d->meta.frags != 0, d->meta.attach_type }, .accept_unbounded = r->accept_unbounded,
-		.old_maps_dir = old_maps, .old_state_id = old != NULL ? old->state_id : 0, .port_ifindex = ports, .keeper = d->keeper,
+		.old_maps_dir = old_dir, .old_maps = old_maps,
+		.old_state_id = old != NULL ? old->state_id : 0, .port_ifindex = ports, .keeper = d->keeper,
 	};
 	int err = ports_of(d, l->grant, ports, &c->why);
 
@@ -254,7 +255,7 @@ int spine_install(struct spine_device *d, const struct install_request *r, struc
 	if (err == 0)
 		err = choose_class(d, &l, &c->why);
 	if (err == 0)
-		err = load(d, r, &l, NULL, -1, c);
+		err = load(d, r, &l, NULL, -1, NULL, c);
 	if (err == 0)
 		err = add(d, r, took ? &taken : NULL, before, &l, c);
 	loaded_free(l.loaded);
@@ -377,13 +378,17 @@ int spine_replace(struct spine_device *d, const char *name, const struct install
 	if (old == NULL)
 		return no_such(d, name, &c->why);
 	AUTO_FD int maps = open_maps_of(d, name);
-	err = confine(d, r->confine, &c->why);
+	struct old_maps *old_maps = NULL;
+	err = spine_load_old_maps(maps < 0 ? -1 : maps, &old_maps, &c->why);
+	if (err == 0)
+		err = confine(d, r->confine, &c->why);
 	if (err == 0)
 		err = read_object(d, r, name, &l, c);
 	if (err == 0)
 		err = choose_class(d, &l, &c->why);
 	if (err == 0)
-		err = load(d, r, &l, old, maps < 0 ? -1 : maps, c);
+		err = load(d, r, &l, old, maps < 0 ? -1 : maps, old_maps, c);
+	spine_load_old_maps_free(old_maps);
 	if (err == 0)
 		err = replace(d, old, r, &l, c);
 	if (err == 0)

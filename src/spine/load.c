@@ -461,12 +461,12 @@ static int load_in_tier(const struct load_request *r, enum spine_tier tier, uint
 {
 	struct memory_group group = MEMORY_GROUP_NONE;
 	struct old_maps old = { 0 };
-	struct load_plan plan = { .request = r, .tier = tier, .channels = channel_count(r->parsed), .old = &old,
-				  .group = &group };
+	struct load_plan plan = { .request = r, .tier = tier, .channels = channel_count(r->parsed),
+				  .old = r->old_maps != NULL ? r->old_maps : &old, .group = &group };
 	struct loaded *l = loaded_new();
 	bool left = false;
 	int err = l == NULL ? errmsg_set(why, -ENOMEM, "load '%s'", r->name) :
-		old_maps_read(r->old_maps_dir, &old, why);
+		r->old_maps != NULL ? 0 : old_maps_read(r->old_maps_dir, &old, why);
 
 	if (err == 0) {
 		plan.keep_state = r->old_maps_dir >= 0 && r->parsed->manifest != NULL &&
@@ -495,6 +495,26 @@ static int load_in_tier(const struct load_request *r, enum spine_tier tier, uint
 	crypto_hash_sha256(l->digest, r->object.ptr, r->object.len);
 	*out = l;
 	return 0;
+}
+
+int spine_load_old_maps(int dir, struct old_maps **out, struct errmsg *why)
+{
+	struct old_maps *m = calloc(1, sizeof(*m));
+	int err = m == NULL ? errmsg_set(why, -ENOMEM, "read the maps of the version that runs") :
+		old_maps_read(dir, m, why);
+
+	if (err != 0)
+		free(m);
+	else
+		*out = m;
+	return err;
+}
+
+void spine_load_old_maps_free(struct old_maps *m)
+{
+	if (m != NULL)
+		old_maps_done(m);
+	free(m);
 }
 
 int spine_load_keeper(struct errmsg *why)

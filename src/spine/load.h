@@ -37,6 +37,8 @@ struct spine_class {
 	uint32_t attach_type;		/* BPF_XDP or 0 */
 };
 
+struct old_maps;			/* opaque */
+
 struct load_request {
 	struct slice object;		/* the file's bytes */
 	const struct object *parsed;
@@ -51,6 +53,7 @@ struct load_request {
 	 * gets the old ones, or it starts empty and *loaded says so.
 	 */
 	int old_maps_dir;
+	const struct old_maps *old_maps;	/* spine_load_old_maps has read them; NULL: they are read now */
 	uint32_t old_state_id;		/* of the version that runs */
 	const uint32_t *port_ifindex;	/* of the grant's ports, in its order, in the device's netns; 0: not there */
 	int netns;			/* the device's network namespace; <= 0: the caller's */
@@ -102,6 +105,13 @@ MUST_USE int loaded_pin(const struct loaded *l, int dir, struct errmsg *why);
  */
 MUST_USE int spine_load_for_test(struct arena *arena, const struct load_request *request, enum spine_tier tier,
 				 struct loaded **out, struct errmsg *why);
+
+/*
+ * Read the maps of the version that runs. The kernel shows their types to CAP_SYS_ADMIN alone, so a process that gives it
+ * up does this before. dir -1: there are none. Owned by the caller.
+ */
+MUST_USE int spine_load_old_maps(int dir, struct old_maps **out, struct errmsg *why);
+void spine_load_old_maps_free(struct old_maps *m);	/* NULL does nothing */
 
 /*
  * Before a process gives up CAP_SYS_ADMIN: a helper process that marks memory control groups for it. Returns

@@ -132,16 +132,28 @@ static void complete(struct judge *j, struct inspect_finding *f)
 	f->sentence = keep(j, &text);
 }
 
+/* The inspector, too, compares the manifest's verdicts with the rights: once is enough. */
+static bool said(const struct judge *j, const struct inspect_finding *f)
+{
+	for (size_t i = 0; i < j->own_count; i++) {
+		if (f->program == NULL && slice_starts(slice_str(f->rule), SLICE("verdict ")) && strcmp(j->own[i].rule, f->rule) == 0)
+			return true;
+	}
+	return false;
+}
+
 static int join(struct judge *j, struct inspect_report *report)
 {
-	size_t count = j->own_count + report->finding_count;
-	struct inspect_finding *all = arena_array(j->arena, count, sizeof(*all));
+	size_t count = j->own_count;
+	struct inspect_finding *all = arena_array(j->arena, count + report->finding_count, sizeof(*all));
 
 	if (all == NULL)
 		return -ENOMEM;
 	memcpy(all, j->own, j->own_count * sizeof(*all));
-	for (size_t i = 0; i < report->finding_count; i++)
-		all[j->own_count + i] = report->findings[i];
+	for (size_t i = 0; i < report->finding_count; i++) {
+		if (!said(j, &report->findings[i]))
+			all[count++] = report->findings[i];
+	}
 	for (size_t i = 0; i < count; i++)
 		complete(j, &all[i]);
 	report->findings = all;

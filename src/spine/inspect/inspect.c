@@ -574,11 +574,11 @@ static void check_manifest(struct inspection *in)
 		const char *rule = inspection_text(in, "verdict %s", names[v]);
 		if (!(in->rights->verdicts >> v & 1))
 			inspection_find(in, rule, NULL, 0,
-					inspection_text(in, "the manifest wants to return XDP_%s, which is not granted; "
+					inspection_text(in, "the manifest asks for the verdict '%s', which is not granted; "
 							"'verdicts: [%s]' in the grants file allows it",
 							names[v], names[v]));
 		else if (1u << v == SPINE_REDIRECT && !in->report->redirects && !in->report->tail_calls)
-			inspection_find(in, rule, NULL, 0, "the manifest wants to return XDP_redirect, but no program of "
+			inspection_find(in, rule, NULL, 0, "the manifest asks for the verdict 'redirect', but no program of "
 					"the object calls spine_redirect(); the packet would go where another "
 					"extension sent its own");
 	}
