@@ -3,8 +3,10 @@
  */
 #include <errno.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "cli/spine.h"
+#include "spine/host.h"
 #include "spine/totals.h"
 
 #define LIST_BYTES (8u << 20)
@@ -81,6 +83,13 @@ static int list_all(struct cli *cli, struct buf *text, json_t *list)
 	size_t count;
 	int err = spine_device_scan(&arena, &found, &count, &why);
 
+	if (err == 0 && only != NULL) {
+		int netns = host_netns(only, &why);
+
+		err = MIN(netns, 0);
+		if (netns >= 0)
+			close(netns);
+	}
 	if (err != 0)
 		return spine_cli_fail(cli, err, &why);
 	for (size_t i = 0; i < count; i++) {

@@ -90,6 +90,9 @@ static int set_label(struct cli *cli, int directory, unsigned number, uint64_t *
 		state.sender = wanted;
 		err = bpf_map_store(fd, &zero, &state);
 	}
+	if (err == -ENOENT)
+		return cli_fail(cli, CLI_NOT_FOUND, "'%s' has no channel %u: its manifest's .channels says how many there are, and "
+				"without handlers (SPINE_HANDLERS) there are none", cli_arg(cli, 0), number);
 	if (err < 0)
 		return cli_fail(cli, CLI_FAILED, "the channel's label: %s", strerrordesc_np(-err));
 	*label = state.sender;

@@ -117,6 +117,18 @@ static bool grant_line(const struct judge *j, const char *rule, struct buf *out)
 	return false;
 }
 
+/* The inspector knows no file: "...; 'helpers: [x]' in the grants file allows it". Ours says which, so that goes. */
+static struct slice without_hint(const char *sentence)
+{
+	struct slice text = slice_str(sentence);
+	const char *hint = NULL;
+
+	if (slice_ends(text, SLICE(" in the grants file allows it")))
+		for (const char *at = sentence; (at = strstr(at, "; '")) != NULL; at++)
+			hint = at;
+	return hint == NULL ? text : slice_head(text, (size_t)(hint - sentence));
+}
+
 static void complete(struct judge *j, struct inspect_finding *f)
 {
 	AUTO_BUF struct buf line = BUF_INIT(256);
@@ -125,7 +137,7 @@ static void complete(struct judge *j, struct inspect_finding *f)
 
 	if (!grant_line(j, f->rule, &line))
 		return;
-	buf_printf(&text, "%s. '%s' under 'extensions: %s:' in %s would allow it", f->sentence, buf_cstr(&line),
+	buf_printf(&text, "%.*s. '%s' under 'extensions: %s:' in %s would allow it", SLICE_FMT(without_hint(f->sentence)), buf_cstr(&line),
 		   j->request->name, by_default ? grants_file(j->request->grants) : j->grant->from);
 	if (slice_starts(buf_slice(&line), SLICE("tail-calls")) && j->tier == TIER_UNTRUSTED)
 		buf_printf(&text, ", for a signed object");
@@ -136,7 +148,7 @@ static void complete(struct judge *j, struct inspect_finding *f)
 static bool said(const struct judge *j, const struct inspect_finding *f)
 {
 	for (size_t i = 0; i < j->own_count; i++) {
-		if (f->program == NULL && slice_starts(slice_str(f->rule), SLICE("verdict ")) && strcmp(j->own[i].rule, f->rule) == 0)
+		if (slice_starts(slice_str(f->rule), SLICE("verdict ")) && strcmp(j->own[i].rule, f->rule) == 0)
 			return true;
 	}
 	return false;
