@@ -214,9 +214,16 @@ static void arithmetic(struct state *s, const struct bpf_insn *i)
 	}
 }
 
-/* lock *(base + off) op= src, where fetching ones load the old value. */
+/*
+ * lock *(base + off) op= src, where fetching ones load the old value. A load with acquire is among them: its address
+ * is in src, and dst is what it changes.
+ */
 static void atomic(const struct run *r, struct state *s, const struct bpf_insn *i)
 {
+	if (i->imm == FLOW_LOAD_ACQUIRE) {
+		s->v[i->dst_reg] = value_may_be_stack(&s->v[i->src_reg]) ? value_any() : value_unknown();
+		return;
+	}
 	struct value base = s->v[i->dst_reg];
 	struct value old = value_may_be_stack(&base) ? value_any() : value_unknown();
 	struct value any = value_any();
@@ -271,7 +278,8 @@ static void step(struct run *r, struct state *s, uint32_t at)
 		break;
 	case BPF_ST:
 	case BPF_STX:
-		if (BPF_CLASS(i->code) == BPF_STX && BPF_MODE(i->code) == BPF_ATOMIC) {
+		if (BPF_CLASS(i->code) == BPF_STX &&
+		    (BPF_MODE(i->code) == BPF_ATOMIC || BPF_MODE(i->code) == FLOW_PROBE_ATOMIC)) {
 			atomic(r, s, i);
 			break;
 		}

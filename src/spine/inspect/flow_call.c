@@ -12,6 +12,10 @@
 #define RING_ROUNDS_MAX	 (128u * 1024)	/* BPF_MAX_USER_RINGBUF_SAMPLES */
 #define ITERATOR_MAX	 INSPECT_COST_MAX
 #define VERDICTS	 (SPINE_VERDICTS_ALL)
+/* Copying: some 12 GB/s where costs were measured, and an instruction is a third of a nanosecond. */
+#define BYTES_AN_INSTRUCTION 4u
+#define SHORT_BYTES	 256u
+#define PACKET_BYTES	 4096u		/* in one buffer, and more than the stack */
 
 /* A value of the set `few`. */
 static struct value one_of(uint64_t few)
@@ -136,15 +140,18 @@ static struct value redirect(struct run *r, const struct state *s, uint32_t insn
 	return one_of(SPINE_REDIRECT | SPINE_ABORTED);
 }
 
-/* A callback is called `rounds` times at most; UINT64_MAX: nobody knows. */
+/*
+ * A callback is called `rounds` times at most; UINT64_MAX: nobody knows. counted: its first argument is the number of
+ * the round; else it is an address.
+ */
 static uint64_t call_back(struct run *r, struct state *s, uint32_t insn, const struct value *function,
-			  uint64_t rounds, uint64_t each)
+			  uint64_t rounds, uint64_t each, bool counted)
 {
 	struct value args[5];
 
 	for (uint32_t i = 0; i < 5; i++)
 		args[i] = value_unknown();
-	if (rounds != UINT64_MAX && rounds > 0)
+	if (counted && rounds != UINT64_MAX && rounds > 0)
 		args[0] = value_range(0, rounds - 1);
 	if (function->kind != VALUE_FUNCTION) {
 		inspection_unbounded(r->in, r->f->program, insn, "calls back a function that is not known");
@@ -169,7 +176,7 @@ static uint64_t loop_cost(struct run *r, struct state *s, uint32_t insn)
 	bool known = n->kind == VALUE_NUMBER && rounds.high <= ROUNDS_MAX;
 
 	return call_back(r, s, insn, &function, known ? rounds.high : UINT64_MAX,
-			 inspect_helper_cost(BPF_FUNC_loop));
+			 inspect_helper_cost(BPF_FUNC_loop), true);
 }
 
 static uint64_t for_each_cost(struct run *r, struct state *s, uint32_t insn)
@@ -180,14 +187,14 @@ static uint64_t for_each_cost(struct run *r, struct state *s, uint32_t insn)
 	for (const struct object_map *m; (m = next_map(r, &rest)) != NULL;)
 		rounds = m->entries > rounds ? m->entries : rounds;
 	return call_back(r, s, insn, &function, rounds > 0 ? rounds : UINT64_MAX,
-			 inspect_helper_cost(BPF_FUNC_for_each_map_elem));
+			 inspect_helper_cost(BPF_FUNC_for_each_map_elem), false);
 }
 
 /* A callback that runs later, on a processor of the kernel's choice: bounded for itself. */
 static void deferred(struct run *r, struct state *s, uint32_t insn, uint32_t reg)
 {
 	struct value function = s->v[reg];
-	uint64_t cost = call_back(r, s, insn, &function, 1, 0);
+	uint64_t cost = call_back(r, s, insn, &function, 1, 0, false);
 
 	if (cost > r->in->aside)
 		r->in->aside = cost;
@@ -199,14 +206,77 @@ static uint64_t strange_callback(struct run *r, struct state *s, uint32_t insn)
 	for (uint32_t i = BPF_REG_1; i <= BPF_REG_5; i++) {
 		struct value v = s->v[i];
 		if (v.kind == VALUE_FUNCTION)
-			return call_back(r, s, insn, &v, UINT64_MAX, 0);
+			return call_back(r, s, insn, &v, UINT64_MAX, 0, false);
 	}
 	return 0;
 }
 
+/* No memory that a helper may be given is longer. */
+static uint64_t longest_memory(const struct run *r)
+{
+	uint64_t most = PACKET_BYTES;
+
+	for (size_t i = 0; i < r->in->o->map_count; i++) {
+		const struct object_map *m = &r->in->o->maps[i];
+		uint64_t bytes = m->type == BPF_MAP_TYPE_RINGBUF ? m->entries : m->value_bytes;
+		most = bytes > most ? bytes : most;
+	}
+	return most;
+}
+
+static uint64_t longest_value(const struct run *r, const struct value *map)
+{
+	uint64_t rest = map->kind == VALUE_MAP ? map->few : 0, most = 0;
+
+	if (rest == 0)
+		return longest_memory(r);
+	for (const struct object_map *m; (m = next_map(r, &rest)) != NULL;)
+		most = m->value_bytes > most ? m->value_bytes : most;
+	return most;
+}
+
+/* Bytes that a helper goes through. */
+static uint64_t bytes_of_helper(const struct run *r, const struct state *s, int id)
+{
+	const struct value *length = NULL;
+
+	switch (id) {
+	case BPF_FUNC_map_update_elem:
+	case BPF_FUNC_map_push_elem:
+	case BPF_FUNC_map_pop_elem:
+	case BPF_FUNC_map_peek_elem:
+		return longest_value(r, &s->v[BPF_REG_1]);
+	case BPF_FUNC_csum_diff:
+	case BPF_FUNC_xdp_load_bytes:
+	case BPF_FUNC_xdp_store_bytes:
+	case BPF_FUNC_dynptr_write:
+		length = &s->v[BPF_REG_4];
+		break;
+	case BPF_FUNC_ringbuf_output:
+		length = &s->v[BPF_REG_3];
+		break;
+	case BPF_FUNC_strncmp:
+	case BPF_FUNC_dynptr_read:
+		length = &s->v[BPF_REG_2];
+		break;
+	default:
+		return 0;
+	}
+	uint64_t most = longest_memory(r);
+	return length->kind == VALUE_NUMBER && length->high < most ? length->high : most;
+}
+
+/* Costs of helpers are those of short memory. */
+static uint64_t long_cost(const struct run *r, const struct state *s, int id)
+{
+	uint64_t bytes = bytes_of_helper(r, s, id);
+
+	return bytes > SHORT_BYTES ? (bytes - SHORT_BYTES) / BYTES_AN_INSTRUCTION : 0;
+}
+
 static uint64_t call_helper(struct run *r, struct state *s, uint32_t insn, int id, struct value *result)
 {
-	uint64_t cost = inspect_helper_cost(id);
+	uint64_t cost = cost_add(inspect_helper_cost(id), long_cost(r, s, id));
 	struct value function;
 
 	switch (id) {
@@ -218,7 +288,7 @@ static uint64_t call_helper(struct run *r, struct state *s, uint32_t insn, int i
 		return for_each_cost(r, s, insn);
 	case BPF_FUNC_user_ringbuf_drain:
 		function = s->v[BPF_REG_2];
-		return call_back(r, s, insn, &function, RING_ROUNDS_MAX, cost);
+		return call_back(r, s, insn, &function, RING_ROUNDS_MAX, cost, false);
 	case BPF_FUNC_timer_set_callback:
 		deferred(r, s, insn, BPF_REG_2);
 		return cost;

@@ -178,6 +178,25 @@ static void check_extern(struct inspection *in, const struct object_program *p, 
 					"the grants file allows it", call ? "calls" : "uses", ref->name, ref->name));
 }
 
+/* What the walk knows the effect of; a kernel to come may have more. */
+static bool known_atomic(int32_t imm)
+{
+	switch (imm & ~BPF_FETCH) {
+	case BPF_ADD:
+	case BPF_OR:
+	case BPF_AND:
+	case BPF_XOR:
+	case FLOW_LOAD_ACQUIRE:
+	case FLOW_STORE_RELEASE:
+		return (imm & BPF_FETCH) == 0 || imm < FLOW_LOAD_ACQUIRE;
+	case BPF_XCHG & ~BPF_FETCH:
+	case BPF_CMPXCHG & ~BPF_FETCH:
+		return (imm & BPF_FETCH) != 0;
+	default:
+		return false;
+	}
+}
+
 /* Instructions of RFC 9669, and those that clang makes for newer kernels. The kernel adds more when it translates. */
 static bool known_instruction(const struct inspection *in, const struct bpf_insn *i)
 {
@@ -185,6 +204,8 @@ static bool known_instruction(const struct inspection *in, const struct bpf_insn
 
 	if (i->dst_reg >= FLOW_REGISTERS || i->src_reg >= FLOW_REGISTERS)
 		return false;
+	if (in->adopted && class == BPF_STX && (mode == BPF_ATOMIC || mode == FLOW_PROBE_ATOMIC))
+		return known_atomic(i->imm);
 	if (in->adopted && (class == BPF_LDX || class == BPF_ST || class == BPF_STX))
 		return true;
 	if (!in->adopted && (i->dst_reg > BPF_REG_10 || i->src_reg > BPF_REG_10))
@@ -198,7 +219,8 @@ static bool known_instruction(const struct inspection *in, const struct bpf_insn
 	case BPF_ST:
 		return mode == BPF_MEM;
 	case BPF_STX:
-		return mode == BPF_MEM || mode == BPF_ATOMIC;
+		return mode == BPF_MEM || (mode == BPF_ATOMIC && known_atomic(i->imm) &&
+					   (i->imm != FLOW_LOAD_ACQUIRE || i->dst_reg != BPF_REG_10));
 	case BPF_ALU:
 	case BPF_ALU64:
 		return op <= BPF_END && i->dst_reg != BPF_REG_10;

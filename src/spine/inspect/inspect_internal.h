@@ -85,6 +85,11 @@ void inspection_unbounded(struct inspection *in, const struct object_program *pr
 			  const char *what);
 const struct object_ref *object_ref_at(const struct object_program *p, uint32_t insn);
 
+/* Atomics that clang makes for -mcpu=v4 and the kernel knows since 6.15: in `imm`, as loads and stores with an order. */
+#define FLOW_LOAD_ACQUIRE  0x100
+#define FLOW_STORE_RELEASE 0x110
+#define FLOW_PROBE_ATOMIC  0xe0		/* mode of one that may fault, in translated programs only */
+
 /* Registers and stack of a function, at one place of the walk. */
 #define FLOW_REGISTERS 12u		/* with the one that translated programs have besides */
 #define FLOW_CELLS     128u		/* of 4 bytes: the whole stack of a function */

@@ -89,6 +89,8 @@ static const struct {
 	{ "behind_others", "program-type xdp/devmap", false },
 	{ "hog", "memory", false },
 	{ "no_target", "verdict redirect", false },
+	{ "visit", "cost", false },
+	{ "heavy", "cost", false },
 };
 
 START_TEST(hostile_programs_are_refused_by_name)
@@ -217,6 +219,25 @@ START_TEST(a_loaded_program_is_bounded_from_its_instructions)
 }
 END_TEST
 
+/* r1 = 1; r1 = load-acquire of what r6 points to; then rounds up to r1. */
+START_TEST(a_load_with_acquire_is_no_constant)
+{
+	AUTO_ARENA struct arena arena = ARENA_INIT(1u << 22);
+	struct bpf_insn insns[] = {
+		INSN(BPF_ALU64 | BPF_MOV | BPF_K, 1, 0, 0, 1), INSN(BPF_STX | BPF_ATOMIC | BPF_DW, 1, 6, 0, 0x100),
+		INSN(BPF_ALU64 | BPF_MOV | BPF_K, 0, 0, 0, 0), INSN(BPF_ALU64 | BPF_ADD | BPF_K, 0, 0, 0, 1),
+		INSN(BPF_JMP | BPF_JLT | BPF_X, 0, 1, -2, 0), INSN(BPF_JMP | BPF_EXIT, 0, 0, 0, 0),
+	};
+	struct inspect_report r;
+
+	ck_assert_int_eq(inspect_loaded(&arena, insns, ARRAY_LEN(insns), NULL, 0, &plain_rights, &r, NULL), 0);
+	ck_assert_uint_eq(r.cost, INSPECT_UNBOUNDED);
+	insns[1].imm = 0x120;		/* nobody knows what it does */
+	ck_assert_int_eq(inspect_loaded(&arena, insns, ARRAY_LEN(insns), NULL, 0, &plain_rights, &r, NULL), 0);
+	ck_assert_uint_eq(r.cost, INSPECT_UNBOUNDED);
+}
+END_TEST
+
 START_TEST(a_loaded_program_that_is_not_shown_is_unknown)
 {
 	AUTO_ARENA struct arena arena = ARENA_INIT(1u << 22);
@@ -289,5 +310,5 @@ TEST_MAIN_SLOW(60, "spine/inspect", loops_with_constant_bounds_have_a_cost, host
 	       what_is_granted_is_no_finding, verdicts_outside_the_rights_are_found,
 	       constants_at_the_ends_tell_the_verdicts,
 	       a_program_behind_its_own_ports_is_allowed, a_finding_shows_its_source_line,
-	       a_loaded_program_is_bounded_from_its_instructions, a_loaded_program_that_is_not_shown_is_unknown,
+	       a_load_with_acquire_is_no_constant, a_loaded_program_is_bounded_from_its_instructions, a_loaded_program_that_is_not_shown_is_unknown,
 	       calls_of_a_loaded_program_resolve_by_name, maps_of_others_are_refused, helpers_have_names_and_numbers)

@@ -202,4 +202,52 @@ int hog_program(struct xdp_md *context)
 }
 #endif
 
+#ifdef VISIT
+/* What comes first in this callback is an address and no number of a round. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u64);
+} single SEC(".maps");
+
+static long with_map(void *map, __u32 *key, __u64 *value, void *context)
+{
+	if (map)
+		bpf_loop(1 << 23, nothing, 0, 0);
+	return 0;
+}
+
+SEC("xdp")
+int visit(struct xdp_md *context)
+{
+	bpf_for_each_map_elem(&single, with_map, 0, 0);
+	return XDP_PASS;
+}
+#endif
+
+#ifdef HEAVY
+/* A few calls that copy megabytes. */
+struct heap {
+	char bytes[4 << 20];
+};
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 2);
+	__type(key, __u32);
+	__type(value, struct heap);
+} heaps SEC(".maps");
+
+SEC("xdp")
+int heavy(struct xdp_md *context)
+{
+	__u32 from = 0, to = 1;
+	struct heap *heap = bpf_map_lookup_elem(&heaps, &from);
+
+	if (heap)
+		bpf_map_update_elem(&heaps, &to, heap, BPF_ANY);
+	return XDP_PASS;
+}
+#endif
+
 char LICENSE[] SEC("license") = "Dual MIT/GPL";
