@@ -407,6 +407,9 @@ int spine_adopt(struct spine_device *d, const struct adopt_request *r, struct sp
 	if (err == 0 && took && taken.prog_id == p.info.id)
 		err = errmsg_say(&c->why, -EEXIST, "program %u is what %s runs already: it becomes an extension by itself when "
 				 "another one is installed", p.info.id, d->name);
+	if (err == 0 && took && strcmp(taken.name, r->name) == 0)
+		err = errmsg_say(&c->why, -EEXIST, "'%s' is the name that the program which %s runs already gets as an extension; "
+				 "give this one another --name", r->name, d->name);
 	if (err == 0 && r->confine) {
 		d->confined = true;
 		err = spine_confine(&c->why);

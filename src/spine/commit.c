@@ -36,6 +36,8 @@ static int match_generation(void *arg, int dir, const char *name, bool is_dir)
 	if (!is_dir || g == 0 || snprintf(path, sizeof(path), "%s/prog", name) >= (int)sizeof(path))
 		return 0;
 	AUTO_FD int fd = pin_get(dir, path);
+	if (fd < 0 && fd != -ENOENT)
+		return fd;
 	if (fd >= 0 && pin_prog_id(fd) == d->attached.prog_id) {
 		d->generation = g;
 		d->ours = true;
@@ -85,11 +87,20 @@ static int list_one(void *arg, int dir, const char *name, bool is_dir)
 	struct spine_device *d = l->d;
 	struct spine_record a, b;
 	bool has_b, next = strcmp(l->parent, "next") == 0;
+	int err;
 
 	(void)dir;
-	if (!is_dir || d->count == SPINE_SLOTS_MAX || read_below(d->dir, l->parent, name, &a) != 0)
+	if (!is_dir || d->count == SPINE_SLOTS_MAX)
 		return 0;
-	has_b = read_below(d->dir, l->other, name, &b) == 0;
+	err = read_below(d->dir, l->parent, name, &a);
+	d->damaged += err == -EBADMSG;
+	/* None yet, or none any more. Not to be able to look is no reason to take it for gone. */
+	if (err != 0)
+		return err == -ENOENT || err == -EBADMSG ? 0 : err;
+	err = read_below(d->dir, l->other, name, &b);
+	if (err != 0 && err != -ENOENT && err != -EBADMSG)
+		return err;
+	has_b = err == 0;
 	if (next ? !next_wins(d, has_b ? &b : NULL, &a) : !in_force(d, &a) || (has_b && next_wins(d, &a, &b)))
 		return 0;
 	d->store[d->count] = a;
@@ -122,17 +133,20 @@ int device_refresh(struct spine_device *d, struct errmsg *why)
 	if (bpf_map_lookup_elem(d->meta_fd, &key, &d->meta) != 0)
 		return errmsg_set(why, -errno, "read the state of %s", d->name);
 	if (d->attached.kind != ATTACH_NONE)
-		(void)pin_each(d->dir, match_generation, d);
+		err = pin_each(d->dir, match_generation, d);
+	if (err < 0)
+		return errmsg_set(why, err, "look at the dispatchers of %s", d->name);
 	/* Detached by somebody, or another program took our place: what was last known holds. */
 	if (!d->ours)
 		d->generation = d->meta.generation;
-	d->count = 0;
+	d->count = d->damaged = 0;
 	for (int next = 0; next < 2; next++) {
 		AUTO_FD int dir = pin_dir(d->dir, next ? "next" : "ext", false);
 		struct listing l = { d, next ? "next" : "ext", next ? "ext" : "next" };
 
-		if (dir >= 0)
-			(void)pin_each(dir, list_one, &l);
+		err = dir < 0 ? dir : pin_each(dir, list_one, &l);
+		if (err != 0 && err != -ENOENT)
+			return errmsg_set(why, err, "look at the extensions of %s", d->name);
 	}
 	qsort(d->records, d->count, sizeof(d->records[0]), by_order);
 	return 0;
@@ -155,9 +169,12 @@ static int settle_next(void *arg, int dir, const char *name, bool is_dir)
 {
 	struct spine_device *d = arg;
 	struct spine_record now, next;
-	bool has_now = read_below(d->dir, "ext", name, &now) == 0;
+	int err = read_below(d->dir, "ext", name, &now);
+	bool has_now = err == 0;
 
 	(void)is_dir;
+	if (err != 0 && err != -ENOENT)
+		return err;
 	if (read_below(d->dir, "next", name, &next) != 0 || !next_wins(d, has_now ? &now : NULL, &next))
 		return 0;
 	AUTO_FD int ext = pin_dir(d->dir, "ext", true);
@@ -182,8 +199,8 @@ static int drop_dead(void *arg, int dir, const char *name, bool is_dir)
 	int err = read_below(d->dir, "ext", name, &r);
 
 	(void)is_dir;
-	if (err == -EBADMSG)
-		return 0;	/* another version's: not ours to judge */
+	if (err != 0 && err != -ENOENT)
+		return 0;	/* another version's, or not to be read now: not ours to judge */
 	if (err != 0 || !in_force(d, &r)) {
 		(void)pin_remove(dir, name);
 	} else if (r.removed_generation != 0) {
@@ -220,8 +237,8 @@ void device_collect(struct spine_device *d, bool keep_next)
 	}
 	(void)pin_each(d->dir, drop_generation, d);
 	AUTO_FD int next = pin_dir(d->dir, "next", false);
-	if (next >= 0)
-		(void)pin_each(next, settle_next, d);
+	if (next >= 0 && pin_each(next, settle_next, d) != 0)
+		return;
 	if (next >= 0 && !keep_next) {
 		(void)pin_each(next, drop_one, NULL);
 		(void)unlinkat(d->dir, "next", AT_REMOVEDIR);
@@ -229,7 +246,7 @@ void device_collect(struct spine_device *d, bool keep_next)
 	AUTO_FD int ext = pin_dir(d->dir, "ext", false);
 	if (ext >= 0)
 		(void)pin_each(ext, drop_dead, d);
-	if (device_refresh(d, &why) != 0)
+	if (device_refresh(d, &why) != 0 || d->damaged > 0)
 		return;
 	for (size_t i = 0; i < d->count; i++)
 		owned[d->records[i]->slot] = true;

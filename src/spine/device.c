@@ -149,10 +149,11 @@ int device_make_alive(struct spine_device *d)
 {
 	uint32_t key = d->ifindex, value = d->ifindex;
 
-	if (device_dir_alive(d->dir))
-		return 0;
-	int fd = -1, err = pin_remove(d->dir, "alive");
+	int fd = -1, err = device_dir_alive(d->dir);
 
+	if (err != 0)
+		return err < 0 ? err : 0;
+	err = pin_remove(d->dir, "alive");
 	if (err == 0)
 		err = make_one(d->dir, "alive", BPF_MAP_TYPE_DEVMAP_HASH, 4, 4, 1, 0, &fd);
 	if (err == 0 && bpf_map_update_elem(fd, &key, &value, BPF_ANY) != 0)
@@ -240,12 +241,16 @@ static int open_dir(struct spine_device *d, bool change, struct errmsg *why)
 	return fstat(d->dir, &st) == 0 && st.st_nlink > 0 ? 0 : -EAGAIN;
 }
 
-bool device_dir_alive(int dir)
+int device_dir_alive(int dir)
 {
 	uint32_t next;
 	AUTO_FD int alive = pin_get(dir, "alive");
 
-	return alive >= 0 && bpf_map_get_next_key(alive, NULL, &next) == 0;
+	if (alive < 0)
+		return alive == -ENOENT ? 0 : alive;
+	if (bpf_map_get_next_key(alive, NULL, &next) == 0)
+		return 1;
+	return errno == ENOENT ? 0 : -errno;
 }
 
 static int wipe_one(void *arg, int dir, const char *name, bool is_dir)
@@ -261,8 +266,11 @@ static int wipe_one(void *arg, int dir, const char *name, bool is_dir)
 /* Remove all pins; the prefix sets that people made stay unless the interface itself went. */
 int device_wipe(struct spine_device *d)
 {
-	bool keep_sets = faccessat(d->dir, "sets", F_OK, 0) == 0 && device_dir_alive(d->dir);
+	int alive = device_dir_alive(d->dir);
+	bool keep_sets = faccessat(d->dir, "sets", F_OK, 0) == 0 && alive > 0;
 
+	if (alive < 0)
+		return alive;
 	close_maps(d);
 	for (int turn = 0; turn < 4; turn++) {
 		int err = pin_each(d->dir, wipe_one, &keep_sets);
@@ -282,8 +290,11 @@ static int open_state(struct spine_device *d, bool change, struct errmsg *why)
 		return errmsg_say(why, -EBUSY, "%s is being changed by other commands; try again", d->name);
 	if (err == 0) {
 		err = open_maps(d, why);
+		int alive = device_dir_alive(d->dir);
+		if (err == 0 && alive < 0)
+			return errmsg_set(why, alive, "look whether the state of %s is that of this interface", d->name);
 		/* An interface that had this number before, or half a start. */
-		if ((err == 0 && !device_dir_alive(d->dir)) || err == -ENOENT) {
+		if ((err == 0 && alive == 0) || err == -ENOENT) {
 			err = change ? device_wipe(d) : -ENOENT;
 			if (err != 0 && change)
 				return errmsg_set(why, err, "clean up what is left of an earlier %s", d->name);
@@ -291,6 +302,10 @@ static int open_state(struct spine_device *d, bool change, struct errmsg *why)
 	}
 	if (err == 0)
 		err = device_refresh(d, why);
+	/* Their slots would look free. */
+	if (err == 0 && change && d->damaged > 0)
+		return errmsg_say(why, -EPROTO, "records of %zu extensions of %s are damaged, or of another version of prickle: "
+				  "remove its extensions with that one, then install them again", d->damaged, d->name);
 	if (err == 0 && change)
 		device_collect(d, false);
 	if (!change && (err == -ENOENT || (err == 0 && d->count == 0)))
@@ -369,9 +384,12 @@ int spine_device_open(const struct spine_where *where, enum spine_open_mode mode
 /* Opened for a change, and nothing is there at the end: take the directories away again. */
 static void leave_nothing(struct spine_device *d)
 {
+	struct errmsg why;
 	char name[24];
 
 	device_collect(d, false);
+	if (device_refresh(d, &why) != 0 || d->damaged > 0)
+		return;
 	if (d->count > 0 || (d->exists && d->ours) || (d->exists && d->meta.generation != 0))
 		return;
 	if (device_wipe(d) != 0)

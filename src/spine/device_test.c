@@ -10,13 +10,17 @@
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
 #include "spine/attach.h"
 #include "spine/device.h"
+#include "spine/pins.h"
 
 #define LO 1u
 
@@ -189,6 +193,117 @@ START_TEST(a_second_command_waits_for_the_first)
 }
 END_TEST
 
+static void bring_up(void)
+{
+	struct ifreq r = { .ifr_name = "lo" };
+	AUTO_FD int s = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+
+	ck_assert_int_eq(ioctl(s, SIOCGIFFLAGS, &r), 0);
+	r.ifr_flags = (short)(r.ifr_flags | IFF_UP);
+	ck_assert_int_eq(ioctl(s, SIOCSIFFLAGS, &r), 0);
+}
+
+/* That this extension runs, its slot and all. */
+static void is_active(const char *name)
+{
+	const char *reason = "it is not there";
+	const struct spine_record *r;
+	struct spine_device *d;
+	struct errmsg why;
+
+	ck_assert_msg(spine_device_open(&where, SPINE_LOOK, &d, &why) == 0, "%s", why.text);
+	r = spine_device_find(d, name);
+	ck_assert_msg(r != NULL && strcmp(spine_device_state(d, r, &reason), "active") == 0, "%s: %s", name, reason);
+	spine_device_close(d);
+}
+
+START_TEST(a_command_without_descriptors_removes_nothing)
+{
+	ck_assert_int_eq(unshare(CLONE_NEWNET), 0);
+	bring_up();
+	whole(ADD, "a");
+	for (rlim_t most = 3; most < 48; most++) {
+		int status;
+		pid_t child = fork();
+
+		ck_assert_int_ge(child, 0);
+		if (child == 0) {
+			AUTO_ARENA struct arena arena = ARENA_INIT(1u << 20);
+			struct rlimit limit = { most, most };
+			struct spine_found *found;
+			struct spine_device *d;
+			struct errmsg why;
+			size_t count;
+
+			ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &limit), 0);
+			(void)!spine_device_scan(&arena, &found, &count, &why);
+			if (spine_device_open(&where, SPINE_CHANGE, &d, &why) == 0) {
+				(void)!change(d, ADD, "b", &why);
+				(void)!change(d, REMOVE, "b", &why);
+				spine_device_close(d);
+			}
+			_exit(0);
+		}
+		ck_assert_int_eq(waitpid(child, &status, 0), child);
+		ck_assert(WIFEXITED(status));
+		is_active("a");
+	}
+	whole(REMOVE, "a");
+	ck_assert_uint_eq(state(), 0);
+}
+END_TEST
+
+START_TEST(a_damaged_record_stops_changes_and_loses_no_slot)
+{
+	struct spine_device *d;
+	struct errmsg why;
+
+	ck_assert_int_eq(unshare(CLONE_NEWNET), 0);
+	bring_up();
+	whole(ADD, "a");
+	whole(ADD, "b");
+	ck_assert_int_eq(spine_device_open(&where, SPINE_LOOK, &d, &why), 0);
+	AUTO_FD int dir = openat(spine_device_dir(d), "ext/b", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	AUTO_FD int good = pin_get(dir, "record");
+	AUTO_FD int bad = bpf_map_create(BPF_MAP_TYPE_ARRAY, "device_test", 4, 8, 1, NULL);
+	spine_device_close(d);
+	ck_assert_int_ge(good, 0);
+	ck_assert_int_eq(pin_remove(dir, "record"), 0);
+	ck_assert_int_eq(pin_set(dir, "record", bad), 0);
+	ck_assert_int_eq(spine_device_open(&where, SPINE_CHANGE, &d, &why), -EPROTO);
+	ck_assert_int_eq(pin_remove(dir, "record"), 0);
+	ck_assert_int_eq(pin_set(dir, "record", good), 0);
+	is_active("a");
+	is_active("b");
+	whole(REMOVE, "b");
+	whole(REMOVE, "a");
+	ck_assert_uint_eq(state(), 0);
+}
+END_TEST
+
+START_TEST(the_name_of_the_program_that_was_there_is_taken)
+{
+	struct spine_device *d;
+	struct attachment a;
+	struct errmsg why;
+
+	ck_assert_int_eq(unshare(CLONE_NEWNET), 0);
+	bring_up();
+	AUTO_FD int there = load();
+	ck_assert_int_eq(attach_netlink(LO, there, -1, ATTACH_GENERIC, &why), 0);
+	ck_assert_int_eq(spine_device_open(&where, SPINE_CHANGE, &d, &why), 0);
+	ck_assert_int_eq(change(d, ADD, "device-test", &why), -EEXIST);
+	spine_device_close(d);
+	ck_assert_int_eq(attach_query(LO, false, &a, &why), 0);
+	ck_assert_uint_eq(a.prog_id, pin_prog_id(there));
+	whole(ADD, "b");
+	is_active("device-test");
+	whole(REMOVE, "b");
+	ck_assert_int_eq(attach_query(LO, false, &a, &why), 0);
+	ck_assert_uint_eq(a.prog_id, pin_prog_id(there));
+}
+END_TEST
+
 int main(void)
 {
 	AUTO_FD int fd = load();
@@ -202,6 +317,9 @@ int main(void)
 	tcase_set_timeout(tcase, 60);
 	tcase_add_test(tcase, a_change_that_is_killed_at_any_step_leaves_the_old_state_or_the_new_one);
 	tcase_add_test(tcase, a_second_command_waits_for_the_first);
+	tcase_add_test(tcase, a_command_without_descriptors_removes_nothing);
+	tcase_add_test(tcase, a_damaged_record_stops_changes_and_loses_no_slot);
+	tcase_add_test(tcase, the_name_of_the_program_that_was_there_is_taken);
 	suite_add_tcase(suite, tcase);
 	SRunner *runner = srunner_create(suite);
 	srunner_set_tap(runner, "/dev/stdout");

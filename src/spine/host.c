@@ -69,6 +69,20 @@ void host_enter_mounts(void)
 			return;
 }
 
+int host_own_directory(int above, const char *name, bool make)
+{
+	struct stat st;
+
+	if (make && mkdirat(above, name, 0700) != 0 && errno != EEXIST)
+		return -errno;
+	AUTO_FD int fd = openat(above, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+	if (fd < 0)
+		return errno == ENOTDIR || errno == ELOOP ? -EUCLEAN : -errno;
+	if (fstat(fd, &st) != 0)
+		return -errno;
+	return st.st_uid != geteuid() || (st.st_mode & (S_IWGRP | S_IWOTH)) != 0 ? -EUCLEAN : TAKE_FD(fd);
+}
+
 /* In the child: what went wrong as a negative errno, or the directory. */
 static int directory(const void *arg)
 {
@@ -83,11 +97,12 @@ static int directory(const void *arg)
 		if (mount("bpf", HOST_BPFFS, "bpf", MS_NOSUID | MS_NODEV | MS_NOEXEC, "mode=0700") != 0)
 			return errno == ENODEV ? -ENOTSUP : -errno;
 	}
-	if (make && ((mkdir(HOST_BPFFS "/prickle", 0700) != 0 && errno != EEXIST) ||
-		     (mkdir(HOST_BPFFS "/prickle/spine", 0700) != 0 && errno != EEXIST)))
+	AUTO_FD int top = open(HOST_BPFFS, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (top < 0)
 		return -errno;
-	int fd = open(HOST_BPFFS "/prickle/spine", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	return fd >= 0 ? fd : -errno;
+	/* bpffs is often mounted with the mode of /tmp: somebody else may have been here first. */
+	AUTO_FD int ours = host_own_directory(top, "prickle", make);
+	return ours < 0 ? ours : host_own_directory(ours, "spine", make);
 }
 
 static int receive_result(int socket)
@@ -144,6 +159,10 @@ int host_bpffs(bool make, struct errmsg *why)
 	if (result == -EPERM || result == -EACCES)
 		return errmsg_say(why, -EACCES, "SPINE keeps its state in " HOST_BPFFS
 				  ", which only root may use: run this as root");
+	if (result == -EUCLEAN)
+		return errmsg_say(why, result, HOST_BPFFS "/prickle, or the directory 'spine' in it, belongs to somebody else "
+				  "or others may write there, so what it holds cannot be trusted: look who made it, remove it, "
+				  "run this again");
 	if (result == -ENOTSUP)
 		return errmsg_say(why, result, "there is no " HOST_BPFFS " here and none can be mounted; "
 				  "`prickle spine doctor` tells what this kernel offers");

@@ -25,6 +25,12 @@
 MUST_USE int host_bpffs(bool make, struct errmsg *why);
 
 /*
+ * A directory below another one that is ours alone: a directory, not a link, of our user, which nobody else may write
+ * to; `make` makes it. A descriptor; -EUCLEAN: somebody else made it, or may change it; other negative errno.
+ */
+MUST_USE int host_own_directory(int above, const char *name, bool make);
+
+/*
  * For child processes only: enter process 1's mounts, else those of the oldest ancestor that can be entered,
  * else stay.
  */

@@ -32,7 +32,8 @@ static int wipe_name(void *arg, int dir, const char *name, bool is_dir)
 /* The interface is gone: nobody can use what is here, unless a command just makes it. */
 static void clean(int ns_dir, int dir, const char *name)
 {
-	if (flock(dir, LOCK_EX | LOCK_NB) != 0)
+	/* With the lock it may look different: a command may just have made it. */
+	if (flock(dir, LOCK_EX | LOCK_NB) != 0 || device_dir_alive(dir) != 0)
 		return;
 	(void)pin_each(dir, wipe_name, NULL);
 	(void)pin_each(dir, wipe_name, NULL);
@@ -49,12 +50,15 @@ static int scan_device(void *arg, int ns_dir, const char *name, bool is_dir)
 		return 0;
 	dir = pin_dir(ns_dir, name, false);
 	if (dir < 0)
-		return 0;
-	if (!device_dir_alive(dir)) {
+		return dir == -ENOENT ? 0 : dir;
+	int alive = device_dir_alive(dir);
+	if (alive == 0) {
 		clean(ns_dir, dir, name);
 		return 0;
 	}
 	s->empty = false;
+	if (alive < 0)
+		return alive;
 	/* With sets alone, or half made, it has no extensions. */
 	if (faccessat(dir, "ext", F_OK, 0) == 0 && s->count < DEVICES_MAX)
 		s->found[s->count++] = (struct spine_found){ .netns_cookie = s->cookie, .ifindex = (uint32_t)index };
@@ -69,12 +73,12 @@ static int scan_namespace(void *arg, int root, const char *name, bool is_dir)
 		return 0;
 	AUTO_FD int dir = pin_dir(root, name, false);
 	if (dir < 0)
-		return 0;
+		return dir == -ENOENT ? 0 : dir;
 	s->empty = true;
-	(void)pin_each(dir, scan_device, s);
-	if (s->empty)
+	int err = pin_each(dir, scan_device, s);
+	if (err == 0 && s->empty)
 		(void)unlinkat(root, name, AT_REMOVEDIR);
-	return 0;
+	return err;
 }
 
 static int name_devices(void *arg, int netns_fd, uint64_t cookie, const char *name)
@@ -109,7 +113,9 @@ int spine_device_scan(struct arena *arena, struct spine_found **out, size_t *cou
 		return root;
 	}
 	if (root >= 0) {
-		(void)pin_each(root, scan_namespace, &s);
+		err = pin_each(root, scan_namespace, &s);
+		if (err != 0)
+			return errmsg_set(why, err, "look for devices");
 		s.cookie = host_netns_cookie();
 		if (s.count > 0)
 			err = host_netns_each(name_devices, &s, why);
