@@ -617,8 +617,9 @@ START_TEST(looking_at_the_clock_is_not_charged)
 	start(&r, TIMED);
 	rig_add(&r, 9, rig_returns(&r, XDP_PASS), RULE);
 	build(&r);
-	for (int i = 0; i < 500; i++) {
-		rig_run(&r, r.dispatcher_fd, PORT, 4, NULL);
+	/* One by one: the kernel ends a run of several with a wait for all processors. */
+	for (int i = 0; i < 3000; i++) {
+		rig_run(&r, r.dispatcher_fd, PORT, 1, NULL);
 		least = MIN(least, r.stats[0].ns);
 		least_clock = MIN(least_clock, r.stats[0].clock_ns);
 	}
