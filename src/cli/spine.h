@@ -36,6 +36,9 @@ MUST_USE int spine_cli_verdicts(struct cli *cli, const char *option, uint32_t *o
 void spine_cli_verdict_text(struct buf *out, uint32_t verdicts);
 json_t *spine_cli_verdict_json(uint32_t verdicts);
 
+/* What to run next about an extension in this state, one line without its end; nothing when it is active. netns: or NULL. */
+void spine_cli_next(struct buf *out, const char *netns, const char *device, const char *name, const char *state);
+
 /* {"rule", "program", "instruction", "sentence", "file", "line", "source"} */
 json_t *spine_cli_finding_json(const struct inspect_finding *f);
 /* Print `value` (taken) as one line of JSON. */

@@ -197,6 +197,21 @@ int spine_cli_json(struct cli *cli, json_t *value)
 	return cli_print(cli, &out);
 }
 
+void spine_cli_next(struct buf *out, const char *netns, const char *device, const char *name, const char *state)
+{
+	AUTO_BUF struct buf where = BUF_INIT(512);
+
+	buf_printf(&where, "--dev %s%s%s", device, netns != NULL ? " --netns " : "", netns != NULL ? netns : "");
+	if (strcmp(state, "ejected") == 0)
+		buf_printf(out, "`prickle spine show %s %s` tells what it did; then `replace` it, `enable` it again, or `remove` it",
+			   name, buf_cstr(&where));
+	else if (strcmp(state, "disabled") == 0)
+		buf_printf(out, "`prickle spine enable %s %s` puts it back", name, buf_cstr(&where));
+	else if (strcmp(state, "not-running") == 0)
+		buf_printf(out, "`ip -d link show %s` tells whether it is up and what is attached; the next `prickle spine "
+			   "install` there attaches all again", device);
+}
+
 /* --- an extension ---------------------------------------------------------------------------- */
 
 static json_t *hex_json(const uint8_t *bytes, size_t count)

@@ -11,6 +11,26 @@
 
 #define LIST_BYTES (8u << 20)
 
+struct listing {
+	struct buf problems, rows;	/* text; problems come first */
+	json_t *list;			/* or NULL */
+	bool degraded;
+};
+
+/* What a person should do something about; one that a person switched off is none. */
+static void add_problem(struct listing *l, const struct spine_where *where, const struct spine_record *r,
+			const char *state, const char *reason)
+{
+	bool trouble = strcmp(state, "ejected") == 0 || strcmp(state, "not-running") == 0;
+
+	l->degraded |= trouble;
+	if (!trouble)
+		return;
+	buf_printf(&l->problems, "! %s on %s is %s: %s\n    next: ", r->name, where->device, state, reason);
+	spine_cli_next(&l->problems, where->netns, where->device, r->name, state);
+	buf_addc(&l->problems, '\n');
+}
+
 static void add_row(struct buf *out, const struct spine_device *d, const struct spine_record *r)
 {
 	struct spine_totals t;
@@ -46,9 +66,24 @@ static void add_head(struct buf *out, const struct buf *rows, const char *device
 			   "faults", "ns", "match");
 }
 
-/* One device; a look that fails because it just lost its extensions is an empty one. */
-static int add_device(const struct spine_where *where, struct buf *text, json_t *list, struct errmsg *why)
+static json_t *record_json(const struct spine_device *d, const struct spine_where *where, const struct spine_record *r,
+			   const char *state)
 {
+	AUTO_BUF struct buf next = BUF_INIT(1024);
+	json_t *o = spine_cli_record_json(d, r);
+
+	if (o != NULL && where->netns != NULL)
+		json_object_set_new(o, "netns", json_string(where->netns));
+	spine_cli_next(&next, where->netns, where->device, r->name, state);
+	if (o != NULL && next.len > 0)
+		json_object_set_new(o, "next", json_string(buf_cstr(&next)));
+	return o;
+}
+
+/* One device; a look that fails because it just lost its extensions is an empty one. */
+static int add_device(const struct spine_where *where, struct listing *l, struct errmsg *why)
+{
+	const char *state, *reason;
 	struct spine_device *d;
 	const struct spine_record *const *records;
 	int err = spine_device_open(where, SPINE_LOOK, &d, why);
@@ -58,23 +93,21 @@ static int add_device(const struct spine_where *where, struct buf *text, json_t 
 		return err;
 	count = spine_device_records(d, &records);
 	for (size_t i = 0; i < count; i++) {
-		if (list != NULL) {
-			json_t *o = spine_cli_record_json(d, records[i]);
-
-			if (o != NULL && where->netns != NULL)
-				json_object_set_new(o, "netns", json_string(where->netns));
-			json_array_append_new(list, o);
+		state = spine_device_state(d, records[i], &reason);
+		add_problem(l, where, records[i], state, reason);
+		if (l->list != NULL) {
+			json_array_append_new(l->list, record_json(d, where, records[i], state));
 		} else {
 			if (where->netns != NULL && i == 0)
-				buf_printf(text, "network namespace %s\n", where->netns);
-			add_row(text, d, records[i]);
+				buf_printf(&l->rows, "network namespace %s\n", where->netns);
+			add_row(&l->rows, d, records[i]);
 		}
 	}
 	spine_device_close(d);
 	return 0;
 }
 
-static int list_all(struct cli *cli, struct buf *text, json_t *list)
+static int list_all(struct cli *cli, struct listing *l)
 {
 	AUTO_ARENA struct arena arena = ARENA_INIT(LIST_BYTES);
 	const char *only = cli_value(cli, "netns");
@@ -99,54 +132,69 @@ static int list_all(struct cli *cli, struct buf *text, json_t *list)
 		if (only != NULL && strcmp(only, f->netns) != 0)
 			continue;
 		if (f->name[0] == '\0' || (!f->here && f->netns[0] == '\0')) {
-			if (list == NULL)
-				buf_printf(text, "interface %u of a network namespace without a name (cookie %llu): run this inside it\n",
+			if (l->list == NULL)
+				buf_printf(&l->rows, "interface %u of a network namespace without a name (cookie %llu): run this inside it\n",
 					   f->ifindex, (unsigned long long)f->netns_cookie);
 			continue;
 		}
-		err = add_device(&where, text, list, &why);
+		err = add_device(&where, l, &why);
 		if (err != 0 && err != -ENOENT && err != -ENODEV)
 			return spine_cli_fail(cli, err, &why);
 	}
 	return CLI_OK;
 }
 
-static int run_list(struct cli *cli)
+static int list_asked(struct cli *cli, struct listing *l)
 {
-	AUTO_BUF struct buf text = BUF_INIT(LIST_BYTES), rows = BUF_INIT(LIST_BYTES);
-	json_t *list = cli_json(cli) ? json_array() : NULL;
 	struct spine_where where;
 	struct errmsg why;
 	int code, err;
 
-	if (cli_value(cli, "dev") == NULL) {
-		code = list_all(cli, &rows, list);
-	} else {
-		code = spine_cli_where(cli, &where);
-		if (code == CLI_OK) {
-			err = add_device(&where, &rows, list, &why);
-			/* No extensions is an answer. */
-			code = err == 0 || err == -ENOENT ? CLI_OK : spine_cli_fail(cli, err, &why);
-		}
-	}
-	if (code != CLI_OK) {
-		json_decref(list);
+	if (cli_value(cli, "dev") == NULL)
+		return list_all(cli, l);
+	code = spine_cli_where(cli, &where);
+	if (code != CLI_OK)
 		return code;
+	err = add_device(&where, l, &why);
+	/* No extensions is an answer. */
+	return err == 0 || err == -ENOENT ? CLI_OK : spine_cli_fail(cli, err, &why);
+}
+
+static int run_list(struct cli *cli)
+{
+	struct listing l = { .problems = BUF_INIT(LIST_BYTES), .rows = BUF_INIT(LIST_BYTES) };
+	int code;
+
+	if (cli_json(cli))
+		l.list = json_array();
+	code = list_asked(cli, &l);
+	if (code == CLI_OK && l.list != NULL) {
+		code = spine_cli_json(cli, l.list);
+	} else if (code == CLI_OK) {
+		if (l.problems.len > 0)
+			buf_addc(&l.problems, '\n');
+		add_head(&l.problems, &l.rows, cli_value(cli, "dev"));
+		buf_add(&l.problems, buf_slice(&l.rows));
+		code = cli_print(cli, &l.problems);
+	} else {
+		json_decref(l.list);
 	}
-	if (list != NULL)
-		return spine_cli_json(cli, list);
-	add_head(&text, &rows, cli_value(cli, "dev"));
-	buf_add(&text, buf_slice(&rows));
-	return cli_print(cli, &text);
+	buf_done(&l.problems);
+	buf_done(&l.rows);
+	return code == CLI_OK && l.degraded && cli_has(cli, "check") ? CLI_DEGRADED : code;
 }
 
 const struct cli_command cmd_spine_list = {
 	.words = "spine list",
 	.summary = "show the extensions of an interface, or of all",
-	.description = "In the order in which they run, with their packets, faults and nanoseconds a packet (sampled). An extension "
-		       "that was ejected stays listed with the reason; `prickle spine enable` gives it another chance. Tier adopted: "
-		       "its owner loaded it, so limits of memory and helpers do not apply.",
-	.options = (const struct cli_option[]){ CLI_OPTION_DEV, CLI_OPTION_NETNS, { 0 } },
+	.description = "In the order in which they run, with their packets, faults and nanoseconds a packet (sampled). Extensions "
+		       "that were ejected or do not run stay listed and come first once more, each with the reason and the command "
+		       "to run next. Tier adopted: its owner loaded it, so limits of memory and helpers do not apply.\n\n"
+		       "A list that could be made exits with 0 whatever is in it. For monitoring, --check exits with 3, as "
+		       "`prickle status` does, when an extension was ejected or does not run; one that a person switched off "
+		       "is no problem.",
+	.options = (const struct cli_option[]){ CLI_OPTION_DEV, CLI_OPTION_NETNS,
+						{ "check", '\0', NULL, "exit with 3 when an extension is ejected or does not run" }, { 0 } },
 	.json = true,
 	.examples = (const char *const[]){ "prickle spine list --dev eth0", "prickle spine list --json", NULL },
 	.run = run_list,

@@ -19,6 +19,8 @@
 #include "spine/host.h"
 #include "spine/pins.h"
 
+#define GRANT_ERRORS_BYTES 4096
+
 #define TRACE_BYTES (256u * 1024)
 #define LOCK_WAIT_MS 10000
 #define LOCK_TURN_MS 10
@@ -477,6 +479,25 @@ const struct spine_record *spine_device_find(const struct spine_device *d, const
 		if (strcmp(d->records[i]->name, name) == 0)
 			return d->records[i];
 	return NULL;
+}
+
+int device_grants(const struct spine_device *d, struct arena *arena, const struct grants **out, struct errmsg *why)
+{
+	AUTO_BUF struct buf errors = BUF_INIT(GRANT_ERRORS_BYTES);
+	int err = grants_load(arena, d->grants_path, out, &errors);
+
+	return err == 0 ? 0 : errmsg_say(why, err, "%s", errors.len > 0 ? buf_cstr(&errors) : d->grants_path);
+}
+
+int spine_device_grant(const struct spine_device *d, struct arena *arena, const char *name, const struct grant **out,
+		       struct errmsg *why)
+{
+	const struct grants *all;
+	int err = device_grants(d, arena, &all, why);
+
+	if (err == 0)
+		*out = grant_find(all, name);
+	return err;
 }
 
 static bool is_up(const struct spine_device *d)

@@ -119,6 +119,8 @@ size_t spine_device_records(const struct spine_device *d, const struct spine_rec
 const struct spine_record *spine_device_find(const struct spine_device *d, const char *name);
 /* The object file that an installed extension was loaded from. 0, -ENOENT (adopted ones have none), or another negative errno with a sentence. */
 MUST_USE int spine_device_object(const struct spine_device *d, const char *name, struct buf *out, struct errmsg *why);
+/* What the grants file of this device says about an extension now; lives in the arena. 0, or -EINVAL and others with a sentence. */
+MUST_USE int spine_device_grant(const struct spine_device *d, struct arena *arena, const char *name, const struct grant **out, struct errmsg *why);
 /* "active", "ejected", "disabled", "not-running" (the device is down, detached, or its slot lost its program); *reason: half a sentence or "". */
 const char *spine_device_state(const struct spine_device *d, const struct spine_record *r, const char **reason);
 

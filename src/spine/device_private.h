@@ -55,6 +55,8 @@ MUST_USE int device_make(struct spine_device *d, struct spine_class class, struc
 MUST_USE int device_refresh(struct spine_device *d, struct errmsg *why);
 /* Remove what is not in force; keep_next: leave the replaced version for a rollback. Errors are left for the next one. */
 void device_collect(struct spine_device *d, bool keep_next);
+/* The grants file of the device. 0, or as grants_load with all errors in the sentence. */
+MUST_USE int device_grants(const struct spine_device *d, struct arena *arena, const struct grants **out, struct errmsg *why);
 MUST_USE int device_write_meta(struct spine_device *d, struct errmsg *why);
 
 /*

@@ -18,7 +18,6 @@
 #include "spine/load.h"
 #include "spine/pins.h"
 
-#define GRANT_ERRORS_BYTES 4096
 /*
  * Without frags a frame must fit one page with XDP's headroom and the kernel's tail: drivers stop between 3498
  * (many) and 3506 (veth). Above, only dispatchers with frags attach.
@@ -54,7 +53,6 @@ static bool can_frags(const struct loading *l)
 static int read_object(struct spine_device *d, const struct install_request *r, const char *name, struct loading *l,
 		       struct spine_change *c)
 {
-	AUTO_BUF struct buf errors = BUF_INIT(GRANT_ERRORS_BYTES);
 	const char *called;
 	int err = object_parse(c->arena, r->object, &l->object, &c->why);
 
@@ -72,9 +70,9 @@ static int read_object(struct spine_device *d, const struct install_request *r, 
 	if (err != 0)
 		return err;
 	memcpy(l->name, called, strlen(called) + 1);
-	err = grants_load(c->arena, d->grants_path, &l->grants, &errors);
+	err = device_grants(d, c->arena, &l->grants, &c->why);
 	if (err != 0)
-		return errmsg_say(&c->why, err, "%s", errors.len > 0 ? buf_cstr(&errors) : d->grants_path);
+		return err;
 	l->grant = grant_find(l->grants, l->name);
 	return 0;
 }

@@ -19,6 +19,7 @@
 
 #include "base/cleanup.h"
 #include "spine/load_private.h"
+#include "spine/pins.h"
 #include "sys/fdpass.h"
 
 /*
@@ -254,35 +255,15 @@ static int check_loaded(const struct load_plan *plan, const struct loaded *l, st
 
 /* ---- memory ---- */
 
-/* "memlock: N" of /proc/self/fdinfo: what the kernel charged for it. */
-static uint64_t charged_bytes(int fd)
-{
-	char path[64], text[1024];
-	struct slice rest, line, key, value;
-	uint64_t bytes = 0;
-
-	snprintf(path, sizeof(path), "/proc/self/fdinfo/%d", fd);
-	AUTO_FD int info = open(path, O_RDONLY | O_CLOEXEC);
-	ssize_t n = info < 0 ? -1 : read(info, text, sizeof(text));
-	rest = slice_of(text, n > 0 ? (size_t)n : 0);
-	while (rest.len > 0) {
-		slice_cut(rest, '\n', &line, &rest);
-		if (slice_cut(line, ':', &key, &value) && slice_eq(key, SLICE("memlock")) &&
-		    slice_u64(slice_trim(value), UINT64_MAX, &bytes))
-			return bytes;
-	}
-	return 0;
-}
-
 static uint64_t memory_of(const struct loaded *l)
 {
-	uint64_t sum = charged_bytes(l->entry_fd);
+	uint64_t sum = pin_memory_bytes(l->entry_fd);
 
 	for (size_t i = 0; i < l->map_count; i++)
-		sum += charged_bytes(l->maps[i].fd);
+		sum += pin_memory_bytes(l->maps[i].fd);
 	for (size_t i = 0; i < LOAD_CHANNELS_MAX; i++)
-		sum += (l->call_fd[i] < 0 ? 0 : charged_bytes(l->call_fd[i])) +
-		       (l->drain_fd[i] < 0 ? 0 : charged_bytes(l->drain_fd[i]));
+		sum += (l->call_fd[i] < 0 ? 0 : pin_memory_bytes(l->call_fd[i])) +
+		       (l->drain_fd[i] < 0 ? 0 : pin_memory_bytes(l->drain_fd[i]));
 	return sum;
 }
 

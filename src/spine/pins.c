@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/slice.h"
 
 #define DEPTH_MAX 8
 
@@ -122,4 +123,24 @@ bool pin_is_map(int fd)
 	(void)snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
 	n = readlink(path, text, sizeof(text));
 	return n == 18 && memcmp(text, "anon_inode:bpf-map", 18) == 0;
+}
+
+/* "memlock: N" of /proc/self/fdinfo: what the kernel charged for it. */
+uint64_t pin_memory_bytes(int fd)
+{
+	char path[64], text[1024];
+	struct slice rest, line, key, value;
+	uint64_t bytes = 0;
+
+	(void)snprintf(path, sizeof(path), "/proc/self/fdinfo/%d", fd);
+	AUTO_FD int info = open(path, O_RDONLY | O_CLOEXEC);
+	ssize_t n = info < 0 ? -1 : read(info, text, sizeof(text));
+	rest = slice_of(text, n > 0 ? (size_t)n : 0);
+	while (rest.len > 0) {
+		slice_cut(rest, '\n', &line, &rest);
+		if (slice_cut(line, ':', &key, &value) && slice_eq(key, SLICE("memlock")) &&
+		    slice_u64(slice_trim(value), UINT64_MAX, &bytes))
+			return bytes;
+	}
+	return 0;
 }
