@@ -10,6 +10,11 @@
 #include "spine/message/channel.h"
 #include "spine/message/echo_load.h"
 #include "spine/message/handoff.h"
+#include "spine/message/serve.h"
+
+#ifndef SO_BINDTOIFINDEX
+#define SO_BINDTOIFINDEX 62
+#endif
 
 enum { ADD = 1, REMEMBER, RECALL, ASK, DIGEST, FIRST_WORDS, SET_MODE };
 enum { MODE_PASS, MODE_POST, MODE_COPY };
@@ -456,6 +461,34 @@ START_TEST(a_user_without_capabilities_calls_and_maps)
 }
 END_TEST
 
+START_TEST(a_socket_for_frames_is_good_for_its_interface_alone)
+{
+	struct spine_channel_fds named = { -1, -1, -1, -1, -1, -1, 0 };
+	struct handoff hello = { .magic = HANDOFF_MAGIC, .ifindex = 1 }, h = { .kind = HANDOFF_SOCKET, .queue = 0 };
+	int pair[2], fds[HANDOFF_FDS], index = 0;
+	socklen_t bytes = sizeof(index);
+	struct serve s;
+	size_t count;
+
+	ck_assert_int_eq(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair), 0);
+	serve_init(&s, &named, &hello);
+	ck_assert_int_eq(serve_begin(&s, pair[0]), 0);
+	ck_assert_int_eq(handoff_receive(pair[1], &hello, fds, &count), 0);
+	while (count > 0)
+		close(fds[--count]);
+	ck_assert_int_eq(handoff_send(pair[1], &h, NULL, 0), 0);
+	ck_assert_int_eq(serve_answer(&s), 0);
+	ck_assert_int_eq(handoff_receive(pair[1], &h, fds, &count), 0);
+	ck_assert_int_eq(h.status, 0);
+	ck_assert_uint_eq(count, 1);
+	ck_assert_int_eq(getsockopt(fds[0], SOL_SOCKET, SO_BINDTOIFINDEX, &index, &bytes), 0);
+	ck_assert_int_eq(index, 1);
+	close(fds[0]);
+	close(pair[1]);
+	serve_end(&s);
+}
+END_TEST
+
 static int skip(const char *why)
 {
 	printf("1..0 # SKIP %s\n", why);
@@ -472,7 +505,7 @@ int main(void)
 		frames_come_with_their_bytes, a_handler_answers_through_the_outbox,
 		the_doorbell_rings_only_for_who_sleeps, a_reader_that_sleeps_misses_nothing,
 		a_host_that_scribbles_over_its_rings_hurts_itself, foreign_descriptors_are_refused,
-		a_user_without_capabilities_calls_and_maps,
+		a_user_without_capabilities_calls_and_maps, a_socket_for_frames_is_good_for_its_interface_alone,
 	};
 	Suite *suite = suite_create("spine/message/live");
 	TCase *tcase = tcase_create("live");

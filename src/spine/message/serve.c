@@ -3,11 +3,15 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "base/cleanup.h"
 #include "spine/message/bpf.h"
 #include "spine/message/serve.h"
 
 #ifndef AF_XDP
 #define AF_XDP 44
+#endif
+#ifndef SO_BINDTOIFINDEX
+#define SO_BINDTOIFINDEX 62
 #endif
 
 void serve_init(struct serve *s, const struct spine_channel_fds *fds, const struct handoff *hello)
@@ -35,6 +39,17 @@ static void forget(int *fd)
 	*fd = -1;
 }
 
+/* Who has it may bind it to this interface alone: without that, to any one, to send what he likes (Linux 6.6 heeds it). */
+static int xdp_socket(uint32_t ifindex)
+{
+	AUTO_FD int fd = socket(AF_XDP, SOCK_RAW | SOCK_CLOEXEC, 0);
+	int index = (int)ifindex;
+
+	if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_BINDTOIFINDEX, &index, sizeof(index)) != 0)
+		return -errno;
+	return TAKE_FD(fd);
+}
+
 /* A socket for a queue, a new one for each question. */
 static int give_socket(struct serve *s, struct handoff *h)
 {
@@ -45,9 +60,9 @@ static int give_socket(struct serve *s, struct handoff *h)
 		return handoff_send(s->connection, h, NULL, 0);
 	}
 	forget(&s->socket[h->queue]);
-	fd = socket(AF_XDP, SOCK_RAW | SOCK_CLOEXEC, 0);
+	fd = xdp_socket(s->hello.ifindex);
 	if (fd < 0) {
-		h->status = -errno;
+		h->status = fd;
 		return handoff_send(s->connection, h, NULL, 0);
 	}
 	s->socket[h->queue] = fd;
