@@ -198,6 +198,22 @@ static int share_command(struct cli *cli, struct serve *s, const struct who *who
 
 /* ---- programs that come ---- */
 
+/*
+ * The socket gets its owner by descriptor: a path in a directory of the user's may lead elsewhere by now, and what it
+ * leads to would be his.
+ */
+static int give_away(const char *path, const struct who *who)
+{
+	struct stat st;
+	AUTO_FD int fd = open(path, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+
+	if (fd < 0 || fstat(fd, &st) < 0)
+		return -errno;
+	if (!S_ISSOCK(st.st_mode) || st.st_uid != geteuid() || st.st_nlink != 1)
+		return -EBUSY;
+	return fchownat(fd, "", who->uid, who->gid, AT_EMPTY_PATH) < 0 ? -errno : 0;
+}
+
 static int listen_at(struct cli *cli, const char *path, const struct who *who, int *out)
 {
 	struct sockaddr_un address = { .sun_family = AF_UNIX };
@@ -214,8 +230,11 @@ static int listen_at(struct cli *cli, const char *path, const struct who *who, i
 	if (err != 0)
 		return cli_fail(cli, CLI_FAILED, "socket '%s': %s%s", path, strerrordesc_np(err),
 				err == EADDRINUSE ? "; remove it if no other 'prickle spine share' uses it" : "");
-	if (chown(path, who->uid, who->gid) < 0 || listen(fd, 8) < 0) {
-		err = errno;
+	err = give_away(path, who);
+	if (err == 0 && listen(fd, 8) < 0)
+		err = -errno;
+	if (err < 0) {
+		err = -err;
 		unlink(path);
 		return cli_fail(cli, CLI_FAILED, "socket '%s': %s", path, strerrordesc_np(err));
 	}

@@ -17,10 +17,13 @@ extern char **environ;
 
 int tool_write(struct cli *cli, const char *path, struct slice bytes, unsigned mode, bool exclusive)
 {
-	AUTO_FD int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC | (exclusive ? O_EXCL : O_TRUNC), mode);
+	/* In a directory of somebody else's a link could lead to any file of ours. */
+	AUTO_FD int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW | (exclusive ? O_EXCL : O_TRUNC), mode);
 
 	if (fd < 0 && errno == EEXIST)
 		return cli_fail(cli, CLI_USAGE, "%s exists already; it stays as it is", path);
+	if (fd < 0 && errno == ELOOP)
+		return cli_fail(cli, CLI_USAGE, "%s is a symbolic link, which is not followed: remove it", path);
 	while (fd >= 0 && bytes.len > 0) {
 		ssize_t n = write(fd, bytes.ptr, bytes.len);
 		if (n <= 0)

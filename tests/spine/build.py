@@ -152,6 +152,12 @@ def keys_and_signatures():
         prickle("build", "x", cwd=d)
         said = json.loads(prickle("sign", "x/x.o", "--key", "k", "--json", cwd=d).stdout)
         assert said["public"] == public and os.stat(f"{d}/x/x.o.sig").st_size == 96, said
+        # A link could lead to any file of who signs.
+        os.rename(f"{d}/x/x.o.sig", f"{d}/kept")
+        os.symlink(f"{d}/kept", f"{d}/x/x.o.sig")
+        before = os.stat(f"{d}/kept").st_mtime_ns
+        assert "symbolic link" in prickle("sign", "x/x.o", "--key", "k", cwd=d, code=2).stderr
+        assert os.stat(f"{d}/kept").st_mtime_ns == before
         assert "is no key" in prickle("sign", "x/x.o", "--key", "x/x.o", cwd=d, code=2).stderr
         assert "Say --key" in prickle("sign", "x/x.o", cwd=d, code=2).stderr
         prickle("sign", "x/x.bpf.c", "--key", "k", cwd=d, code=2)
