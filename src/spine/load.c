@@ -437,8 +437,9 @@ static int finish(const struct load_plan *plan, struct loaded *l, bool left, str
 	return err;
 }
 
-static int load_in_tier(const struct load_request *r, enum spine_tier tier, uint64_t memory_max, struct loaded **out,
-			struct errmsg *why)
+/* limited: in a memory control group of its own. */
+static int load_in_tier(const struct load_request *r, enum spine_tier tier, bool limited, uint64_t memory_max,
+			struct loaded **out, struct errmsg *why)
 {
 	struct memory_group group = MEMORY_GROUP_NONE;
 	struct old_maps old = { 0 };
@@ -453,7 +454,7 @@ static int load_in_tier(const struct load_request *r, enum spine_tier tier, uint
 		plan.keep_state = r->old_maps_dir >= 0 && r->parsed->manifest != NULL &&
 				  r->old_state_id == r->parsed->manifest->state_id;
 		plan.migrate = r->old_maps_dir >= 0 && !plan.keep_state && has_program(r->parsed, "spine_migrate");
-		if (tier == TIER_UNTRUSTED) {
+		if (limited) {
 			if (r->keeper <= 0)
 				memory_groups_collect();
 			err = memory_group_new(r->name, memory_max + LOADER_BYTES, r->keeper, &group, why);
@@ -535,7 +536,7 @@ static void hint_signature(const struct load_request *r, uint64_t memory_max, st
 
 	again.old_maps_dir = -1;
 	again.log = NULL;
-	if (why == NULL || load_in_tier(&again, TIER_VETTED, memory_max, &l, NULL) != 0)
+	if (why == NULL || load_in_tier(&again, TIER_VETTED, true, memory_max, &l, NULL) != 0)
 		return;
 	loaded_free(l);
 	snprintf(text, sizeof(text), "%.240s", why->text);
@@ -558,7 +559,7 @@ int spine_load(struct arena *arena, const struct load_request *request, struct l
 		return err;
 	const struct spine_manifest *m = request->parsed->manifest;
 	uint64_t memory_max = MIN(m->memory_bytes_max, grant_find(request->grants, request->name)->memory_bytes_max);
-	err = load_in_tier(request, tier, memory_max, out, why);
+	err = load_in_tier(request, tier, tier == TIER_UNTRUSTED, memory_max, out, why);
 	if (err == -EINVAL && tier == TIER_UNTRUSTED)
 		hint_signature(request, memory_max, why);
 	if (err != 0)
@@ -582,7 +583,7 @@ int spine_load_for_test(struct arena *arena, const struct load_request *request,
 	};
 	int err = inspect_object(arena, request->parsed, &rights, &report, why);
 	if (err == 0)
-		err = load_in_tier(request, tier, GRANT_MEMORY_BYTES_MAX, out, why);
+		err = load_in_tier(request, tier, tier == TIER_UNTRUSTED, GRANT_MEMORY_BYTES_MAX, out, why);
 	if (err == 0)
 		(*out)->report = report;
 	return err;

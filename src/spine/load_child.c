@@ -55,13 +55,15 @@ struct child {
 
 /* ---- what this process may do ---- */
 
-static int drop_capabilities(void)
+/* A vetted object may use all of the verifier, and libbpf reads it like any other: more than that it needs not. */
+static int drop_capabilities(enum spine_tier tier)
 {
 	struct __user_cap_header_struct head = { .version = _LINUX_CAPABILITY_VERSION_3 };
 	struct __user_cap_data_struct caps[2] = { 0 };
 
 	caps[0].effective = caps[0].permitted = 1u << CAP_NET_ADMIN;
-	caps[1].effective = caps[1].permitted = 1u << (CAP_BPF - 32);
+	caps[1].effective = caps[1].permitted =
+		1u << (CAP_BPF - 32) | (tier == TIER_UNTRUSTED ? 0 : 1u << (CAP_PERFMON - 32));
 	return syscall(SYS_capset, &head, caps) == 0 ? 0 : -errno;
 }
 
@@ -103,12 +105,8 @@ static int confine(struct child *c)
 	if (prctl(PR_SET_PDEATHSIG, SIGKILL) != 0 || prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 ||
 	    setrlimit(RLIMIT_CPU, &cpu) != 0 || setrlimit(RLIMIT_CORE, &core) != 0)
 		return errmsg_set(&c->why, -errno, "confine the loader");
-	if (plan->tier == TIER_UNTRUSTED) {
-		err = drop_capabilities();
-		if (err != 0)
-			return errmsg_set(&c->why, err, "give up capabilities; loading needs root");
-	}
-	return 0;
+	err = drop_capabilities(plan->tier);
+	return err == 0 ? 0 : errmsg_set(&c->why, err, "give up capabilities; loading needs root");
 }
 
 /* ---- objects ---- */
