@@ -134,12 +134,14 @@ static void fill_record(struct spine_record *out, const struct install_request *
 	const struct loaded *loaded = l->loaded;
 	bool wants_terminal = r->terminal || (m->flags & SPINE_TERMINAL) != 0;
 	bool may_terminal = r->terminal || loaded->tier == TIER_VETTED || l->grant->terminal;
+	/* Nobody masks what it returns: so that must be shown beforehand. */
+	bool masked = (loaded->report.verdicts & ~(m->verdicts | SPINE_ABORTED)) != 0;
 
 	*out = (struct spine_record){
 		.abi = SPINE_RECORD_ABI, .source = SOURCE_INSTALLED, .tier = loaded->tier,
 		.order = r->order >= 0 ? (uint32_t)r->order : m->order,
 		/* Without the right to a tail call it still is the last one for its packets. */
-		.terminal = wants_terminal && may_terminal,
+		.terminal = wants_terminal && may_terminal && !masked,
 		.continues = wants_terminal ? 0 : m->continues,
 		.fail_closed = (m->flags & SPINE_FAIL_CLOSED) != 0,
 		.redirects = loaded->report.redirects, .tail_calls = loaded->report.tail_calls,
@@ -198,6 +200,13 @@ static int confine(struct spine_device *d, bool wanted, struct errmsg *why)
 
 /* --- install -------------------------------------------------------------------------------------- */
 
+static void tell_terminal(struct spine_device *d, const struct install_request *r, const struct spine_record *record)
+{
+	if (r->terminal && record->terminal == 0 && d->notice.text[0] == '\0')
+		(void)errmsg_say(&d->notice, 0, "'%s' is the last one for its packets, but not by a tail call: it cannot be shown "
+				 "that it returns only the verdicts of its manifest, so they are masked", record->name);
+}
+
 static int add(struct spine_device *d, const struct install_request *r, const struct spine_record *taken, int before_fd,
 	       struct loading *l, struct spine_change *c)
 {
@@ -225,7 +234,10 @@ static int add(struct spine_device *d, const struct install_request *r, const st
 	if (taken != NULL)
 		records[count++] = taken;
 	records[count++] = &record;
-	return device_commit(d, records, count, before_fd, &c->why);
+	err = device_commit(d, records, count, before_fd, &c->why);
+	if (err == 0)
+		tell_terminal(d, r, &record);
+	return err;
 }
 
 static void tell_state(struct spine_device *d, const struct loaded *l)

@@ -248,6 +248,18 @@ def shadows_are_refused():
         os.close(fd)
 
 
+def a_terminal_one_that_may_return_anything_is_masked():
+    """a tail call is for those that can be shown to return only what they may; others are masked as ever"""
+    with Lab(PRICKLE) as lab:
+        here, there = pair(lab)
+        done = spine(lab, here.ns, "install", extension("sure", "XDP_DROP", match="udp port 7"), "--dev", "eth0", "--terminal")
+        assert one(lab, here.ns, "sure")["terminal"] and not done.stderr, done.stderr
+        unsure = extension("unsure", "(ctx->rx_queue_index & 7) + XDP_TX")
+        done = spine(lab, here.ns, "install", unsure, "--dev", "eth0", "--terminal")
+        assert "masked" in done.stderr and not one(lab, here.ns, "unsure")["terminal"], done.stderr
+        assert answers(here, there) and one(lab, here.ns, "unsure")["faults"]["verdict"] == 1
+
+
 def a_stalling_one_is_ejected():
     """an extension that holds the processor is out after a packet, listed with the reason, and may come back"""
     with Lab(PRICKLE) as lab:
@@ -396,5 +408,6 @@ def doctor_tells():
 
 if __name__ == "__main__":
     tap.run([install_then_list, replace_and_switch, worse_version_returns, takes_over_netlink, takes_over_a_link,
-             adopts_with_a_mask, shadows_are_refused, a_stalling_one_is_ejected, replaced_under_load, killed_at_any_time,
+             adopts_with_a_mask, shadows_are_refused, a_terminal_one_that_may_return_anything_is_masked,
+             a_stalling_one_is_ejected, replaced_under_load, killed_at_any_time,
              gone_namespaces_are_cleaned, frags_by_mtu, sets_change_who_matches, gives_up_rights, doctor_tells])
