@@ -24,7 +24,7 @@ static int inspect(struct cli *cli, struct arena *arena, struct built *b)
 	};
 
 	if (m != NULL)
-		rights.verdicts = m->verdicts | SPINE_ABORTED;
+		rights.verdicts = (m->verdicts & (SPINE_DROP | SPINE_PASS | SPINE_TX)) | SPINE_ABORTED;
 	int err = inspect_object(arena, b->object, &rights, &b->report, &why);
 	return err == 0 ? CLI_OK : cli_fail(cli, CLI_FAILED, "%s: %s", b->path, why.text);
 }

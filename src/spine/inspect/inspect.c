@@ -449,8 +449,10 @@ static void check_cost(struct inspection *in)
 	else if (r->cost > limit)
 		inspection_find(in, "cost", NULL, 0,
 				inspection_text(in, "the longest path costs %llu instructions, %llu are allowed; "
-						"shorten it, or raise 'instructions' in manifest and grants file",
-						(unsigned long long)r->cost, (unsigned long long)limit));
+						"shorten it, or raise 'instructions' in manifest and grants file (above %llu: "
+						"--accept-unbounded)",
+						(unsigned long long)r->cost, (unsigned long long)limit,
+						(unsigned long long)INSPECT_COST_MAX));
 }
 
 /* ---- Maps and manifest ---- */
