@@ -18,6 +18,14 @@ MUST_USE int spine_cli_where(struct cli *cli, struct spine_where *out);
 /* Both in one: open the device of the options, or complain. Returns an enum cli_exit. */
 MUST_USE int spine_cli_open(struct cli *cli, enum spine_open_mode mode, struct spine_device **out);
 
+/*
+ * Visit, for a look, the device of --dev or every one that has extensions (of --netns). nameless: or NULL, is told of those
+ * that cannot be entered from here. A device without extensions is none. `each` returns CLI_OK, or ends the walk with its code.
+ */
+MUST_USE int spine_cli_each(struct cli *cli,
+			    int (*each)(void *arg, const struct spine_where *where, const struct spine_device *d),
+			    void (*nameless)(void *arg, const struct spine_found *f), void *arg);
+
 /* The exit code for a negative errno of src/spine. */
 enum cli_exit spine_cli_exit(int err);
 /* Complain with the sentence; returns spine_cli_exit(err). */

@@ -8,9 +8,11 @@
 #include "base/cleanup.h"
 #include "base/hex.h"
 #include "cli/spine.h"
+#include "spine/host.h"
 #include "spine/totals.h"
 
 #define TEXT_BYTES (1u << 20)
+#define SCAN_BYTES (8u << 20)
 
 static bool knows(struct cli *cli, const char *option)
 {
@@ -55,6 +57,74 @@ int spine_cli_open(struct cli *cli, enum spine_open_mode mode, struct spine_devi
 		return code;
 	err = spine_device_open(&where, mode, out, &why);
 	return err == 0 ? CLI_OK : spine_cli_fail(cli, err, &why);
+}
+
+struct visit {
+	struct cli *cli;
+	int (*each)(void *arg, const struct spine_where *where, const struct spine_device *d);
+	void (*nameless)(void *arg, const struct spine_found *f);
+	void *arg;
+};
+
+/* No extensions is an answer; of a walk (quiet) so is a device that goes away under way. */
+static int visit(const struct visit *v, const struct spine_where *where, bool quiet)
+{
+	struct spine_device *d;
+	struct errmsg why;
+	int err = spine_device_open(where, SPINE_LOOK, &d, &why), code;
+
+	if (err == -ENOENT || (err == -ENODEV && quiet))
+		return CLI_OK;
+	if (err != 0)
+		return spine_cli_fail(v->cli, err, &why);
+	code = v->each(v->arg, where, d);
+	spine_device_close(d);
+	return code;
+}
+
+static int visit_all(const struct visit *v)
+{
+	AUTO_ARENA struct arena arena = ARENA_INIT(SCAN_BYTES);
+	const char *only = cli_value(v->cli, "netns");
+	struct spine_found *found;
+	struct errmsg why;
+	size_t count;
+	int err = spine_device_scan(&arena, &found, &count, &why), code = CLI_OK;
+
+	if (err == 0 && only != NULL) {
+		int netns = host_netns(only, &why);
+
+		err = MIN(netns, 0);
+		if (netns >= 0)
+			close(netns);
+	}
+	if (err != 0)
+		return spine_cli_fail(v->cli, err, &why);
+	for (size_t i = 0; i < count && code == CLI_OK; i++) {
+		struct spine_found *f = &found[i];
+		struct spine_where where = { .device = f->name, .netns = f->here && only == NULL ? NULL : f->netns };
+
+		if (only != NULL && strcmp(only, f->netns) != 0)
+			continue;
+		if (f->name[0] != '\0' && (f->here || f->netns[0] != '\0'))
+			code = visit(v, &where, true);
+		else if (v->nameless != NULL)
+			v->nameless(v->arg, f);
+	}
+	return code;
+}
+
+int spine_cli_each(struct cli *cli, int (*each)(void *arg, const struct spine_where *where, const struct spine_device *d),
+		   void (*nameless)(void *arg, const struct spine_found *f), void *arg)
+{
+	struct visit v = { cli, each, nameless, arg };
+	struct spine_where where;
+	int code;
+
+	if (cli_value(cli, "dev") == NULL)
+		return visit_all(&v);
+	code = spine_cli_where(cli, &where);
+	return code == CLI_OK ? visit(&v, &where, false) : code;
 }
 
 enum cli_exit spine_cli_exit(int err)

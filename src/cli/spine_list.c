@@ -1,12 +1,9 @@
 /*
  * `prickle spine list`: the extensions of an interface, or of all interfaces of the host.
  */
-#include <errno.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "cli/spine.h"
-#include "spine/host.h"
 #include "spine/totals.h"
 
 #define LIST_BYTES (8u << 20)
@@ -80,18 +77,13 @@ static json_t *record_json(const struct spine_device *d, const struct spine_wher
 	return o;
 }
 
-/* One device; a look that fails because it just lost its extensions is an empty one. */
-static int add_device(const struct spine_where *where, struct listing *l, struct errmsg *why)
+static int add_device(void *arg, const struct spine_where *where, const struct spine_device *d)
 {
-	const char *state, *reason;
-	struct spine_device *d;
 	const struct spine_record *const *records;
-	int err = spine_device_open(where, SPINE_LOOK, &d, why);
-	size_t count;
+	size_t count = spine_device_records(d, &records);
+	struct listing *l = arg;
+	const char *state, *reason;
 
-	if (err != 0)
-		return err;
-	count = spine_device_records(d, &records);
 	for (size_t i = 0; i < count; i++) {
 		state = spine_device_state(d, records[i], &reason);
 		add_problem(l, where, records[i], state, reason);
@@ -103,61 +95,16 @@ static int add_device(const struct spine_where *where, struct listing *l, struct
 			add_row(&l->rows, d, records[i]);
 		}
 	}
-	spine_device_close(d);
-	return 0;
-}
-
-static int list_all(struct cli *cli, struct listing *l)
-{
-	AUTO_ARENA struct arena arena = ARENA_INIT(LIST_BYTES);
-	const char *only = cli_value(cli, "netns");
-	struct spine_found *found;
-	struct errmsg why;
-	size_t count;
-	int err = spine_device_scan(&arena, &found, &count, &why);
-
-	if (err == 0 && only != NULL) {
-		int netns = host_netns(only, &why);
-
-		err = MIN(netns, 0);
-		if (netns >= 0)
-			close(netns);
-	}
-	if (err != 0)
-		return spine_cli_fail(cli, err, &why);
-	for (size_t i = 0; i < count; i++) {
-		struct spine_found *f = &found[i];
-		struct spine_where where = { .device = f->name, .netns = f->here && only == NULL ? NULL : f->netns };
-
-		if (only != NULL && strcmp(only, f->netns) != 0)
-			continue;
-		if (f->name[0] == '\0' || (!f->here && f->netns[0] == '\0')) {
-			if (l->list == NULL)
-				buf_printf(&l->rows, "interface %u of a network namespace without a name (cookie %llu): run this inside it\n",
-					   f->ifindex, (unsigned long long)f->netns_cookie);
-			continue;
-		}
-		err = add_device(&where, l, &why);
-		if (err != 0 && err != -ENOENT && err != -ENODEV)
-			return spine_cli_fail(cli, err, &why);
-	}
 	return CLI_OK;
 }
 
-static int list_asked(struct cli *cli, struct listing *l)
+static void add_nameless(void *arg, const struct spine_found *f)
 {
-	struct spine_where where;
-	struct errmsg why;
-	int code, err;
+	struct listing *l = arg;
 
-	if (cli_value(cli, "dev") == NULL)
-		return list_all(cli, l);
-	code = spine_cli_where(cli, &where);
-	if (code != CLI_OK)
-		return code;
-	err = add_device(&where, l, &why);
-	/* No extensions is an answer. */
-	return err == 0 || err == -ENOENT ? CLI_OK : spine_cli_fail(cli, err, &why);
+	if (l->list == NULL)
+		buf_printf(&l->rows, "interface %u of a network namespace without a name (cookie %llu): run this inside it\n",
+			   f->ifindex, (unsigned long long)f->netns_cookie);
 }
 
 static int run_list(struct cli *cli)
@@ -167,7 +114,7 @@ static int run_list(struct cli *cli)
 
 	if (cli_json(cli))
 		l.list = json_array();
-	code = list_asked(cli, &l);
+	code = spine_cli_each(cli, add_device, add_nameless, &l);
 	if (code == CLI_OK && l.list != NULL) {
 		code = spine_cli_json(cli, l.list);
 	} else if (code == CLI_OK) {

@@ -2,6 +2,7 @@
 """What people and collectors see of extensions: show, list's problems, metrics. show.py PRICKLE"""
 import json
 import os
+import re
 import sys
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
@@ -153,5 +154,68 @@ def list_names_problems_first():
         assert done.returncode == 3 and done.stdout.startswith("! good on eth0 is not-running: the interface is down\n"), done
 
 
+NAME = r"[a-zA-Z_][a-zA-Z0-9_]*"
+SAMPLE = re.compile(rf'({NAME})\{{({NAME}="(?:[^"\\\n]|\\["\\n])*"(?:,{NAME}="(?:[^"\\\n]|\\["\\n])*")*)\}} ([0-9]+(?:\.[0-9]+)?(?:e[-+][0-9]+)?)')
+
+
+def open_metrics(text):
+    """{(sample name, frozenset of labels): value} of OpenMetrics 1.0 text of counters and gauges, strictly read."""
+    assert text.endswith("\n# EOF\n") or text == "# EOF\n", text[-80:]
+    found, families, family, kind, helped = {}, set(), None, None, True
+    for line in text.split("\n")[:-2]:
+        if line.startswith("# TYPE "):
+            name, kind = re.fullmatch(rf"# TYPE ({NAME}) (counter|gauge)", line).groups()
+            # Once a family, all its lines together; no name that another family's suffix would make.
+            assert helped and name not in families and not name.endswith(("_total", "_created", "_info", "_bucket", "_count", "_sum")), line
+            families.add(name)
+            family, helped = name, False
+            assert not name.endswith("_bytes") or kind == "gauge", line
+        elif line.startswith("# HELP "):
+            assert re.fullmatch(rf"# HELP {family} [^\\\n]+", line) and not helped, line
+            helped = True
+        else:
+            name, labels, value = SAMPLE.fullmatch(line).groups()
+            assert helped and name == family + ("_total" if kind == "counter" else ""), line
+            pairs = re.findall(rf'({NAME})="((?:[^"\\]|\\.)*)"', labels)
+            key = name, frozenset(pairs)
+            assert len(dict(pairs)) == len(pairs) and key not in found, line
+            found[key] = float(value)
+    return found
+
+
+def metrics_are_open_metrics():
+    """metrics has all that is counted of devices and extensions, in text that a strict reader of OpenMetrics takes"""
+    with Place() as lab:
+        lab.install(lab.a, lab.make("first", match="udp dst port 7"))
+        with open(os.path.join(lab.directory(), "odd.bpf.c"), "w", encoding="ascii") as f:
+            f.write((EXTENSION % {"name": "odd", "match": "udp dst port 8", "verdict": "XDP_DROP"}).replace(
+                '"7"', r'"a\"b\\"'))
+        lab.prickle(None, "spine", "build", os.path.join(lab.directory(), "odd.bpf.c"))
+        lab.install(lab.a, os.path.join(lab.directory(), "odd.o"))
+        lab.send(7, 7, 8)
+        here = {("device", "eth0")}
+
+        def all_of(done):
+            return open_metrics(done.stdout)
+        for rows, place in ((all_of(lab.prickle(lab.here, "spine", "metrics", "--dev", "eth0")), here),
+                            (all_of(lab.prickle(None, "spine", "metrics", "--netns", lab.here.name)),
+                             here | {("netns", lab.here.name)})):
+            def value(name, *labels):
+                return rows["prickle_spine_" + name, frozenset(place | set(labels))]
+            first, odd = ("extension", "first"), ("extension", "odd")
+            assert value("device_packets_total") >= 4 and value("device_running") == 1
+            assert value("device_packets_total") == value("device_unmatched_packets_total") + 3
+            assert value("extension_packets_total", first) == 2 and value("extension_packets_total", odd) == 1
+            assert value("extension_verdicts_total", odd, ("verdict", "drop")) == 1
+            assert value("extension_faults_total", odd, ("fault", "stall")) == 0
+            assert value("extension_state", odd, ("state", "active")) == 1 and value("extension_state", odd, ("state", "ejected")) == 0
+            assert value("extension_counts_total", first, ("counter", "by_kind_1")) == 4
+            assert value("extension_memory_bytes", first) > 4096 and value("extension_cost_instructions", first) > 10
+            assert not any(("counter", "rare_drift") in labels for _, labels in rows)
+            odds, = [dict(labels) for name, labels in rows if name.endswith("_identity") and odd in labels]
+            assert odds["version"] == r'a\"b\\' and odds["tier"] == "untrusted", odds
+        assert open_metrics(lab.prickle(lab.here, "spine", "metrics", "--dev", "lo").stdout) == {}
+
+
 if __name__ == "__main__":
-    tap.run([show_tells_all, show_survives_what_is_broken, list_names_problems_first])
+    tap.run([show_tells_all, show_survives_what_is_broken, list_names_problems_first, metrics_are_open_metrics])
