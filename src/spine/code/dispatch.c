@@ -65,7 +65,9 @@ struct gen {
 	program_function slot[SPINE_SLOTS_MAX];	/* by place in the order */
 	program_function fault, charge, trace;
 	bool timed;			/* the second copy */
+	bool alone;			/* the copies for frames that one extension alone wants */
 	program_label finish;		/* of the second copy */
+	struct rule_exits exits;
 	bool terminal_redirects, tail_calls;
 	bool used[SPINE_SLOTS_MAX / 32];	/* words of match[] */
 };
@@ -270,6 +272,10 @@ static void judge(struct gen *g, size_t place, const struct ways *w)
 	leave(g, s->slot);
 
 	p_set(p, on);
+	if (g->alone) {			/* nobody comes after it */
+		leave(g, s->slot);
+		return;
+	}
 	p_store(p, BPF_W, R7, CPU(last), R0);
 	if (g->timed)
 		p_store_imm(p, BPF_B, R7, CPU(trace.last_slot), s->slot);
@@ -286,7 +292,7 @@ static void blame(struct gen *g, size_t place)
 	program_label itself = p_label(p), blamed = p_label(p);
 	bool suspects = false;
 
-	for (size_t i = 0; i < place; i++)
+	for (size_t i = 0; i < place && !g->alone; i++)
 		suspects |= slots[i].tail_calls && !slots[i].terminal;
 	if (suspects) {
 		p_load(p, BPF_W, R1, R7, CPU(suspect));
@@ -441,6 +447,13 @@ static void chain(struct gen *g, size_t from, size_t to)
 	}
 }
 
+static void chain_begin(struct gen *g)
+{
+	p_store_imm(g->p, BPF_W, R7, CPU(last), XDP_PASS);
+	if (g->tail_calls)
+		p_store_imm(g->p, BPF_W, R7, CPU(suspect), 0);
+}
+
 /*
  * The end of the chain: everybody who ran continues, or nobody wanted the packet. Words are loaded as
  * they were stored: a load over two stores waits for both to leave the processor's store buffer.
@@ -462,6 +475,40 @@ static void chain_end(struct gen *g)
 	p_load(p, BPF_W, R0, R7, CPU(last));
 }
 
+/*
+ * Most frames are wanted by one extension alone, and the match phase comes straight here: the slot once more, without
+ * the tests of who else wants the frame. R8 is 0 for a sampled packet.
+ */
+static void alone(struct gen *g, size_t place, program_label timed)
+{
+	struct program *p = g->p;
+	struct ways w = { .bad = p_label(p), .off = p_label(p), .refuse = p_label(p),
+			  .redirected = p_label(p), .next = p_label(p) };
+
+	g->alone = true;
+	p_set(p, g->exits.alone[g->spec->slots[place].slot]);
+	p_jump_imm(p, BPF_JEQ, true, R8, 0, timed);
+	if (g->spec->slots[place].terminal)
+		terminal(g, place, &w);
+	else
+		returnable(g, place, &w);
+	p_set(p, w.next);
+	p_mov_imm(p, R0, XDP_PASS);
+	p_exit(p);
+	g->alone = false;
+}
+
+static void nobody(struct gen *g, program_label timed)
+{
+	struct program *p = g->p;
+
+	p_set(p, g->exits.nobody);
+	p_jump_imm(p, BPF_JEQ, true, R8, 0, timed);
+	count_one(p, R7, CPU(unmatched));
+	p_mov_imm(p, R0, XDP_PASS);
+	p_exit(p);
+}
+
 /* ---- sampled packets ---- */
 
 /* Keep the frame as it arrived, before anybody can change it. */
@@ -479,9 +526,11 @@ static void trace_begin(struct gen *g)
 	p_jump_imm(p, BPF_JEQ, true, R1, 0, off);
 	p_helper(p, BPF_FUNC_ktime_get_ns);
 	p_store(p, BPF_DW, R7, CPU(trace.time_ns), R0);
-	for (int16_t i = 0; i < 16; i += 8) {
-		p_load(p, BPF_DW, R1, R7, (int16_t)(CPU(match) + i));
-		p_store(p, BPF_DW, R7, (int16_t)(CPU(trace.match) + i), R1);
+	for (size_t word = 0; word < SPINE_SLOTS_MAX / 32; word++) {
+		p_mov_imm(p, R1, 0);
+		if (g->used[word])
+			p_load(p, BPF_W, R1, R7, (int16_t)(CPU(match) + (int16_t)(word * 4)));
+		p_store(p, BPF_W, R7, (int16_t)(CPU(trace.match) + (int16_t)(word * 4)), R1);
 	}
 	p_load(p, BPF_W, R1, R6, offsetof(struct xdp_md, rx_queue_index));
 	p_store(p, BPF_W, R7, CPU(trace.rx_queue), R1);
@@ -525,6 +574,7 @@ static void sampled(struct gen *g)
 
 	g->timed = true;
 	g->finish = p_label(p);
+	chain_begin(g);
 	trace_begin(g);
 	weigh_clock(g);
 	if (g->spec->count > 0)
@@ -800,11 +850,15 @@ static int rules(struct gen *g, struct errmsg *why)
 	size_t chain_max = 0;
 	int err;
 
+	g->exits.rest = true;
 	if (g->spec->count == 0)
 		return 0;
-	for (size_t i = 0; i < g->spec->count; i++)
+	g->exits.nobody = p_label(g->p);
+	for (size_t i = 0; i < g->spec->count; i++) {
+		g->exits.alone[g->spec->slots[i].slot] = p_label(g->p);
 		uses[i] = (struct rule_use){ .rule = g->spec->slots[i].rule, .slot = g->spec->slots[i].slot };
-	err = rule_emit(g->p, uses, g->spec->count, &g->spec->sets, &chain_max, why);
+	}
+	err = rule_emit(g->p, uses, g->spec->count, &g->spec->sets, &g->exits, &chain_max, why);
 	if (err == 0 && chain_max > SPINE_CHAIN_MAX)
 		return errmsg_say(why, -E2BIG,
 				  "%zu extensions may want the same frame; at most %u are possible: narrow their rules",
@@ -812,33 +866,63 @@ static int rules(struct gen *g, struct errmsg *why)
 	return err;
 }
 
-static int main_function(struct gen *g, struct errmsg *why)
+/*
+ * Counts the packet and clears what the match phase sets. R8 = 0 when the packet is sampled. `last` and `suspect` are
+ * the chain's alone.
+ */
+static void begin(struct gen *g)
 {
 	struct program *p = g->p;
-	program_label timed = p_label(p);
-	int err;
 
 	p_mov(p, R6, R1);
 	own_stats(g);
 	count_one(p, R7, CPU(packets));
-	p_store_imm(p, BPF_DW, R7, CPU(match), 0);
-	p_store_imm(p, BPF_DW, R7, CPU(match[2]), 0);
-	p_store_imm(p, BPF_W, R7, CPU(last), XDP_PASS);
-	if (g->tail_calls)
-		p_store_imm(p, BPF_W, R7, CPU(suspect), 0);
+	p_map_value(p, R8, g->spec->control_fd, offsetof(struct spine_control, sample_mask));
+	p_load(p, BPF_W, R8, R8, 0);
+	p_alu(p, BPF_AND, R8, R1);
+	for (size_t word = 0; word < SPINE_SLOTS_MAX / 32; word++) {
+		if (g->used[word])
+			p_store_imm(p, BPF_W, R7, (int16_t)(CPU(match) + (int16_t)(word * 4)), 0);
+	}
+}
+
+/* The usual packets: the chain for those that several extensions may want, then the short ways. */
+static void usual(struct gen *g, program_label timed)
+{
+	struct program *p = g->p;
+
+	if (g->exits.rest) {
+		/* Guards use R8. */
+		p_load(p, BPF_DW, R0, R7, CPU(packets));
+		p_map_value(p, R1, g->spec->control_fd, offsetof(struct spine_control, sample_mask));
+		p_load(p, BPF_W, R1, R1, 0);
+		p_alu(p, BPF_AND, R0, R1);
+		p_jump_imm(p, BPF_JEQ, true, R0, 0, timed);
+		chain_begin(g);
+		if (g->spec->count > 0)
+			chain(g, 0, g->spec->count);
+		chain_end(g);
+		p_exit(p);
+	}
+	for (size_t i = 0; i < g->spec->count; i++) {
+		if (g->exits.to_alone[g->spec->slots[i].slot])
+			alone(g, i, timed);
+	}
+	if (g->exits.to_nobody)
+		nobody(g, timed);
+}
+
+static int main_function(struct gen *g, struct errmsg *why)
+{
+	program_label timed = p_label(g->p);
+	int err;
+
+	begin(g);
 	err = rules(g, why);
 	if (err != 0)
 		return err;
-	p_load(p, BPF_DW, R0, R7, CPU(packets));
-	p_map_value(p, R1, g->spec->control_fd, offsetof(struct spine_control, sample_mask));
-	p_load(p, BPF_W, R1, R1, 0);
-	p_alu(p, BPF_AND, R0, R1);
-	p_jump_imm(p, BPF_JEQ, true, R0, 0, timed);
-	if (g->spec->count > 0)
-		chain(g, 0, g->spec->count);
-	chain_end(g);
-	p_exit(p);
-	p_set(p, timed);
+	usual(g, timed);
+	p_set(g->p, timed);
 	sampled(g);
 	return 0;
 }

@@ -15,6 +15,7 @@
 #include "base/arena.h"
 #include "base/errmsg.h"
 #include "base/slice.h"
+#include "spine/code/layout.h"
 #include "spine/code/program.h"
 
 struct rule;				/* opaque; lives in the arena that it was parsed into */
@@ -55,15 +56,27 @@ struct rule_sets {
 };
 
 /*
+ * Shorter ways out of the match phase for frames that one extension alone wants, or nobody: most frames, and whoever
+ * takes these ways need not look for match bits. The caller makes the labels, rule_emit says which it jumps to; at
+ * each of them match[] is complete, too, and R8 and R9 are as they were on entry.
+ */
+struct rule_exits {
+	program_label alone[SPINE_SLOTS_MAX], nobody;	/* by slot */
+	bool to_alone[SPINE_SLOTS_MAX], to_nobody;
+	bool rest;			/* some frames come out at the end all the same; else nothing may follow there */
+};
+
+/*
  * Emit code that computes the match bits of a frame. On entry R6 is the XDP context (struct xdp_md *),
  * R7 points to this processor's struct spine_cpu_stats, and match[] is zero. On exit R6 and R7 are as
  * before, R0-R5, R8 and R9 are lost, and match[] is complete; it falls through to the code after it.
  * Stack: uses at most RULE_STACK_BYTES below R10. Control flow and verifier's work grow linearly with
  * the terms; a trie that would grow over its limit is split.
+ * exits: NULL, or the ways out beside the end; not used with guards or when the tree was split.
  *
  * *chain_max gets an upper bound of how many of the uses can match one frame.
  * 0, -E2BIG or -ENOENT (an unknown set) with a sentence, -ENOMEM.
  */
 #define RULE_STACK_BYTES 96
 MUST_USE int rule_emit(struct program *p, const struct rule_use *uses, size_t count,
-		       const struct rule_sets *sets, size_t *chain_max, struct errmsg *why);
+		       const struct rule_sets *sets, struct rule_exits *exits, size_t *chain_max, struct errmsg *why);

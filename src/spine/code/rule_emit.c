@@ -24,6 +24,9 @@ struct emitter {
 	int set_fd[RULE_DEVICE_SETS_MAX];
 	size_t set_count;
 	size_t chain_max;
+	struct rule_exits *exits;	/* NULL: every way leads to the end */
+	bool only;			/* there is one tree, and nobody has set a match bit before it */
+	bool rest;			/* the end is reached */
 	struct errmsg *why;
 };
 
@@ -111,6 +114,28 @@ static void emit_match(struct program *p, const uint32_t slots[TREE_WORDS])
 		p_load(p, BPF_W, 1, CPU, at);
 		p_insn(p, BPF_ALU | BPF_OR | BPF_K, 1, 0, 0, (int32_t)slots[w]);
 		p_store(p, BPF_W, CPU, at, 1);
+	}
+}
+
+/* All match bits of the frame are known: these. */
+static void emit_leaf(struct emitter *e, const uint32_t slots[TREE_WORDS], program_label end)
+{
+	int count = 0;
+	uint16_t slot = 0;
+
+	for (uint16_t w = 0; w < TREE_WORDS; w++) {
+		if (slots[w] == 0)
+			continue;
+		p_store_imm(e->p, BPF_W, CPU, (int16_t)(offsetof(struct spine_cpu_stats, match) + 4 * w), (int32_t)slots[w]);
+		count += __builtin_popcount(slots[w]);
+		slot = (uint16_t)(32 * w + (uint16_t)__builtin_ctz(slots[w]));
+	}
+	if (e->exits != NULL && count == 1) {
+		e->exits->to_alone[slot] = true;
+		p_goto(e->p, e->exits->alone[slot]);
+	} else {
+		e->rest = true;
+		p_goto(e->p, end);
 	}
 }
 
@@ -209,16 +234,30 @@ static void emit_question(struct emitter *e, const struct search *s)
 	p_goto(p, s->target[s->node->edge_count - 1]);
 }
 
-/* The question, then for each different edge that matches something: its bits, and on. */
-static int emit_node(struct emitter *e, const struct tree_node *n, program_label end)
+/* Where an edge leads that reports nobody. */
+static program_label edge_quiet(struct emitter *e, const struct tree_node *n, const struct tree_edge *edge,
+				program_label end)
+{
+	if (edge->next != NULL)
+		return edge->next->label;
+	if (e->exits == NULL || n->late) {
+		e->rest = true;
+		return end;
+	}
+	e->exits->to_nobody = true;
+	return e->exits->nobody;
+}
+
+/* Labels for the edges of a node: those that report somebody get code of their own, equal ones the same. */
+static int plan_node(struct emitter *e, const struct tree_node *n, program_label end, struct search *s, bool **own)
 {
 	program_label *target = arena_array(e->arena, n->edge_count, sizeof(*target));
-	bool *own = arena_array(e->arena, n->edge_count, sizeof(*own));
-	struct search s = { .p = e->p, .node = n, .target = target };
 
-	if (target == NULL || own == NULL)
+	*own = arena_array(e->arena, n->edge_count, sizeof(**own));
+	if (target == NULL || *own == NULL)
 		return no_memory(e);
-	s.wide = n->level == FIELD_DST6 || n->level == FIELD_SRC6;
+	*s = (struct search){ .p = e->p, .node = n, .target = target,
+			      .wide = n->level == FIELD_DST6 || n->level == FIELD_SRC6 };
 	for (size_t i = 0; i < n->edge_count; i++) {
 		const struct tree_edge *edge = &n->edges[i];
 		size_t same = 0;
@@ -226,42 +265,91 @@ static int emit_node(struct emitter *e, const struct tree_node *n, program_label
 		while (!tree_edge_same(edge, &n->edges[same]))
 			same++;
 		if (!edge_matches(edge)) {
-			target[i] = edge->next == NULL ? end : edge->next->label;
+			target[i] = edge_quiet(e, n, edge, end);
 		} else if (same < i) {
 			target[i] = target[same];
 		} else {
 			target[i] = p_label(e->p);
-			own[i] = true;
+			(*own)[i] = true;
 		}
 	}
+	return 0;
+}
+
+/* The question, then for each different edge that matches something: its bits, and on. */
+static void emit_node(struct emitter *e, const struct search *s, const bool *own, program_label end)
+{
+	const struct tree_node *n = s->node;
+
 	p_set(e->p, n->label);
-	emit_question(e, &s);
+	emit_question(e, s);
 	for (size_t i = 0; i < n->edge_count; i++) {
+		const struct tree_edge *edge = &n->edges[i];
+
+		if (edge->next != NULL)
+			edge->next->late |= n->late || edge_matches(edge);
 		if (!own[i])
 			continue;
-		p_set(e->p, target[i]);
-		emit_match(e->p, n->edges[i].slots);
-		p_goto(e->p, n->edges[i].next == NULL ? end : n->edges[i].next->label);
+		p_set(e->p, s->target[i]);
+		if (e->only && !n->late && edge->next == NULL) {
+			emit_leaf(e, edge->slots, end);
+			continue;
+		}
+		emit_match(e->p, edge->slots);
+		e->rest |= edge->next == NULL;
+		p_goto(e->p, edge->next == NULL ? end : edge->next->label);
 	}
+}
+
+/* The fields, then the root: frames whose type is known when their fields are read skip its question. */
+static int emit_root(struct emitter *e, struct tree_node *n, program_label end)
+{
+	struct rule_types types = { .known = n->level == FIELD_TYPE };
+	struct search s;
+	bool *own;
+	int err = plan_node(e, n, end, &s, &own);
+
+	if (err != 0)
+		return err;
+	if (types.known) {
+		types.ip4 = s.target[tree_edge_of(n, RULE_IP4) - n->edges];
+		types.ip6 = s.target[tree_edge_of(n, RULE_IP6) - n->edges];
+	}
+	rule_fields_emit(e->p, e->terms, e->term_count, &types);
+	emit_node(e, &s, own, end);
 	return 0;
 }
 
 static int emit_tree(struct emitter *e, struct tree *tree)
 {
 	program_label end = p_label(e->p);
+	bool fields = e->only;
 
 	for (unsigned level = 0; level < TREE_LEVELS; level++) {
 		for (struct tree_node *n = tree->levels[level]; n != NULL; n = n->beside)
 			n->label = p_label(e->p);
 	}
+	if (tree->root.next != NULL)
+		tree->root.next->late = edge_matches(&tree->root);
+	else
+		e->rest = true;
 	emit_match(e->p, tree->root.slots);
 	/* The root's node is the only one of the lowest level, so it follows at once. */
 	for (unsigned level = 0; level < TREE_LEVELS; level++) {
 		for (struct tree_node *n = tree->levels[level]; n != NULL; n = n->beside) {
-			int err = emit_node(e, n, end);
+			struct search s;
+			bool *own;
+			int err = 0;
 
+			if (fields)
+				err = emit_root(e, n, end);
+			else
+				err = plan_node(e, n, end, &s, &own);
 			if (err != 0)
 				return err;
+			if (!fields)
+				emit_node(e, &s, own, end);
+			fields = false;
 		}
 	}
 	p_set(e->p, end);
@@ -304,6 +392,11 @@ static int emit_trees(struct emitter *e, struct tree_term *terms, size_t count)
 	arena_done(&work);
 	if (count == 1)
 		return no_memory(e);
+	if (e->only) {
+		e->only = false;
+		e->exits = NULL;
+		rule_fields_emit(e->p, e->terms, e->term_count, &(struct rule_types){ .known = false });
+	}
 	err = emit_trees(e, terms, count / 2);
 	return err == 0 ? emit_trees(e, terms + count / 2, count - count / 2) : err;
 }
@@ -349,20 +442,25 @@ static void emit_guards(struct emitter *e, const struct rule_use *uses, size_t c
 }
 
 int rule_emit(struct program *p, const struct rule_use *uses, size_t count, const struct rule_sets *sets,
-	      size_t *chain_max, struct errmsg *why)
+	      struct rule_exits *exits, size_t *chain_max, struct errmsg *why)
 {
 	AUTO_ARENA struct arena arena = ARENA_INIT(RULE_ARENA_BYTES_MAX);
-	struct emitter e = { .p = p, .arena = &arena, .why = why };
+	struct emitter e = { .p = p, .arena = &arena, .exits = exits, .only = true, .why = why };
 	int err = gather(&e, uses, count, sets);
 
+	for (size_t i = 0; i < count; i++) {
+		if (uses[i].rule->guard_why != NULL)
+			e.exits = NULL;
+	}
 	if (err == 0 && e.term_count > 0) {
 		qsort(e.terms, e.term_count, sizeof(*e.terms), by_fields);
-		rule_fields_emit(p, e.terms, e.term_count);
 		err = emit_trees(&e, e.terms, e.term_count);
 	}
 	if (err != 0)
 		return err;
 	emit_guards(&e, uses, count);
+	if (exits != NULL)
+		exits->rest = e.exits == NULL || e.rest || e.term_count == 0;
 	*chain_max = MIN(e.chain_max, count);
 	return 0;
 }

@@ -101,21 +101,11 @@ static void address6(struct program *p, const struct needs *n, enum rule_field f
 	}
 }
 
-/* Both ports, from DATA + offset on. */
-static void load_ports(struct program *p, const struct needs *n, int16_t offset, program_label done)
+static void load_port(struct program *p, int16_t offset, int16_t at)
 {
-	if (needs_field(n, FIELD_SPORT)) {
-		beyond(p, offset + 2, done);
-		p_load(p, BPF_H, 4, DATA, offset);
-		to_host(p, 4, 16);
-		p_store(p, BPF_W, CPU, RULE_AT_SPORT, 4);
-	}
-	if (needs_field(n, FIELD_DPORT)) {
-		beyond(p, offset + 4, done);
-		p_load(p, BPF_H, 4, DATA, (int16_t)(offset + 2));
-		to_host(p, 4, 16);
-		p_store(p, BPF_W, CPU, RULE_AT_DPORT, 4);
-	}
+	p_load(p, BPF_H, 4, DATA, offset);
+	to_host(p, 4, 16);
+	p_store(p, BPF_W, CPU, at, 4);
 }
 
 static bool needs_ports(const struct needs *n)
@@ -131,10 +121,42 @@ static void no_ports(struct program *p, const struct needs *n)
 		p_store_imm(p, BPF_W, CPU, RULE_AT_DPORT, RULE_NO_PORT);
 }
 
-static void fields_ip4(struct program *p, const struct needs *n, program_label done)
+/* The ports from DATA + offset on, then to `done`; frames that jump to *none (if not NULL) have no ports. */
+static void ports(struct program *p, const struct needs *n, int16_t offset, const program_label *none,
+		  program_label done)
 {
-	beyond(p, IP4_END, done);
-	p_store_imm(p, BPF_W, CPU, RULE_AT_TYPE, RULE_IP4);
+	program_label cut = p_label(p);
+
+	if (needs_ports(n))
+		beyond(p, offset + 4, cut);
+	if (needs_field(n, FIELD_SPORT))
+		load_port(p, offset, RULE_AT_SPORT);
+	if (needs_field(n, FIELD_DPORT))
+		load_port(p, (int16_t)(offset + 2), RULE_AT_DPORT);
+	p_goto(p, done);
+	if (!needs_ports(n))
+		return;
+	p_set(p, cut);
+	no_ports(p, n);
+	if (needs_field(n, FIELD_SPORT)) {
+		beyond(p, offset + 2, done);
+		load_port(p, offset, RULE_AT_SPORT);
+	}
+	p_goto(p, done);
+	if (none == NULL)
+		return;
+	p_set(p, *none);
+	no_ports(p, n);
+	p_goto(p, done);
+}
+
+static void fields_ip4(struct program *p, const struct needs *n, program_label cut, program_label done, bool known)
+{
+	program_label none = p_label(p);
+
+	beyond(p, IP4_END, cut);
+	if (!known)
+		p_store_imm(p, BPF_W, CPU, RULE_AT_TYPE, RULE_IP4);
 	if (needs_field(n, FIELD_L4)) {
 		p_load(p, BPF_B, 4, DATA, NET + 9);
 		p_store(p, BPF_W, CPU, RULE_AT_L4, 4);
@@ -142,71 +164,68 @@ static void fields_ip4(struct program *p, const struct needs *n, program_label d
 	address4(p, n, FIELD_SRC4, n->src_set, NET + 12);
 	address4(p, n, FIELD_DST4, n->dst_set, NET + 16);
 	if (needs_ports(n)) {
-		no_ports(p, n);
 		p_load(p, BPF_H, 4, DATA, NET + 6);
 		p_alu_imm(p, BPF_AND, 4, htons(0x1fff));
-		p_jump_imm(p, BPF_JNE, true, 4, 0, done);
+		p_jump_imm(p, BPF_JNE, true, 4, 0, none);
 		p_load(p, BPF_B, 4, DATA, NET);
 		p_alu_imm(p, BPF_AND, 4, 15);
 		p_alu_imm(p, BPF_LSH, 4, 2);
 		p_alu(p, BPF_ADD, DATA, 4);
-		load_ports(p, n, NET, done);
 	}
-	p_goto(p, done);
+	ports(p, n, NET, &none, done);
 }
 
-static void fields_ip6(struct program *p, const struct needs *n, program_label done)
+static void fields_ip6(struct program *p, const struct needs *n, program_label cut, program_label done, bool known)
 {
-	beyond(p, IP6_END, done);
-	p_store_imm(p, BPF_W, CPU, RULE_AT_TYPE, RULE_IP6);
+	program_label none = p_label(p);
+	bool fragments = needs_field(n, FIELD_L4);
+
+	beyond(p, IP6_END, cut);
+	if (!known)
+		p_store_imm(p, BPF_W, CPU, RULE_AT_TYPE, RULE_IP6);
 	address6(p, n, FIELD_SRC6, n->src_set, NET + 8);
 	address6(p, n, FIELD_DST6, n->dst_set, NET + 24);
-	if (needs_ports(n))
-		no_ports(p, n);
-	if (needs_field(n, FIELD_L4)) {
+	if (fragments) {
 		program_label plain = p_label(p);
 
 		p_load(p, BPF_B, 5, DATA, NET + 6);
 		p_store(p, BPF_W, CPU, RULE_AT_L4, 5);
 		p_jump_imm(p, BPF_JNE, true, 5, 44, plain);
 		p_store_imm(p, BPF_W, CPU, RULE_AT_L4, RULE_FRAGMENT_CUT);
-		beyond(p, IP6_END + 1, done);
+		beyond(p, IP6_END + 1, needs_ports(n) ? none : done);
 		p_load(p, BPF_B, 5, DATA, IP6_END);
 		p_alu_imm(p, BPF_OR, 5, RULE_FRAGMENT);
 		p_store(p, BPF_W, CPU, RULE_AT_L4, 5);
 		p_set(p, plain);
 	}
-	load_ports(p, n, IP6_END, done);
-	p_goto(p, done);
+	ports(p, n, IP6_END, fragments ? &none : NULL, done);
 }
 
 /* The type is in R1. */
-static void fields_arp(struct program *p, const struct needs *n, program_label done)
+static void fields_arp(struct program *p, const struct needs *n, program_label cut)
 {
-	beyond(p, ARP_END, done);
+	beyond(p, ARP_END, cut);
 	p_alu_imm(p, BPF_OR, 1, RULE_HEADER);
-	p_store(p, BPF_W, CPU, RULE_AT_TYPE, 1);
 	address4(p, n, FIELD_SRC4, n->src_set, NET + 14);
 	address4(p, n, FIELD_DST4, n->dst_set, NET + 24);
-	p_goto(p, done);
 }
 
-void rule_fields_emit(struct program *p, const struct tree_term *terms, size_t count)
+void rule_fields_emit(struct program *p, const struct tree_term *terms, size_t count, const struct rule_types *types)
 {
 	struct needs ip4 = needs_of(terms, count, RULE_IP4), ip6 = needs_of(terms, count, RULE_IP6);
 	struct needs arp = needs_of(terms, count, RULE_ARP), rarp = needs_of(terms, count, RULE_RARP);
 	program_label done = p_label(p), to_ip4 = p_label(p), to_ip6 = p_label(p), to_arp = p_label(p);
+	program_label other = p_label(p);
 
 	arp.fields |= rarp.fields;
 	arp.src_set |= rarp.src_set;
 	arp.dst_set |= rarp.dst_set;
 	p_load(p, BPF_W, DATA, CTX, offsetof(struct xdp_md, data));
 	p_load(p, BPF_W, END, CTX, offsetof(struct xdp_md, data_end));
-	p_store_imm(p, BPF_W, CPU, RULE_AT_TYPE, RULE_NO_TYPE);
-	beyond(p, NET, done);
+	p_mov_imm(p, 1, RULE_NO_TYPE);
+	beyond(p, NET, other);
 	p_load(p, BPF_H, 1, DATA, 12);
 	to_host(p, 1, 16);
-	p_store(p, BPF_W, CPU, RULE_AT_TYPE, 1);
 	if (needs_any(&ip4))
 		p_jump_imm(p, BPF_JEQ, false, 1, 0x0800, to_ip4);
 	if (needs_any(&ip6))
@@ -215,15 +234,17 @@ void rule_fields_emit(struct program *p, const struct tree_term *terms, size_t c
 		p_jump_imm(p, BPF_JEQ, false, 1, 0x0806, to_arp);
 		p_jump_imm(p, BPF_JEQ, false, 1, 0x8035, to_arp);
 	}
-	p_goto(p, done);
+	p_goto(p, other);
 	p_set(p, to_ip4);
 	if (needs_any(&ip4))
-		fields_ip4(p, &ip4, done);
+		fields_ip4(p, &ip4, other, types->known ? types->ip4 : done, types->known);
 	p_set(p, to_ip6);
 	if (needs_any(&ip6))
-		fields_ip6(p, &ip6, done);
+		fields_ip6(p, &ip6, other, types->known ? types->ip6 : done, types->known);
 	p_set(p, to_arp);
 	if (needs_any(&arp))
-		fields_arp(p, &arp, done);
+		fields_arp(p, &arp, other);
+	p_set(p, other);
+	p_store(p, BPF_W, CPU, RULE_AT_TYPE, 1);
 	p_set(p, done);
 }

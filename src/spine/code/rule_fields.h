@@ -26,8 +26,17 @@ enum {
 extern const int16_t rule_field_at[FIELD_COUNT];
 
 /*
+ * Where to go on with a frame whose type is known. `other` is what follows the emitted code; only frames that go there
+ * have the type in the scratch.
+ */
+struct rule_types {
+	program_label ip4, ip6;
+	bool known;			/* false: all go to the end, with the type in the scratch */
+};
+
+/*
  * Append code that reads the fields that some term asks for. On entry R6 is the context and R7 the processor's
  * struct spine_cpu_stats; loses R0-R5. Fields of other types of frames keep what the last frame left there: terms ask for
  * the type first.
  */
-void rule_fields_emit(struct program *p, const struct tree_term *terms, size_t count);
+void rule_fields_emit(struct program *p, const struct tree_term *terms, size_t count, const struct rule_types *types);

@@ -66,7 +66,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	}
 	if (program_new(60000, &p) != 0)
 		return 0;
-	err = rule_emit(p, uses, count, &sets, &chain_max, &why);
+	err = rule_emit(p, uses, count, &sets, NULL, &chain_max, &why);
 	if (err == 0)
 		must(chain_max <= count);
 	p_mov_imm(p, 0, 2);

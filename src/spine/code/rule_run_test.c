@@ -67,18 +67,25 @@ static int load(struct bench *b, const struct rule_use *uses, size_t count, cons
 	LIBBPF_OPTS(bpf_prog_load_opts, opts, .log_buf = log, .log_size = sizeof(log), .log_level = 1);
 	struct bpf_prog_info info = { 0 };
 	uint32_t info_bytes = sizeof(info);
+	struct rule_exits exits = { .rest = true };
 	struct program *p;
 	int err;
 
 	ck_assert_int_eq(program_new(INSNS_MAX, &p), 0);
 	p_mov(p, 6, 1);
 	p_map_value(p, 7, b->stats_fd, 0);
+	exits.nobody = p_label(p);
+	for (size_t slot = 0; slot < SPINE_SLOTS_MAX; slot++)
+		exits.alone[slot] = p_label(p);
 	for (unsigned w = 0; w < SPINE_SLOTS_MAX / 32; w++)
 		p_store_imm(p, BPF_W, 7, (int16_t)(offsetof(struct spine_cpu_stats, match) + 4 * w), 0);
 	if (count > 0)
-		err = rule_emit(p, uses, count, sets, &b->chain_max, why);
+		err = rule_emit(p, uses, count, sets, &exits, &b->chain_max, why);
 	else
 		err = 0;
+	p_set(p, exits.nobody);
+	for (size_t slot = 0; slot < SPINE_SLOTS_MAX; slot++)
+		p_set(p, exits.alone[slot]);
 	p_mov_imm(p, 0, 2);
 	p_exit(p);
 	if (err == 0)

@@ -31,6 +31,7 @@ struct tree_node {
 	struct tree_edge *edges;	/* the first one begins at 0 */
 	size_t edge_count;
 	unsigned chain_max;		/* slots that can match from here on */
+	bool late;			/* some way here has reported a slot; for who emits code */
 	program_label label;
 	const uint64_t *open;		/* terms; the node's identity */
 	struct tree_node *bucket, *beside;	/* in the table; of the same level */
