@@ -305,7 +305,7 @@ def killed_imports():
     many_in("many")
     node.command("user", "add", "erin@example.org", "--no-password")
     killed, r = kill_until_done(["import", "erin@example.org", path("many")])
-    assert killed >= 2 and r["equal"] and r["messages"] == MANY and r["present"] > 0, (killed, r)
+    assert killed >= 1 and r["equal"] and r["messages"] == MANY and r["present"] > 0, (killed, r)
     e = result("export", "erin@example.org", path("erin"))
     assert e["messages"] == MANY and e["source_sha256"] == r["source_sha256"], e
     assert report_is_clean()
