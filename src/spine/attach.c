@@ -81,6 +81,19 @@ static int find_link(uint32_t ifindex, uint32_t prog_id, uint32_t *link_id, stru
 	return 0;
 }
 
+/*
+ * Whether netlink attached it: links tell the number of an interface and not its namespace, so one that has this program
+ * and this number may be that of another device. A program that takes its own place changes nothing, and the kernel
+ * refuses it (EBUSY) when a link is there.
+ */
+static bool by_netlink(uint32_t ifindex, const struct attachment *a)
+{
+	struct errmsg why;
+	AUTO_FD int prog = bpf_prog_get_fd_by_id(a->prog_id);
+
+	return prog >= 0 && attach_netlink(ifindex, prog, prog, a->mode, &why) == 0;
+}
+
 int attach_query(uint32_t ifindex, bool find, struct attachment *out, struct errmsg *why)
 {
 	LIBBPF_OPTS(bpf_xdp_query_opts, now);
@@ -103,7 +116,7 @@ int attach_query(uint32_t ifindex, bool find, struct attachment *out, struct err
 				  now.attach_mode == XDP_ATTACHED_HW ? "an XDP program in its hardware" :
 								       "several XDP programs, in different modes");
 	}
-	if (find && a.kind != ATTACH_NONE) {
+	if (find && a.kind != ATTACH_NONE && !by_netlink(ifindex, &a)) {
 		err = find_link(ifindex, a.prog_id, &a.link_id, why);
 		if (err != 0)
 			return err;

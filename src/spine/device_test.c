@@ -304,6 +304,33 @@ START_TEST(the_name_of_the_program_that_was_there_is_taken)
 }
 END_TEST
 
+START_TEST(a_link_of_another_namespace_with_the_same_number_is_left_alone)
+{
+	uint32_t prog, index;
+	enum attach_mode used;
+	struct attachment a;
+	struct errmsg why;
+	AUTO_FD int there = load();
+
+	ck_assert_int_eq(unshare(CLONE_NEWNET), 0);
+	AUTO_FD int link = attach_link(LO, there, ATTACH_GENERIC, &used, &why);
+	ck_assert_msg(link >= 0, "%s", why.text);
+	AUTO_FD int other = open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC);	/* it must live on */
+	ck_assert_int_ge(other, 0);
+	ck_assert_int_eq(unshare(CLONE_NEWNET), 0);
+	bring_up();
+	ck_assert_int_eq(attach_netlink(LO, there, -1, ATTACH_GENERIC, &why), 0);
+	whole(ADD, "b");
+	is_active("b");
+	is_active("device-test");
+	ck_assert_int_eq(attach_link_info(link, &prog, &index), 0);
+	ck_assert_uint_eq(prog, pin_prog_id(there));
+	whole(REMOVE, "b");
+	ck_assert_int_eq(attach_query(LO, false, &a, &why), 0);
+	ck_assert_uint_eq(a.prog_id, pin_prog_id(there));
+}
+END_TEST
+
 int main(void)
 {
 	AUTO_FD int fd = load();
@@ -320,6 +347,7 @@ int main(void)
 	tcase_add_test(tcase, a_command_without_descriptors_removes_nothing);
 	tcase_add_test(tcase, a_damaged_record_stops_changes_and_loses_no_slot);
 	tcase_add_test(tcase, the_name_of_the_program_that_was_there_is_taken);
+	tcase_add_test(tcase, a_link_of_another_namespace_with_the_same_number_is_left_alone);
 	suite_add_tcase(suite, tcase);
 	SRunner *runner = srunner_create(suite);
 	srunner_set_tap(runner, "/dev/stdout");
