@@ -250,6 +250,8 @@ static bool check_instruction(struct inspection *in, const struct object_program
 	else if (i->code == (BPF_JMP | BPF_CALL) && ref == NULL && i->src_reg == 0 &&
 		 (!in->adopted || i->imm > 0))
 		check_helper(in, p, insn, i->imm);
+	else if (in->adopted && i->code == (BPF_JMP | BPF_CALL) && ref == NULL && i->imm < 0)
+		in->report->redirects = true;	/* it may be that one: its target must not outlive it */
 	return true;
 }
 
@@ -659,6 +661,7 @@ int inspect_translated(struct arena *arena, const struct object *o, bool walkabl
 	} else if (in.err == 0) {
 		report.cost = INSPECT_UNBOUNDED;
 		report.verdicts = SPINE_VERDICTS_ALL;
+		report.redirects = report.tail_calls = true;
 		report.cost_why = "the kernel does not show the program's instructions, or shows them incompletely";
 	}
 	if (in.err == 0) {

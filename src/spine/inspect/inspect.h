@@ -67,7 +67,7 @@ struct inspect_report {
 	uint64_t memory_bytes;		/* of maps, an estimate from below */
 	uint64_t helpers[INSPECT_HELPER_WORDS];
 	uint64_t map_types;
-	bool tail_calls, redirects, adjusts_packet;
+	bool tail_calls, redirects, adjusts_packet;	/* it does, or nobody can tell */
 	uint32_t verdicts;		/* that constants on its returns prove possible; SPINE_VERDICTS_ALL when unknown */
 	const struct inspect_finding *findings;
 	size_t finding_count;

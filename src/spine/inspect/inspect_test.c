@@ -246,6 +246,7 @@ START_TEST(a_loaded_program_that_is_not_shown_is_unknown)
 	ck_assert_int_eq(inspect_loaded(&arena, NULL, 0, NULL, 0, &plain_rights, &r, NULL), 0);
 	ck_assert_uint_eq(r.cost, INSPECT_UNBOUNDED);
 	ck_assert_uint_eq(r.verdicts, SPINE_VERDICTS_ALL);
+	ck_assert(r.redirects && r.tail_calls);
 	ck_assert(has_rule(&r, "cost"));
 }
 END_TEST
@@ -268,7 +269,8 @@ START_TEST(calls_of_a_loaded_program_resolve_by_name)
 	struct inspect_report r;
 
 	ck_assert_int_eq(inspect_loaded(&arena, calls, ARRAY_LEN(calls), NULL, 0, &rights, &r, NULL), 0);
-	ck_assert(r.tail_calls && !r.redirects);
+	/* A helper that nobody can name may be any, one that leaves a target behind among them. */
+	ck_assert(r.tail_calls && r.redirects);
 	ck_assert(!has_rule(&r, "helper probe_read_kernel"));
 	rights.call_name = name_of;
 	ck_assert_int_eq(inspect_loaded(&arena, calls, ARRAY_LEN(calls), NULL, 0, &rights, &r, NULL), 0);

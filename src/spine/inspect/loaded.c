@@ -13,6 +13,7 @@
 
 #define CODE_LDDW (BPF_LD | BPF_IMM | BPF_DW)
 #define CODE_CALL (BPF_JMP | BPF_CALL)
+#define HELPER_UNKNOWN (-1)		/* no helper at all, such as a map's own function, is 0 */
 #define NEAR_MAX  32767u		/* a longer program may have calls whose distance is cut off */
 
 struct translated {
@@ -93,7 +94,7 @@ static int resolve_call(struct translated *t, uint32_t at, struct object_ref *re
 
 	if (i->src_reg == 0) {
 		if (i->imm != BPF_FUNC_tail_call)	/* the kernel names it again, being no function */
-			i->imm = symbol == NULL ? 0 : helper_of(symbol);
+			i->imm = symbol == NULL ? HELPER_UNKNOWN : helper_of(symbol);
 		return 0;
 	}
 	if (symbol == NULL)
