@@ -21,7 +21,10 @@
  * operator granted; plain bpf_redirect() is refused.
  */
 #pragma once
+/* An extension that looks at the kernel's own types includes "vmlinux.h" first, which has these, too. */
+#ifndef __VMLINUX_H__
 #include <linux/bpf.h>
+#endif
 #include <bpf/bpf_helpers.h>
 
 #include <prickle/spine_manifest.h>

@@ -7,7 +7,9 @@
  * <linux/types.h>. All numbers are in the byte order of the object. Texts end in NUL.
  */
 #pragma once
+#ifndef __VMLINUX_H__
 #include <linux/types.h>
+#endif
 
 #define SPINE_MANIFEST_MAGIC   0x314e5053u	/* "SPN1" */
 #define SPINE_MANIFEST_ABI     1

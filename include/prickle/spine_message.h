@@ -3,7 +3,9 @@
  * rings, in calls and on the wire. Shared by extensions (prickle/spine.h) and hosts (prickle/libspine.h).
  */
 #pragma once
+#ifndef __VMLINUX_H__
 #include <linux/types.h>
+#endif
 
 #ifdef __cplusplus
 #define SPINE_STATIC_ASSERT static_assert

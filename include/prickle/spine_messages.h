@@ -25,13 +25,23 @@
  * senders run at once, and packets interrupt them: change shared values with atomics.
  */
 #pragma once
-#include <linux/bpf.h>
 #include <linux/errno.h>
+#ifdef __VMLINUX_H__
+/* It has types and enumerations; what the kernel has as macros is missing there. */
+#ifndef ETH_ALEN
+#define ETH_ALEN   6
+#define ETH_HLEN   14
+#define ETH_P_IP   0x0800
+#define ETH_P_IPV6 0x86dd
+#endif
+#else
+#include <linux/bpf.h>
 #include <linux/if_ether.h>
 #include <linux/in.h>
 #include <linux/ip.h>
 #include <linux/ipv6.h>
 #include <linux/udp.h>
+#endif
 #include <bpf/bpf_endian.h>
 #include <bpf/bpf_helpers.h>
 

@@ -130,7 +130,10 @@ const struct cli_command cmd_spine_build = {
 	.words = "spine build", .summary = "compile an extension and show what the inspector finds in it",
 	.description = "Compiles NAME.bpf.c to NAME.o with clang (clang-19, clang, ... of PATH) and the headers of this program, "
 		       "then prints the manifest, the longest path that a packet may take, the memory of its maps, and "
-		       "everything that a device without a grants file would refuse.",
+		       "everything that a device without a grants file would refuse.\n\n"
+		       "A source that includes \"vmlinux.h\" (before <prickle/spine.h>) for the kernel's own types gets one beside it, made "
+		       "from this kernel by bpftool, unless one is there. Accesses to its structs are relocated (CO-RE), so the object fits "
+		       "other kernels, too.",
 	.args = (const struct cli_arg[]){ { "PATH", "the directory (default: this one) or the source file", .optional = true,
 					    .complete = CLI_FILE }, { 0 } },
 	.json = true,

@@ -152,8 +152,8 @@ static bool find_tool(const char *const names[], char out[4096])
 	return false;
 }
 
-/* Run it and wait; its output comes on standard error (ours stays for results). The exit status, or -1. */
-static int run(const char *program, const char *const argv[])
+/* Run it and wait; its output goes to the descriptor (2: ours stays for results). The exit status, or -1. */
+static int run(const char *program, const char *const argv[], int output)
 {
 	posix_spawn_file_actions_t actions;
 	pid_t pid;
@@ -161,7 +161,7 @@ static int run(const char *program, const char *const argv[])
 
 	if (posix_spawn_file_actions_init(&actions) != 0)
 		return -1;
-	posix_spawn_file_actions_adddup2(&actions, 2, 1);
+	posix_spawn_file_actions_adddup2(&actions, output, 1);
 	/* POSIX wants char *const [] and changes nothing. */
 	if (posix_spawn(&pid, program, &actions, NULL, (char *const *)(uintptr_t)argv, environ) == 0) {
 		while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
@@ -193,11 +193,80 @@ static bool own_headers(char out[4096])
 	return access(probe, R_OK) == 0;
 }
 
+/* ---- the kernel's types ---- */
+
+#define KERNEL_TYPES "/sys/kernel/btf/vmlinux"
+
+/* A line `#include "vmlinux.h"`, or with <>; what headers of the source include is not looked at. */
+static bool wants_kernel_types(struct slice source)
+{
+	struct slice line;
+
+	while (source.len > 0) {
+		slice_cut(source, '\n', &line, &source);
+		line = slice_trim(line);
+		if (!slice_starts(line, SLICE("#")))
+			continue;
+		line = slice_trim(slice_from(line, 1));
+		if (!slice_starts(line, SLICE("include")))
+			continue;
+		line = slice_trim(slice_from(line, 7));
+		if (slice_starts(line, SLICE("\"vmlinux.h\"")) || slice_starts(line, SLICE("<vmlinux.h>")))
+			return true;
+	}
+	return false;
+}
+
+/* bpftool's output into a new file, which gets its name when it is whole. */
+static int write_kernel_types(struct cli *cli, const char *bpftool, const char *path)
+{
+	const char *argv[] = { bpftool, "btf", "dump", "file", KERNEL_TYPES, "format", "c", NULL };
+	char temporary[4200];
+
+	(void)snprintf(temporary, sizeof(temporary), "%s.%d", path, (int)getpid());
+	AUTO_FD int fd = open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
+	if (fd < 0)
+		return cli_fail(cli, CLI_FAILED, "%s: cannot be written: %s", temporary, strerrordesc_np(errno));
+	if (run(bpftool, argv, fd) != 0) {
+		(void)unlink(temporary);
+		return cli_fail(cli, CLI_FAILED, "bpftool cannot tell this kernel's types (" KERNEL_TYPES "); copy a vmlinux.h of another "
+				"machine to %s", path);
+	}
+	if (rename(temporary, path) != 0) {
+		int err = errno;
+
+		(void)unlink(temporary);
+		return cli_fail(cli, CLI_FAILED, "%s: cannot be written: %s", path, strerrordesc_np(err));
+	}
+	fprintf(stderr, "note: %s has the types of this kernel now; delete it to have it made anew\n", path);
+	return CLI_OK;
+}
+
+/* A vmlinux.h beside the source, when the source includes one. */
+static int kernel_types(struct cli *cli, const struct tool_paths *p)
+{
+	static const char *const names[] = { "bpftool", NULL };
+	AUTO_BUF struct buf source = BUF_INIT(TOOL_FILE_BYTES);
+	const char *slash = strrchr(p->source, '/');
+	char path[4150], bpftool[4096];
+	int code = spine_cli_file(cli, p->source, false, &source);
+
+	if (code != CLI_OK || !wants_kernel_types(buf_slice(&source)))
+		return code;
+	(void)snprintf(path, sizeof(path), "%.*svmlinux.h", slash == NULL ? 0 : (int)(slash - p->source) + 1, p->source);
+	if (access(path, F_OK) == 0)
+		return CLI_OK;
+	if (!find_tool(names, bpftool))
+		return cli_fail(cli, CLI_FAILED, "%s includes \"vmlinux.h\", which bpftool makes, and there is no bpftool in PATH: "
+				"'apt install bpftool' brings it, to /usr/sbin", p->source);
+	return write_kernel_types(cli, bpftool, path);
+}
+
 int tool_compile(struct cli *cli, const struct tool_paths *p)
 {
 	static const char *const names[] = { "clang-19", "clang", "clang-20", "clang-18", "clang-17", "clang-16",
 					     "clang-15", "clang-14", NULL };
-	char clang[4096], headers[4096], arch[160], source[4100], object[4100];
+	char clang[4096], headers[4096], arch[160], source[4100], object[4100], directory[4100];
 	struct utsname machine;
 	const char *argv[24];
 	size_t n = 0;
@@ -206,11 +275,16 @@ int tool_compile(struct cli *cli, const struct tool_paths *p)
 		return cli_fail(cli, CLI_USAGE, "%s has no source beside it", p->object);
 	if (!find_tool(names, clang))
 		return cli_fail(cli, CLI_FAILED, "no clang in PATH; 'apt-get install clang' brings one");
+	int code = kernel_types(cli, p);
+	if (code != CLI_OK)
+		return code;
 	if (uname(&machine) != 0)
 		return cli_fail(cli, CLI_FAILED, "uname: %s", strerrordesc_np(errno));
 	/* Debian keeps <asm/types.h> there, which clang does not look into for the target bpf. */
 	snprintf(arch, sizeof(arch), "/usr/include/%s-linux-gnu", machine.machine);
 	snprintf(source, sizeof(source), "%s%s", p->source[0] == '-' ? "./" : "", p->source);
+	const char *slash = strrchr(source, '/');
+	snprintf(directory, sizeof(directory), "%.*s", slash == NULL ? 1 : (int)(slash - source) + 1, slash == NULL ? "." : source);
 	snprintf(object, sizeof(object), "%s%s", p->object[0] == '-' ? "./" : "", p->object);
 	argv[n++] = clang;
 	argv[n++] = "-target";
@@ -224,6 +298,9 @@ int tool_compile(struct cli *cli, const struct tool_paths *p)
 		argv[n++] = "-I";
 		argv[n++] = headers;
 	}
+	/* For <vmlinux.h>, which is not looked for beside the source. */
+	argv[n++] = "-idirafter";
+	argv[n++] = directory;
 	argv[n++] = "-idirafter";
 	argv[n++] = arch;
 	argv[n++] = "-c";
@@ -231,7 +308,7 @@ int tool_compile(struct cli *cli, const struct tool_paths *p)
 	argv[n++] = "-o";
 	argv[n++] = object;
 	argv[n] = NULL;
-	int status = run(clang, argv);
+	int status = run(clang, argv, 2);
 	if (status != 0)
 		return cli_fail(cli, CLI_FAILED, "%s does not compile (%s)", p->source, clang);
 	return CLI_OK;

@@ -164,5 +164,71 @@ def keys_and_signatures():
         prickle("sign", "nothing.o", "--key", "k", cwd=d, code=4)
 
 
+KERNEL = """
+#include "vmlinux.h"
+#include <bpf/bpf_core_read.h>
+#include <prickle/spine.h>
+
+SPINE_EXTENSION(.name = "kern", .version = "1", .match = "udp", .verdicts = SPINE_PASS | SPINE_DROP);
+
+struct counts { __u64 ttl, udp, device_bytes; };
+struct { __uint(type, BPF_MAP_TYPE_PERCPU_ARRAY); __uint(max_entries, 1); __type(key, __u32); __type(value, struct counts); } counters SEC(".maps");
+
+SEC("xdp")
+int kern(struct xdp_md *ctx)
+{
+	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
+	struct ethhdr *eth = data;
+	struct iphdr *ip = (void *)(eth + 1);
+	__u32 zero = 0;
+	struct counts *n = bpf_map_lookup_elem(&counters, &zero);
+
+	if ((void *)(ip + 1) > end || n == 0)
+		return XDP_PASS;
+	n->ttl = ip->ttl;
+	n->udp += ip->protocol == IPPROTO_UDP;
+	n->device_bytes = bpf_core_type_size(struct net_device);
+	if (!bpf_core_field_exists(((struct net_device *)0)->ifindex))
+		return XDP_DROP;
+	return XDP_PASS;
+}
+struct ask { __u32 a; };
+static __always_inline int ask(struct ask *args, struct spine_message *m) { args->a++; return 0; }
+#define HANDLERS(H) H(1, ask, ask)
+SPINE_HANDLERS(HANDLERS);
+char LICENSE[] SEC("license") = "Dual MIT/GPL";
+"""
+
+
+def kernel_types():
+    """a source that includes vmlinux.h gets one made, and its relocated accesses run on a device"""
+    need_root()
+    if not shutil.which("bpftool") or not os.path.exists("/sys/kernel/btf/vmlinux"):
+        raise tap.Skip("no bpftool, or a kernel without BTF")
+    from lab import Lab
+    with Lab(PRICKLE) as lab:
+        d = lab.directory()
+        source, header = os.path.join(d, "kern.bpf.c"), os.path.join(d, "vmlinux.h")
+        with open(source, "w", encoding="ascii") as f:
+            f.write(KERNEL)
+        os.mkdir(os.path.join(d, "bin"))
+        os.symlink(os.path.realpath(next(filter(None, map(shutil.which, ("clang-19", "clang"))))), os.path.join(d, "bin", "clang"))
+        refused = prickle("build", source, code=1, env={"PATH": os.path.join(d, "bin")})
+        assert "'apt install bpftool'" in refused.stderr and not os.path.exists(header), refused.stderr
+        assert "vmlinux.h has the types of this kernel" in prickle("build", source).stderr
+        os.utime(header, (1, 1))
+        change(source, ('"vmlinux.h"', "<vmlinux.h>"))
+        assert prickle("build", "kern.bpf.c", cwd=d).stderr == "" and os.stat(header).st_mtime == 1
+        here, there = lab.ns("here"), lab.ns("there")
+        a, _ = lab.veth(here, "eth0", there, "eth0", ["10.1.0.1/24"], ["10.1.0.2/24"])
+        kern = lab.install(a, os.path.join(d, "kern.o"))
+        sink = here.udp("10.1.0.1", 99)
+        there.udp("10.1.0.2").sendto(b"hello", ("10.1.0.1", 99))
+        assert sink.recv(10) == b"hello"
+        row = json.loads(lab.prickle(here, "spine", "show", "kern", "--dev", "eth0", "--json").stdout)
+        assert row["counters"]["ttl"] == 64 and row["counters"]["udp"] == 1 and row["counters"]["device_bytes"] > 1000, row
+        kern.remove()
+
+
 tap.run([new_writes_what_builds, new_refuses, build_tells_what_is_wrong, cases_pass_and_fail, mistakes_in_cases,
-         kernel_refusals_have_lines, keys_and_signatures])
+         kernel_refusals_have_lines, keys_and_signatures, kernel_types])
