@@ -254,7 +254,8 @@ END_TEST
 static const char *name_of(void *arg, int32_t relative)
 {
 	(void)arg;
-	return relative == -4096 ? "bpf_xdp_redirect" : relative == 77 ? "bpf_probe_read_kernel" : NULL;
+	return relative == -4096 ? "bpf_xdp_redirect" : relative == 77 ? "bpf_probe_read_kernel" :
+	       relative == 99 ? "dev_hash_map_redirect" : NULL;
 }
 
 START_TEST(calls_of_a_loaded_program_resolve_by_name)
@@ -276,6 +277,19 @@ START_TEST(calls_of_a_loaded_program_resolve_by_name)
 	ck_assert_int_eq(inspect_loaded(&arena, calls, ARRAY_LEN(calls), NULL, 0, &rights, &r, NULL), 0);
 	ck_assert(r.redirects);
 	ck_assert(has_rule(&r, "helper probe_read_kernel"));
+}
+END_TEST
+
+START_TEST(a_loaded_program_that_redirects_by_a_map_is_known_to_redirect)
+{
+	AUTO_ARENA struct arena arena = ARENA_INIT(1u << 22);
+	struct bpf_insn calls[] = { INSN(BPF_JMP | BPF_CALL, 0, 0, 0, 99), INSN(BPF_JMP | BPF_EXIT, 0, 0, 0, 0) };
+	struct inspect_rights rights = plain_rights;
+	struct inspect_report r;
+
+	rights.call_name = name_of;
+	ck_assert_int_eq(inspect_loaded(&arena, calls, ARRAY_LEN(calls), NULL, 0, &rights, &r, NULL), 0);
+	ck_assert(r.redirects);
 }
 END_TEST
 
@@ -313,4 +327,5 @@ TEST_MAIN_SLOW(60, "spine/inspect", loops_with_constant_bounds_have_a_cost, host
 	       constants_at_the_ends_tell_the_verdicts,
 	       a_program_behind_its_own_ports_is_allowed, a_finding_shows_its_source_line,
 	       a_load_with_acquire_is_no_constant, a_loaded_program_is_bounded_from_its_instructions, a_loaded_program_that_is_not_shown_is_unknown,
-	       calls_of_a_loaded_program_resolve_by_name, maps_of_others_are_refused, helpers_have_names_and_numbers)
+	       calls_of_a_loaded_program_resolve_by_name,
+	       a_loaded_program_that_redirects_by_a_map_is_known_to_redirect, maps_of_others_are_refused, helpers_have_names_and_numbers)

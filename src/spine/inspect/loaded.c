@@ -66,11 +66,16 @@ static bool find_functions(struct translated *t)
 	return t->function_count <= OBJECT_PROGRAMS_MAX;
 }
 
-/* "bpf_xdp_redirect_map" and "bpf_redirect_map" are helper 51; 0: unknown. */
+/*
+ * "bpf_xdp_redirect_map" and "bpf_redirect_map" are helper 51; 0: unknown. Where the verifier knows the map, it puts the
+ * map's own function in the helper's place: dev_map_redirect, dev_hash_map_redirect, cpu_map_redirect, xsk_map_redirect.
+ */
 static int helper_of(const char *symbol)
 {
 	struct slice name = slice_str(symbol);
 
+	if (slice_ends(name, SLICE("map_redirect")))
+		return BPF_FUNC_redirect_map;
 	if (!slice_starts(name, SLICE("bpf_")))
 		return 0;
 	name = slice_from(name, 4);
