@@ -394,6 +394,18 @@ static uint32_t verdicts_of(const struct outcome *o)
  */
 #define TAIL_CALLS_MAX 33u
 
+static void check_handler(struct inspection *in, const struct object_program *p, const struct outcome *o)
+{
+	if (p->type != BPF_PROG_TYPE_SYSCALL || in->rights->unbounded || o->cost <= INSPECT_HANDLER_COST_MAX)
+		return;
+	inspection_find(in, "cost", p, 0,
+			o->cost == INSPECT_UNBOUNDED
+				? "the longest path of this handler has no bound; nothing can end it once it runs: give its loops "
+				  "constant bounds, or let the operator accept it (--accept-unbounded)"
+				: "the longest path of this handler takes longer than a tenth of a second, and nothing can end it "
+				  "once it runs; shorten it, or let the operator accept it (--accept-unbounded)");
+}
+
 static void walk_programs(struct inspection *in)
 {
 	const struct object *o = in->o;
@@ -407,6 +419,7 @@ static void walk_programs(struct inspection *in)
 		in->packets = for_packets(p);
 		in->aside = 0;
 		struct outcome out = flow_function(in, (uint32_t)i, NULL);
+		check_handler(in, p, &out);
 		if (!in->packets)
 			continue;
 		if (out.cost == INSPECT_UNBOUNDED)

@@ -21,6 +21,12 @@
 /* A cost not proven below this is refused unless the operator accepts it. */
 #define INSPECT_COST_MAX 1000000u
 
+/*
+ * Message handlers (SEC("syscall")) run in their sender's time, but nothing can end one before it is done, not even
+ * a signal, and the kernel waits for it before it frees programs: so this is refused, too. A tenth of a second.
+ */
+#define INSPECT_HANDLER_COST_MAX 300000000u
+
 /* What somebody may use; from the manifest and the grant (spine/grant.h). */
 struct inspect_rights {
 	uint32_t verdicts;

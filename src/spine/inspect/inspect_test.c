@@ -91,6 +91,7 @@ static const struct {
 	{ "no_target", "verdict redirect", false },
 	{ "visit", "cost", false },
 	{ "heavy", "cost", false },
+	{ "long_handler", "cost", false },
 };
 
 START_TEST(hostile_programs_are_refused_by_name)

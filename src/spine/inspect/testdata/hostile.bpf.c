@@ -250,4 +250,20 @@ int heavy(struct xdp_md *context)
 }
 #endif
 
+#ifdef LONG_HANDLER
+/* Whoever sends a message waits for hours, and no signal ends it. */
+SEC("syscall")
+int spine_call(void *context)
+{
+	bpf_loop(1 << 23, again, 0, 0);
+	return 0;
+}
+
+SEC("xdp")
+int pass(struct xdp_md *context)
+{
+	return XDP_PASS;
+}
+#endif
+
 char LICENSE[] SEC("license") = "Dual MIT/GPL";
