@@ -44,6 +44,10 @@ int spine_cli_where(struct cli *cli, struct spine_where *out)
 	if (i == ARRAY_LEN(modes))
 		return cli_fail(cli, CLI_USAGE, "--mode: '%s' is not native, generic or auto", mode);
 	out->mode = modes[i].mode;
+	/* Without the usual file there are defaults; a file that somebody names must not be missed in silence. */
+	if (out->grants_path != NULL && access(out->grants_path, F_OK) != 0)
+		return cli_fail(cli, errno == ENOENT ? CLI_NOT_FOUND : CLI_FAILED, "--grants: read '%s': %s", out->grants_path,
+				strerrordesc_np(errno));
 	return CLI_OK;
 }
 

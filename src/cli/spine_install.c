@@ -1,7 +1,6 @@
 /*
  * `prickle spine install`, `adopt`, `replace`, `remove`, `enable`, `disable`: what changes a device.
  */
-#include <bpf/bpf.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
@@ -13,6 +12,7 @@
 #include "cli/datafile.h"
 #include "cli/spine.h"
 #include "spine/attach.h"
+#include "spine/host.h"
 
 #define CHANGE_BYTES (512u << 20)
 #define OPTION_ORDER { "order", 'o', "K", "lower runs first; 0 to 1000000" }
@@ -218,7 +218,7 @@ const struct cli_command cmd_spine_replace = {
 
 /* --- adopt ------------------------------------------------------------------------------------------ */
 
-/* The program, from the caller's own mount namespace. */
+/* The program; a path means what it means to the caller before it means what it means to the host. */
 static int open_program(struct cli *cli, int *out)
 {
 	const char *path = cli_value(cli, "pinned");
@@ -231,10 +231,10 @@ static int open_program(struct cli *cli, int *out)
 	if ((path != NULL) == cli_has(cli, "id"))
 		return cli_fail(cli, CLI_USAGE, "which program? Say --id ID or --pinned PATH; `bpftool prog` lists them");
 	if (path != NULL) {
-		*out = bpf_obj_get(path);
+		*out = host_pinned(path);
 		if (*out < 0)
-			return cli_fail(cli, errno == ENOENT ? CLI_NOT_FOUND : CLI_FAILED, "open the pinned program '%s': %s", path,
-					strerrordesc_np(errno));
+			return cli_fail(cli, *out == -ENOENT ? CLI_NOT_FOUND : CLI_FAILED, "open the pinned program '%s': %s", path,
+					strerrordesc_np(-*out));
 		return CLI_OK;
 	}
 	*out = attach_prog_by_id((uint32_t)id, &why);

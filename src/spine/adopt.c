@@ -99,6 +99,8 @@ static int read_program(struct spine_device *d, int prog_fd, struct arena *arena
 	struct bpf_prog_info ask = { 0 };
 	uint32_t size = sizeof(p->info), ids[MAPS_MAX];
 
+	if (!pin_is_prog(prog_fd))	/* the kernel would describe a map or a link instead, in other words */
+		return errmsg_say(why, -EPERM, "what is to be adopted is no program: `bpftool prog show pinned PATH` tells");
 	if (bpf_obj_get_info_by_fd(prog_fd, &p->info, &size) != 0)
 		return errmsg_set(why, -errno, "look at the program");
 	if (p->info.type != BPF_PROG_TYPE_XDP)

@@ -362,6 +362,9 @@ static int attach(struct spine_device *d, int prog_fd, int before_fd, struct err
 
 	if (d->attached.kind == ATTACH_NONE)
 		return attach_fresh(d, prog_fd, why);
+	if (d->mode != ATTACH_AUTO && d->mode != (enum attach_mode)d->meta.mode && d->notice.text[0] == '\0')
+		(void)errmsg_say(&d->notice, 0, "%s is attached in another mode than --mode says, and stays so until its last "
+				 "extension is removed", d->name);
 	AUTO_FD int old = before_fd >= 0 ? fcntl(before_fd, F_DUPFD_CLOEXEC, 3) : old_dispatcher(d);
 	if (old < 0)
 		return errmsg_set(why, old, "open the program that %s runs", d->name);

@@ -1,5 +1,6 @@
 #include "spine/host.h"
 
+#include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 #include <dirent.h>
 #include <errno.h>
@@ -150,6 +151,24 @@ static int plain_directory(const void *path)
 int host_directory(const char *path)
 {
 	return open_at_host(plain_directory, path);
+}
+
+static int pinned_object(const void *path)
+{
+	int fd = bpf_obj_get(path);
+
+	return fd >= 0 ? fd : -errno;
+}
+
+int host_pinned(const char *path)
+{
+	int fd = bpf_obj_get(path);
+
+	if (fd >= 0)
+		return fd;
+	if (errno != ENOENT || *path != '/')
+		return -errno;
+	return open_at_host(pinned_object, path);
 }
 
 int host_bpffs(bool make, struct errmsg *why)

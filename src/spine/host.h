@@ -42,6 +42,12 @@ void host_enter_mounts(void);
  */
 MUST_USE int host_directory(const char *path);
 
+/*
+ * What is pinned at a path, in our own mount namespace first and, if nothing is there, in the host's (`ip netns exec`
+ * hides /sys/fs/bpf), as a descriptor or a negative errno. Forks at most once.
+ */
+MUST_USE int host_pinned(const char *path);
+
 /* A network namespace by its name of `ip netns` (NULL: ours) as a descriptor. -ENOENT: no such name. */
 MUST_USE int host_netns(const char *name, struct errmsg *why);
 /* Enter it (this thread). Leaving again is entering another one. */

@@ -85,13 +85,14 @@ static int choose_class(struct spine_device *d, const struct loading *l, struct 
 
 	if (d->exists)
 		class = (struct spine_class){ d->meta.frags != 0, d->meta.attach_type };
-	else if (mtu > MTU_ONE_BUFFER)
+	else if (mtu > MTU_ONE_BUFFER && d->mode != ATTACH_GENERIC)	/* generic mode copies a frame into one buffer */
 		class.frags = true;
 	if (class.frags && !can_frags(l))
 		return errmsg_say(why, -EPERM, "'%s' handles packets in one buffer, but %s %s: give its manifest "
-				  ".flags = SPINE_FRAGS if it can work with packets in several buffers", l->name, d->name,
+				  ".flags = SPINE_FRAGS if it can work with packets in several buffers%s", l->name, d->name,
 				  d->exists ? "runs extensions for several (frags)" :
-					      "has an MTU that needs several (frags)");
+					      "has an MTU that needs several (frags)",
+				  d->exists ? "" : ", or run it slower with --mode generic");
 	return device_make(d, class, why);
 }
 

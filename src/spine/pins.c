@@ -115,14 +115,24 @@ uint32_t pin_map_id(int map_fd)
 	return bpf_obj_get_info_by_fd(map_fd, &info, &size) == 0 ? info.id : 0;
 }
 
-bool pin_is_map(int fd)
+static bool is_kind(int fd, const char *kind)
 {
 	char path[64], text[64];
 	ssize_t n;
 
 	(void)snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
 	n = readlink(path, text, sizeof(text));
-	return n == 18 && memcmp(text, "anon_inode:bpf-map", 18) == 0;
+	return n > 0 && (size_t)n == strlen(kind) && memcmp(text, kind, (size_t)n) == 0;
+}
+
+bool pin_is_map(int fd)
+{
+	return is_kind(fd, "anon_inode:bpf-map");
+}
+
+bool pin_is_prog(int fd)
+{
+	return is_kind(fd, "anon_inode:bpf-prog");
 }
 
 /* "memlock: N" of /proc/self/fdinfo: what the kernel charged for it. */

@@ -24,5 +24,6 @@ int pin_each(int dir, int (*each)(void *arg, int dir, const char *name, bool is_
 uint32_t pin_prog_id(int prog_fd);
 uint32_t pin_map_id(int map_fd);
 bool pin_is_map(int fd);
+bool pin_is_prog(int fd);
 /* Memory that the kernel charges for a map or program, 0 when it does not tell. */
 uint64_t pin_memory_bytes(int fd);

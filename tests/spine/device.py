@@ -356,6 +356,41 @@ def frags_by_mtu():
         os.close(fd)
 
 
+def options_are_not_missed():
+    """a grants file that is not there, a map that is adopted, another mode: each is told"""
+    with Lab(PRICKLE) as lab:
+        here, _ = pair(lab)
+        first = extension()
+        done = spine(lab, here.ns, "install", first, "--dev", "eth0", "--grants", "/nonexistent/g.yaml", code=4)
+        assert "/nonexistent/g.yaml" in done.stderr, done.stderr
+        table = lab.keep(kb.Map.create(2, 4, 4, 1))     # an array
+        kb.pin(table.fd, os.path.join(lab.pins(), "table"))
+        done = outside(lab, here.ns, "adopt", "--pinned", os.path.join(lab.pins(), "table"), "--match", "arp", "--name", "t",
+                       "--dev", "eth0", code=5)
+        assert "no program" in done.stderr, done.stderr
+        done = spine(lab, here.ns, "install", extension("setter", match="src set absent"), "--dev", "eth0", code=4)
+        assert "spine set add absent" in done.stderr, done.stderr
+        spine(lab, here.ns, "install", first, "--dev", "eth0", "--mode", "generic")
+        done = spine(lab, here.ns, "install", first, "--dev", "eth0", "--mode", "native", "--name", "b")
+        assert "another mode" in done.stderr, done.stderr
+        # Loopback's MTU is beyond one buffer, which generic mode does not mind.
+        done = spine(lab, here.ns, "install", first, "--dev", "lo", code=5)
+        assert "--mode generic" in done.stderr, done.stderr
+        spine(lab, here.ns, "install", first, "--dev", "lo", "--mode", "generic")
+
+
+def pinned_of_the_host():
+    """inside `ip netns exec`, which hides bpffs, --pinned finds what the host has pinned"""
+    with Lab(PRICKLE) as lab:
+        here, _ = pair(lab)
+        fd = kb.load_program(kb.mov(0, kb.XDP_PASS) + kb.EXIT, name="hosts")
+        kb.pin(fd, os.path.join(lab.pins(), "hosts"))
+        spine(lab, here.ns, "adopt", "--pinned", os.path.join(lab.pins(), "hosts"), "--match", "arp", "--name", "h", "--dev", "eth0")
+        assert one(lab, here.ns, "h")["tier"] == "adopted"
+        spine(lab, here.ns, "adopt", "--pinned", lab.pins() + "/nothing", "--match", "arp", "--name", "n", "--dev", "eth0", code=4)
+        os.close(fd)
+
+
 def sets_change_who_matches():
     """a prefix that comes into a set changes who matches, without a new dispatcher"""
     with Lab(PRICKLE) as lab:
@@ -410,4 +445,5 @@ if __name__ == "__main__":
     tap.run([install_then_list, replace_and_switch, worse_version_returns, takes_over_netlink, takes_over_a_link,
              adopts_with_a_mask, shadows_are_refused, a_terminal_one_that_may_return_anything_is_masked,
              a_stalling_one_is_ejected, replaced_under_load, killed_at_any_time,
-             gone_namespaces_are_cleaned, frags_by_mtu, sets_change_who_matches, gives_up_rights, doctor_tells])
+             gone_namespaces_are_cleaned, frags_by_mtu, sets_change_who_matches, options_are_not_missed,
+             pinned_of_the_host, gives_up_rights, doctor_tells])

@@ -52,7 +52,8 @@ static int set_number(struct emitter *e, const char *name, const struct rule_set
 				  RULE_DEVICE_SETS_MAX);
 	fd = sets == NULL || sets->fd == NULL ? -1 : sets->fd(sets->arg, name);
 	if (fd < 0)
-		return errmsg_say(e->why, -ENOENT, "a match rule uses set '%s', which this device does not have", name);
+		return errmsg_say(e->why, -ENOENT, "a match rule uses set '%s', which this device does not have: "
+				 "`prickle spine set add %s PREFIX --dev IF` makes it", name, name);
 	e->set_fd[n] = fd;
 	e->sets[e->set_count++] = name;
 	return 0;
