@@ -117,13 +117,26 @@ static bool grant_line(const struct judge *j, const char *rule, struct buf *out)
 	return false;
 }
 
+static bool has_hint(const char *sentence)
+{
+	return slice_ends(slice_str(sentence), SLICE(" in the grants file allows it"));
+}
+
+/* Some calls are refused whatever the grants say: then a line for the grants file would be a wrong promise. */
+static bool never_granted(const struct inspect_finding *f)
+{
+	struct slice rule = slice_str(f->rule);
+
+	return (slice_starts(rule, SLICE("helper ")) || slice_starts(rule, SLICE("kfunc "))) && !has_hint(f->sentence);
+}
+
 /* The inspector knows no file: "...; 'helpers: [x]' in the grants file allows it". Ours says which, so that goes. */
 static struct slice without_hint(const char *sentence)
 {
 	struct slice text = slice_str(sentence);
 	const char *hint = NULL;
 
-	if (slice_ends(text, SLICE(" in the grants file allows it")))
+	if (has_hint(sentence))
 		for (const char *at = sentence; (at = strstr(at, "; '")) != NULL; at++)
 			hint = at;
 	return hint == NULL ? text : slice_head(text, (size_t)(hint - sentence));
@@ -135,7 +148,7 @@ static void complete(struct judge *j, struct inspect_finding *f)
 	AUTO_BUF struct buf text = BUF_INIT(2048);
 	bool by_default = strcmp(j->grant->from, "defaults") == 0;
 
-	if (!grant_line(j, f->rule, &line))
+	if (never_granted(f) || !grant_line(j, f->rule, &line))
 		return;
 	buf_printf(&text, "%.*s. '%s' under 'extensions: %s:' in %s would allow it", SLICE_FMT(without_hint(f->sentence)), buf_cstr(&line),
 		   j->request->name, by_default ? grants_file(j->request->grants) : j->grant->from);

@@ -379,6 +379,20 @@ def options_are_not_missed():
         spine(lab, here.ns, "install", first, "--dev", "lo", "--mode", "generic")
 
 
+def refusals_promise_only_what_helps():
+    """a refusal names a line for the grants file when one would help, and none for what is never granted"""
+    source = EXTENSION.replace("return VERDICT;", "return CALL == 5 ? XDP_DROP : XDP_PASS;")
+    with Lab(PRICKLE) as lab:
+        here, _ = pair(lab)
+        for call, helps in (("bpf_get_current_pid_tgid()", False), ("bpf_get_smp_processor_id()", None),
+                            ("bpf_trace_printk(\"x\", 2)", True)):
+            path = build("calls", source, NAME='"calls"', VERSION='"1"', MATCH='"arp"', FLAGS="0", CALL=call)
+            done = spine(lab, here.ns, "install", path, "--dev", "eth0", code=0 if helps is None else 5)
+            assert helps is None or ("would allow it" in done.stderr) == helps, done.stderr
+            if helps is None:
+                spine(lab, here.ns, "remove", "calls", "--dev", "eth0")
+
+
 def pinned_of_the_host():
     """inside `ip netns exec`, which hides bpffs, --pinned finds what the host has pinned"""
     with Lab(PRICKLE) as lab:
@@ -446,4 +460,4 @@ if __name__ == "__main__":
              adopts_with_a_mask, shadows_are_refused, a_terminal_one_that_may_return_anything_is_masked,
              a_stalling_one_is_ejected, replaced_under_load, killed_at_any_time,
              gone_namespaces_are_cleaned, frags_by_mtu, sets_change_who_matches, options_are_not_missed,
-             pinned_of_the_host, gives_up_rights, doctor_tells])
+             refusals_promise_only_what_helps, pinned_of_the_host, gives_up_rights, doctor_tells])
