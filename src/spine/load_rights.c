@@ -41,7 +41,7 @@ static void refuse(struct judge *j, const char *rule, const char *fmt, ...)
 	buf_vprintf(&text, fmt, ap);
 	va_end(ap);
 	j->own[j->own_count++] = (struct inspect_finding){
-		.rule = rule, .sentence = keep(j, &text),
+		.rule = rule, .program = "", .sentence = keep(j, &text),
 	};
 }
 

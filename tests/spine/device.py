@@ -391,6 +391,10 @@ def refusals_promise_only_what_helps():
             assert helps is None or ("would allow it" in done.stderr) == helps, done.stderr
             if helps is None:
                 spine(lab, here.ns, "remove", "calls", "--dev", "eth0")
+        greedy = build("greedy", EXTENSION.replace("| SPINE_DROP", "| SPINE_REDIRECT"), NAME='"greedy"', VERSION='"1"',
+                       MATCH='"arp"', FLAGS="0", VERDICT="XDP_PASS")
+        done = spine(lab, here.ns, "install", greedy, "--dev", "eth0", code=5)
+        assert done.stderr.startswith("verdict redirect: the manifest asks"), done.stderr
 
 
 def pinned_of_the_host():
