@@ -90,6 +90,13 @@ static int echo_load(struct echo *e, const char *path)
 	return err;
 }
 
+static inline void echo_unload(struct echo *e)
+{
+	for (uint32_t k = 0; k < ECHO_CHANNELS; k++)
+		bpf_object__close(e->object[k]);
+	*e = (struct echo){ .xdp = -1 };
+}
+
 static int echo_map(const struct echo *e, uint32_t channel, const char *name)
 {
 	return bpf_object__find_map_fd_by_name(e->object[channel], name);

@@ -516,6 +516,7 @@ int main(void)
 		return skip("no clang made the extension");
 	if (echo_load(&lab, ECHO_OBJECT) == -EPERM)
 		return skip("this kernel loads no BPF programs for us");
+	echo_unload(&lab);		/* each test loads its own */
 	for (size_t i = 0; i < sizeof(tests) / sizeof(tests[0]); i++)
 		tcase_add_test(tcase, tests[i]);
 	suite_add_tcase(suite, tcase);
