@@ -32,6 +32,8 @@ class Tree:
     def __init__(self, directory):
         if not shutil.which("meson"):
             raise tap.Skip("no meson")
+        if not os.access(f"{BUILD}/meson-private", os.W_OK):
+            raise tap.Skip("the build directory is another user's")
         run("meson", "install", "-C", BUILD, "--no-rebuild", "--quiet", "--destdir", directory,
             env=dict(os.environ, DESTDIR=directory))
         self.directory = directory
