@@ -8,6 +8,7 @@ usage: fanout.py PRICKLE
 """
 
 import hashlib
+import json
 import os
 import socket
 import struct
@@ -220,5 +221,51 @@ def other_traffic():
         video.source.ns.run("ping", "-c1", "-W1", "10.1.0.1")
 
 
+def commands_take_addresses():
+    """the commands add streams and receivers by addresses alone, show them, and a replace keeps both"""
+    with Lab(PRICKLE) as lab:
+        video = Video(lab, 2)
+
+        def fanout(*words, code=0):
+            done = lab.prickle(video.inside.ns, "spine", "fanout", *words, "--dev", video.inside.name, check=False)
+            assert done.returncode == code, (words, done)
+            return done
+        assert "no streams" in fanout("show").stdout
+        for version, number in ((4, 1), (6, 2)):
+            fanout("add-stream", number, UNICAST[version], 5000)
+            for n in range(2):
+                fanout("join", number, f"10.1{n + 1}.0.2" if version == 4 else f"fd1{n + 1}::2", 6000 + n, "--json")
+        fanout("add-stream", 3, GROUP[4], 5004)
+        fanout("join", 3, "--port", video.out[1].name)
+        raws = [r.raw() for r in video.receivers]
+
+        def reached(version, text):
+            video.send(version, UNICAST[version], 5000, [text])
+            for n, raw in enumerate(raws):
+                got = raw.receive(lambda f: f.payload == text)
+                assert got and got.dport == 6000 + n and (got.src, got.dst) == (video.out[n].mac, video.receivers[n].mac), (n, got)
+        for version in (4, 6):
+            reached(version, b"before")
+        path = lab.extension("fanout")
+        lab.prickle(video.inside.ns, "spine", "replace", "fanout", path, "--dev", video.inside.name, "--grants",
+                    os.path.join(lab.directory(), f"{video.inside.ns.name}-{video.inside.name}.yaml"))
+        for version in (4, 6):
+            reached(version, b"after")
+        rows = {row["stream"]: row for row in json.loads(fanout("show", "--json").stdout)}
+        assert rows[1]["address"] == UNICAST[4] and {(r["port"], r["address"], r["udp_port"], r["packets"]) for r in rows[1]["receivers"]} \
+            == {("out1", "10.11.0.2", 6000, 2), ("out2", "10.12.0.2", 6001, 2)}, rows
+        assert [r["port"] for r in rows[3]["receivers"]] == ["out2"] and "address" not in rows[3]["receivers"][0], rows
+        assert "10.11.0.2 port 6000" in fanout("show").stdout
+        assert "has receivers" in fanout("remove-stream", 1, code=2).stderr
+        for n in range(2):
+            fanout("leave", 1, f"10.1{n + 1}.0.2")
+        fanout("leave", 1, "10.11.0.2", code=4)
+        fanout("remove-stream", 1)
+        assert "no way to" in fanout("join", 2, "203.0.113.1", 9, code=1).stderr
+        assert "is no address" in fanout("add-stream", 5, "example", 9, code=2).stderr
+        fanout("add-stream", 64, UNICAST[4], 9, code=2)
+        fanout("join", 2, "10.11.0.77", 9, code=75)
+
+
 if __name__ == "__main__":
-    tap.run([unicast_to_three, frames_are_right, multicast_unchanged, join_and_leave, bad_messages, other_traffic])
+    tap.run([unicast_to_three, frames_are_right, multicast_unchanged, join_and_leave, bad_messages, other_traffic, commands_take_addresses])
