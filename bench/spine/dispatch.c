@@ -1,15 +1,14 @@
 /*
- * What the dispatcher costs a packet: bench/spine/run starts this in a network namespace of its own.
+ * What the dispatcher's code costs a packet: BPF_PROG_TEST_RUN, the packet goes nowhere.
  *
- *	dispatch ROUNDS INTERFACE PEER
+ *	dispatch ROUNDS
  *
- * Two ways to measure, the variants taking turns in each round; a round's value is the best of 4 tries, and what
- * is printed is the median over the rounds with the first and third quartile:
- *	hot	BPF_PROG_TEST_RUN, the packet goes nowhere: ns more than a program that only drops
- *	live	frames in batches, as a driver hands them over; a redirect goes out of INTERFACE, a veth whose
- *		PEER drops: ns a packet for the whole way, and the ratio to the plain redirect of the same round
+ * The variants take turns in each round; a round's value is the best of 3 tries. Printed: how much more than a plain
+ * redirect (the only program, bpf_redirect_map), as the difference of the best rounds, and the median of the rounds'
+ * differences with its quartiles. On a busy machine the first is the one to read.
+ *
  * Time is the thread's processor time: other work on the machine disturbs caches, but is not counted.
- * Targets (exit 1): live with 8 extensions, terminal 1.02, returnable 1.07; 64 over 1: 10 ns.
+ * Target (exit 1): the last of 64 over 1: 10 ns.
  */
 #include <bpf/libbpf.h>
 #include <net/if.h>
@@ -20,11 +19,10 @@
 
 #include "spine/code/rig_test.h"
 
-#define HOT_PACKETS  40000
-#define LIVE_PACKETS 16384
-#define TRIES	     4
-#define ROUNDS_MAX   201
-#define FIRST_PORT   1000
+#define PACKETS	   30000		/* setting a run up takes some 200 us */
+#define TRIES	   3
+#define ROUNDS_MAX 501
+#define FIRST_PORT 1000
 
 enum kind { PLAIN, MATCHED, CHAIN };
 
@@ -32,11 +30,11 @@ struct variant {
 	const char *name;
 	enum kind kind;
 	uint16_t count;
-	bool terminal, redirect;
+	bool terminal, redirect, untimed;
 	uint32_t verdict;
 	struct rig rig;
 	int fd;
-	double hot[ROUNDS_MAX], live[ROUNDS_MAX], ratio[ROUNDS_MAX], over[ROUNDS_MAX];
+	double hot[ROUNDS_MAX], over[ROUNDS_MAX];
 };
 
 static struct variant variants[] = {
@@ -45,13 +43,15 @@ static struct variant variants[] = {
 	{ .name = "1 terminal", .kind = MATCHED, .count = 1, .terminal = true, .redirect = true },
 	{ .name = "8 terminal", .kind = MATCHED, .count = 8, .terminal = true, .redirect = true },
 	{ .name = "64 terminal", .kind = MATCHED, .count = 64, .terminal = true, .redirect = true },
-	{ .name = "1 returnable", .kind = MATCHED, .count = 1, .redirect = true },
-	{ .name = "8 returnable", .kind = MATCHED, .count = 8, .redirect = true },
-	{ .name = "64 returnable", .kind = MATCHED, .count = 64, .redirect = true },
-	{ .name = "chain of 4", .kind = CHAIN, .count = 4, .redirect = true },
-	{ .name = "chain of 8", .kind = CHAIN, .count = 8, .redirect = true },
+	{ .name = "1 in a slot", .kind = MATCHED, .count = 1, .redirect = true },
+	{ .name = "8 in slots", .kind = MATCHED, .count = 8, .redirect = true },
+	{ .name = "8 in slots, no sampling", .kind = MATCHED, .count = 8, .redirect = true, .untimed = true },
+	{ .name = "64 in slots", .kind = MATCHED, .count = 64, .redirect = true },
+	{ .name = "4 in slots, all match", .kind = CHAIN, .count = 4, .redirect = true },
+	{ .name = "8 in slots, all match", .kind = CHAIN, .count = 8, .redirect = true },
+	{ .name = "32 in slots, all match", .kind = CHAIN, .count = 32, .redirect = true },
 };
-enum { DROP, REDIRECT, TERMINAL_1, TERMINAL_8, TERMINAL_64, SLOT_1, SLOT_8, SLOT_64 };
+enum { DROP, REDIRECT, TERMINAL_1, TERMINAL_8, TERMINAL_64, SLOT_1, SLOT_8, SLOT_8_UNTIMED, SLOT_64 };
 
 static double cpu_ns(void)
 {
@@ -81,7 +81,7 @@ static void prepare(struct variant *v, int ports)
 	char rule[32];
 
 	rig_init(r);
-	r->control->sample_mask = SPINE_SAMPLE_MASK;
+	r->control->sample_mask = v->untimed ? UINT32_MAX : SPINE_SAMPLE_MASK;
 	last = v->redirect ? redirecting(r, ports) : rig_returns(r, XDP_DROP);
 	passing = rig_returns(r, XDP_PASS);
 	v->fd = last;
@@ -107,31 +107,18 @@ static void prepare(struct variant *v, int ports)
 	v->fd = r->dispatcher_fd;
 }
 
-/* In the middle of the extensions, where as many tests fail as on average. */
+/* The last of the extensions is wanted. */
 static uint16_t port_of(const struct variant *v)
 {
-	return (uint16_t)(FIRST_PORT + (v->kind == MATCHED ? v->count / 2 : 0));
+	return (uint16_t)(FIRST_PORT + (v->kind == MATCHED ? v->count - 1 : 0));
 }
 
 static double hot(struct variant *v)
 {
 	double begin = cpu_ns();
 
-	must(rig_run(&v->rig, v->fd, port_of(v), HOT_PACKETS, NULL) == v->verdict);
-	return (cpu_ns() - begin) / HOT_PACKETS;
-}
-
-static double live(struct variant *v)
-{
-	uint8_t frame[RIG_FRAME_BYTES];
-	LIBBPF_OPTS(bpf_test_run_opts, run, .data_in = frame, .data_size_in = sizeof(frame), .repeat = LIVE_PACKETS,
-		    .flags = BPF_F_TEST_XDP_LIVE_FRAMES, .batch_size = 64);
-	double begin;
-
-	rig_frame(frame, port_of(v));
-	begin = cpu_ns();
-	must(bpf_prog_test_run_opts(v->fd, &run) == 0);
-	return (cpu_ns() - begin) / LIVE_PACKETS;
+	must(rig_run(&v->rig, v->fd, port_of(v), PACKETS, NULL) == v->verdict);
+	return (cpu_ns() - begin) / PACKETS;
 }
 
 static int by_size(const void *a, const void *b)
@@ -141,71 +128,64 @@ static int by_size(const void *a, const void *b)
 	return x < y ? -1 : x > y;
 }
 
-struct spread {
-	double low, median, high;
-};
-
-static struct spread spread(double *values, size_t count)
+/* After sorting. */
+static double best(const struct variant *v)
 {
-	qsort(values, count, sizeof(*values), by_size);
-	return (struct spread){ values[count / 4], values[count / 2], values[count * 3 / 4] };
+	return v->hot[0];
 }
 
-static bool target(const char *what, double got, double most, const char *unit)
+static bool target(const char *what, double got, double most)
 {
-	printf("%-52s %7.2f%s, target %.2f%s: %s\n", what, got, unit, most, unit, got <= most ? "met" : "MISSED");
+	printf("%-36s %+7.1f ns   target <= %.0f: %s\n", what, got, most, got <= most ? "met" : "MISSED");
 	return got <= most;
+}
+
+static void measure(size_t rounds)
+{
+	for (size_t round = 0; round < rounds; round++) {
+		for (size_t i = 0; i < ARRAY_LEN(variants) * TRIES; i++) {
+			struct variant *v = &variants[i % ARRAY_LEN(variants)];
+			double h = hot(v);
+
+			v->hot[round] = i < ARRAY_LEN(variants) ? h : MIN(h, v->hot[round]);
+		}
+		for (size_t i = 0; i < ARRAY_LEN(variants); i++)
+			variants[i].over[round] = variants[i].hot[round] - variants[REDIRECT].hot[round];
+	}
+	for (size_t i = 0; i < ARRAY_LEN(variants); i++) {
+		qsort(variants[i].hot, rounds, sizeof(double), by_size);
+		qsort(variants[i].over, rounds, sizeof(double), by_size);
+	}
 }
 
 int main(int argc, char **argv)
 {
-	size_t rounds = argc > 1 ? strtoul(argv[1], NULL, 10) : 21;
-	uint32_t ifindex = argc > 2 ? if_nametoindex(argv[2]) : 0, key = 0;
-	uint32_t peer = argc > 3 ? if_nametoindex(argv[3]) : 0;
+	size_t rounds = argc > 1 ? strtoul(argv[1], NULL, 10) : 41;
+	uint32_t ifindex = if_nametoindex("lo"), key = 0;
 	int ports = bpf_map_create(BPF_MAP_TYPE_DEVMAP, "ports", 4, 4, 1, NULL);
-	struct spread result[ARRAY_LEN(variants)];
-	double over[ARRAY_LEN(variants)];
 	cpu_set_t one;
 	bool met;
 
-	if (rounds == 0 || rounds > ROUNDS_MAX || ifindex == 0 || peer == 0 || ports < 0) {
-		fprintf(stderr, "usage: dispatch ROUNDS INTERFACE PEER, as root: see bench/spine/run\n");
+	if (rounds == 0 || rounds > ROUNDS_MAX || ifindex == 0 || ports < 0) {
+		fprintf(stderr, "usage: dispatch ROUNDS, at most %d, as root\n", ROUNDS_MAX);
 		return 2;
 	}
 	CPU_ZERO(&one);
-	CPU_SET(1 % (int)sysconf(_SC_NPROCESSORS_ONLN), &one);
+	CPU_SET((size_t)sysconf(_SC_NPROCESSORS_ONLN) - 1, &one);
 	must(sched_setaffinity(0, sizeof(one), &one) == 0);
 	must(bpf_map_update_elem(ports, &key, &ifindex, BPF_ANY) == 0);
 	for (size_t i = 0; i < ARRAY_LEN(variants); i++)
 		prepare(&variants[i], ports);
-	/* A veth takes frames from XDP only when its peer has a program, too. */
-	must(bpf_link_create(variants[DROP].fd, (int)peer, BPF_XDP, NULL) >= 0);
-	for (size_t round = 0; round < rounds; round++) {
-		for (size_t i = 0; i < ARRAY_LEN(variants) * TRIES; i++) {
-			struct variant *v = &variants[i % ARRAY_LEN(variants)];
-			double h = hot(v), l = live(v);
-			bool first = i < ARRAY_LEN(variants);
-
-			v->hot[round] = first ? h : MIN(h, v->hot[round]);
-			v->live[round] = first ? l : MIN(l, v->live[round]);
-		}
-		for (size_t i = 0; i < ARRAY_LEN(variants); i++) {
-			variants[i].over[round] = variants[i].hot[round] - variants[REDIRECT].hot[round];
-			variants[i].ratio[round] = variants[i].live[round] / variants[REDIRECT].live[round];
-		}
-	}
-	printf("%-14s %28s %26s %30s\n", "extensions", "hot: ns over redirect", "live: ns a packet", "live: ratio to redirect");
+	measure(rounds);
+	printf("%-36s %7s  %s\n", "hot: ns more than a plain redirect", "best", "median (quartiles)");
 	for (size_t i = 0; i < ARRAY_LEN(variants); i++) {
-		struct spread o = spread(variants[i].over, rounds), l = spread(variants[i].live, rounds);
+		const double *o = variants[i].over;
 
-		result[i] = spread(variants[i].ratio, rounds);
-		over[i] = o.median;
-		printf("%-14s %10.1f (%6.1f..%6.1f) %10.1f (%5.1f..%5.1f) %12.3f (%.3f..%.3f)\n", variants[i].name, o.median,
-		       o.low, o.high, l.median, l.low, l.high, result[i].median, result[i].low, result[i].high);
+		printf("%-36s %+7.1f  %+.1f (%+.1f..%+.1f)\n", variants[i].name, best(&variants[i]) - best(&variants[REDIRECT]),
+		       o[rounds / 2], o[rounds / 4], o[rounds * 3 / 4]);
 	}
-	met = target("8 terminal, ratio to a plain redirect", result[TERMINAL_8].median, 1.02, "");
-	met &= target("8 returnable with everything, ratio", result[SLOT_8].median, 1.07, "");
-	met &= target("64 terminal over 1, hot", over[TERMINAL_64] - over[TERMINAL_1], 10, " ns");
-	met &= target("64 returnable over 1, hot", over[SLOT_64] - over[SLOT_1], 10, " ns");
+	printf("%-36s %+7.1f ns\n", "sampled time, of 8 in slots", best(&variants[SLOT_8]) - best(&variants[SLOT_8_UNTIMED]));
+	met = target("64 terminal over 1", best(&variants[TERMINAL_64]) - best(&variants[TERMINAL_1]), 10);
+	met &= target("64 in slots over 1", best(&variants[SLOT_64]) - best(&variants[SLOT_1]), 10);
 	return met ? EXIT_SUCCESS : EXIT_FAILURE;
 }

@@ -159,6 +159,30 @@ struct ways {
 	program_label bad, off, refuse, redirected, next;
 };
 
+/*
+ * A terminal extension on the usual way: nobody looks at its verdict, so its state is all that matters. R9 is its control
+ * where it is off.
+ */
+static void enter_terminal(struct gen *g, const struct dispatch_slot *s, program_label off)
+{
+	struct program *p = g->p;
+	program_label on = p_label(p);
+	uint32_t packets = slot_stats_at(s->slot) + (uint32_t)offsetof(struct spine_slot_stats, packets);
+
+	p_map_value(p, R9, g->spec->control_fd, slot_control_at(s->slot));
+	p_load(p, BPF_B, R1, R9, CTL(state));
+	p_jump_imm(p, BPF_JEQ, true, R1, SPINE_SLOT_ACTIVE, on);
+	p_load(p, BPF_DW, R9, R9, 0);
+	p_goto(p, off);
+	p_set(p, on);
+	if (packets <= INT16_MAX) {
+		count_one(p, R7, (int16_t)packets);
+	} else {
+		slot_stats(p, s->slot);
+		count_one(p, R8, STAT(packets));
+	}
+}
+
 /* Before the program: is the slot on? R9 is its control afterwards. */
 static void enter(struct gen *g, const struct dispatch_slot *s, const struct ways *w)
 {
@@ -368,19 +392,21 @@ static void terminal(struct gen *g, size_t place, const struct ways *w)
 	struct program *p = g->p;
 	const struct dispatch_slot *s = &g->spec->slots[place];
 
-	enter(g, s, w);
 	if (g->timed) {
+		enter(g, s, w);
 		run(g, place);
 		p_load(p, BPF_W, R1, R7, CPU(not_run));
 		p_jump_imm(p, BPF_JNE, true, R1, 0, w->bad);
 		leave(g, s->slot);
 	} else {
-		slot_stats(p, s->slot);
-		count_one(p, R8, STAT(packets));
+		enter_terminal(g, s, w->off);
 		p_mov(p, R1, R6);
 		p_map_fd(p, R2, g->spec->slots_fd);
 		p_mov_imm(p, R3, s->slot);
 		p_helper(p, BPF_FUNC_tail_call);
+		/* Nothing ran: `rare` wants to know what a fault does to the packet. */
+		p_map_value(p, R9, g->spec->control_fd, slot_control_at(s->slot));
+		p_load(p, BPF_DW, R9, R9, 0);
 	}
 	rare(g, place, w);
 }

@@ -175,6 +175,31 @@ static void fields_ip4(struct program *p, const struct needs *n, program_label c
 	ports(p, n, NET, &none, done);
 }
 
+/* Most frames: IPv4 without options, no fragment, and long enough for ports. All others: label `unusual`. */
+static void fields_usual(struct program *p, const struct needs *n, program_label unusual, program_label done, bool known)
+{
+	beyond(p, IP4_END + 4, unusual);
+	p_load(p, BPF_H, 1, DATA, 12);
+	p_jump_imm(p, BPF_JNE, false, 1, htons(0x0800), unusual);
+	p_load(p, BPF_B, 4, DATA, NET);
+	p_jump_imm(p, BPF_JNE, false, 4, 0x45, unusual);
+	p_load(p, BPF_H, 4, DATA, NET + 6);
+	p_jump_imm(p, BPF_JSET, false, 4, htons(0x1fff), unusual);
+	if (!known)
+		p_store_imm(p, BPF_W, CPU, RULE_AT_TYPE, RULE_IP4);
+	if (needs_field(n, FIELD_L4)) {
+		p_load(p, BPF_B, 4, DATA, NET + 9);
+		p_store(p, BPF_W, CPU, RULE_AT_L4, 4);
+	}
+	address4(p, n, FIELD_SRC4, n->src_set, NET + 12);
+	address4(p, n, FIELD_DST4, n->dst_set, NET + 16);
+	if (needs_field(n, FIELD_SPORT))
+		load_port(p, IP4_END, RULE_AT_SPORT);
+	if (needs_field(n, FIELD_DPORT))
+		load_port(p, IP4_END + 2, RULE_AT_DPORT);
+	p_goto(p, done);
+}
+
 static void fields_ip6(struct program *p, const struct needs *n, program_label cut, program_label done, bool known)
 {
 	program_label none = p_label(p);
@@ -222,6 +247,12 @@ void rule_fields_emit(struct program *p, const struct tree_term *terms, size_t c
 	arp.dst_set |= rarp.dst_set;
 	p_load(p, BPF_W, DATA, CTX, offsetof(struct xdp_md, data));
 	p_load(p, BPF_W, END, CTX, offsetof(struct xdp_md, data_end));
+	if (needs_ports(&ip4)) {
+		program_label unusual = p_label(p);
+
+		fields_usual(p, &ip4, unusual, types->known ? types->ip4 : done, types->known);
+		p_set(p, unusual);
+	}
 	p_mov_imm(p, 1, RULE_NO_TYPE);
 	beyond(p, NET, other);
 	p_load(p, BPF_H, 1, DATA, 12);
