@@ -697,6 +697,20 @@ static void judge_stall(struct gen *g, program_label eject)
 }
 
 /*
+ * Far over the budget: out at once, since who holds the processor for long has too few packets, and samples, in a
+ * window to be judged by their number. Falls through: it stays.
+ */
+static void judge_budget(struct gen *g, program_label eject)
+{
+	struct program *p = g->p;
+
+	p_load(p, BPF_DW, R1, R8, ABOVE(window_ns));
+	p_load(p, BPF_DW, R2, R9, CTL(budget_ns));
+	p_alu_imm(p, BPF_ADD, R2, SPINE_BUDGET_EXCESS_NS_MAX);
+	p_jump(p, BPF_JGT, true, R1, R2, eject);
+}
+
+/*
  * ACTIVE becomes EJECTED, with R6 as the reason. Compare and exchange: a person who disables it at
  * this moment is not overruled.
  */
@@ -728,7 +742,7 @@ static void eject_now(struct gen *g, program_label out)
 static void fault_function(struct gen *g)
 {
 	struct program *p = g->p;
-	program_label eject = p_label(p), out = p_label(p), rate = p_label(p);
+	program_label eject = p_label(p), out = p_label(p), rate = p_label(p), no_stall = p_label(p);
 
 	p_function(p, g->fault);
 	own_stats(g);
@@ -743,8 +757,11 @@ static void fault_function(struct gen *g)
 	count_one(p, R2, ABOVE(faults));
 	work_control(g);
 	roll_window(g);
-	p_jump_imm(p, BPF_JNE, true, R6, SPINE_FAULT_STALL, rate);
+	p_jump_imm(p, BPF_JNE, true, R6, SPINE_FAULT_STALL, no_stall);
 	judge_stall(g, eject);
+	p_set(p, no_stall);
+	p_jump_imm(p, BPF_JNE, true, R6, SPINE_FAULT_BUDGET, rate);
+	judge_budget(g, eject);
 	p_set(p, rate);
 	p_mov(p, R2, R6);
 	p_alu_imm(p, BPF_LSH, R2, 2);

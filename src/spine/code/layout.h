@@ -28,6 +28,8 @@
 #define SPINE_STALL_MEMORY_S 10u
 /* A sample stands for 64 packets, so one that a gap fell into is charged with no more than this. */
 #define SPINE_SAMPLE_NS_MAX 250000u
+/* Charged beyond the budget in a window: more ejects at once. Four samples that gaps fell into stay below. */
+#define SPINE_BUDGET_EXCESS_NS_MAX 64000000
 
 /*
  * After NOT_RUN, VERDICT and GREED the packet has no verdict to go by: it is dropped when the extension
