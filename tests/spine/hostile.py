@@ -543,9 +543,9 @@ def broken_objects_are_refused():
         words = ["inspect", path] if number % 3 == 0 else ["install", path, "--dev", "eth0", "--netns", lab.here.name, "--name", "mutant"]
         done = lab.prickle(None, "spine", *words, check=False, timeout=20)
         assert 0 <= done.returncode < 128, (number, done)
-        assert done.returncode == 0 or len(done.stderr.strip()) > 10, (number, done)
+        assert done.returncode == 0 or len((done.stdout + done.stderr).strip()) > 10, (number, done)
         codes[done.returncode] = codes.get(done.returncode, 0) + 1
-        if "mutant" in lab.rows() if done.returncode == 0 else False:
+        if done.returncode == 0 and "mutant" in lab.rows():
             lab.spine("remove", "mutant", "--dev", "eth0")
         elif done.returncode:
             assert attached(lab.wires[0][0]) == was, number
