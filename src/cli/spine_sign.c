@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <sodium.h>
 #include <stdio.h>
+#include <sys/stat.h>
 
 #include "base/hex.h"
 #include "cli/spine.h"
@@ -28,9 +29,13 @@ static int read_key(struct cli *cli, const char *path, uint8_t secret[SPINE_SECR
 {
 	AUTO_BUF struct buf file = BUF_INIT(TOOL_FILE_BYTES);
 	int code = spine_cli_file(cli, path, false, &file);
+	struct stat st;
 
 	if (code == CLI_OK && file.len != SPINE_SECRET_BYTES)
 		code = cli_fail(cli, CLI_USAGE, "%s is no key: 'prickle spine key new FILE' makes one", path);
+	if (code == CLI_OK && (stat(path, &st) != 0 || (st.st_mode & (S_IRWXG | S_IRWXO)) != 0))
+		code = cli_fail(cli, CLI_REFUSED, "others may read %s or write to it: chmod 600 it, or, if somebody may have done so, "
+				"make a new key", path);
 	if (code == CLI_OK)
 		memcpy(secret, file.ptr, SPINE_SECRET_BYTES);
 	if (file.ptr != NULL)

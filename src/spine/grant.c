@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <limits.h>
 #include <stdio.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/hex.h"
@@ -638,9 +639,16 @@ int grants_parse(struct arena *arena, struct slice text, const char *file, const
 int grants_load(struct arena *arena, const char *path, const struct grants **out, struct buf *errors)
 {
 	AUTO_BUF struct buf text = BUF_INIT(GRANTS_FILE_BYTES_MAX + 1);
+	struct stat st;
 
 	if (access(path, F_OK) != 0 && errno == ENOENT)
 		return grants_parse(arena, (struct slice){ 0 }, path, out, errors);
+	/* Who may write here says whose signatures count. */
+	if (stat(path, &st) == 0 && S_ISREG(st.st_mode) &&
+	    ((st.st_mode & S_IWOTH) != 0 || (st.st_uid != 0 && st.st_uid != geteuid()))) {
+		buf_printf(errors, "%s: others than root may write to it, so it grants nothing; chown it to root and chmod o-w", path);
+		return -EPERM;
+	}
 	int err = yaml_in_file(path, &text, errors);
 	return err != 0 ? err : grants_parse(arena, buf_slice(&text), path, out, errors);
 }

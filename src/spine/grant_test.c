@@ -2,6 +2,8 @@
 #include "base/test.h"
 
 #include <errno.h>
+#include <sys/stat.h>
+#include <unistd.h>
 #include <stdio.h>
 
 #include "spine/grant.h"
@@ -217,6 +219,14 @@ START_TEST(a_file_that_is_not_there_gives_the_defaults)
 	ck_assert_int_eq(grants_load(&arena, "/nonexistent/grants.yaml", &g, &errors), 0);
 	ck_assert_str_eq(grant_find(g, "x")->from, "defaults");
 	ck_assert_int_eq(grants_load(&arena, "/proc/self", &g, &errors), -EISDIR);
+	char path[] = "/tmp/grant_test.XXXXXX";
+	int fd = mkstemp(path);
+	ck_assert_int_ge(fd, 0);
+	ck_assert_int_eq(grants_load(&arena, path, &g, &errors), 0);
+	ck_assert_int_eq(fchmod(fd, 0666), 0);
+	ck_assert_int_eq(grants_load(&arena, path, &g, &errors), -EPERM);
+	close(fd);
+	unlink(path);
 	ck_assert_uint_gt(errors.len, 0);
 	done();
 }

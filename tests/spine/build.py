@@ -148,6 +148,9 @@ def keys_and_signatures():
         assert len(public) == 64 and os.stat(f"{d}/k").st_mode & 0o777 == 0o600
         assert "exists already" in prickle("key", "new", "k", cwd=d, code=2).stderr
         assert json.loads(prickle("key", "show", "k", "--json", cwd=d).stdout)["public"] == public
+        os.chmod(f"{d}/k", 0o640)
+        assert "others may read" in prickle("key", "show", "k", cwd=d, code=5).stderr
+        os.chmod(f"{d}/k", 0o600)
         prickle("new", "x", cwd=d)
         prickle("build", "x", cwd=d)
         said = json.loads(prickle("sign", "x/x.o", "--key", "k", "--json", cwd=d).stdout)
