@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -70,6 +71,28 @@ static int find_user(struct cli *cli, struct who *out)
 	return CLI_OK;
 }
 
+/*
+ * One `share` at a time has a channel: two programs would write to the same queue, and a label would change under the
+ * first. A directory beside the extension's maps is the lock, since files in bpffs cannot be opened; the kernel gives it
+ * back when we end, however that is.
+ */
+static int hold(struct cli *cli, int directory, unsigned number, int *held)
+{
+	char name[16];
+
+	(void)snprintf(name, sizeof(name), "held-%u", number);
+	if (mkdirat(directory, name, 0700) < 0 && errno != EEXIST)
+		return cli_fail(cli, CLI_FAILED, "hold the channel: %s", strerrordesc_np(errno));
+	AUTO_FD int fd = openat(directory, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	if (fd < 0)
+		return cli_fail(cli, CLI_FAILED, "hold the channel: %s", strerrordesc_np(errno));
+	if (flock(fd, LOCK_EX | LOCK_NB) < 0)
+		return cli_fail(cli, CLI_TEMPORARY, "channel %u of '%s' is in use by another 'prickle spine share'; --channel "
+				"takes another one", number, cli_arg(cli, 0));
+	*held = TAKE_FD(fd);
+	return CLI_OK;
+}
+
 /* Write the label, or read the one that stands there. */
 static int set_label(struct cli *cli, int directory, unsigned number, uint64_t *label)
 {
@@ -99,7 +122,7 @@ static int set_label(struct cli *cli, int directory, unsigned number, uint64_t *
 	return CLI_OK;
 }
 
-static int open_channel(struct cli *cli, struct handoff *hello, struct spine_channel **out)
+static int open_channel(struct cli *cli, struct handoff *hello, int *held, struct spine_channel **out)
 {
 	const char *device = cli_value(cli, "dev"), *name = cli_arg(cli, 0);
 	struct spine_error why;
@@ -115,7 +138,9 @@ static int open_channel(struct cli *cli, struct handoff *hello, struct spine_cha
 	AUTO_FD int directory = channel_directory(device, name, &why);
 	if (directory < 0)
 		return cli_fail(cli, CLI_NOT_FOUND, "%s", why.text);
-	code = set_label(cli, directory, (unsigned)number, &hello->sender);
+	code = hold(cli, directory, (unsigned)number, held);
+	if (code == CLI_OK)
+		code = set_label(cli, directory, (unsigned)number, &hello->sender);
 	if (code != CLI_OK)
 		return code;
 	if (spine_channel_open_at(directory, (unsigned)number, out, &why) < 0)
@@ -306,6 +331,7 @@ static int spine_share(struct cli *cli)
 	struct serve s;
 	struct who who = { 0 };
 	bool starts = cli_arg_count(cli) > 1;
+	AUTO_FD int held = -1;
 	int code = find_user(cli, &who);
 
 	if (code == CLI_OK && starts == cli_has(cli, "socket"))
@@ -313,7 +339,7 @@ static int spine_share(struct cli *cli)
 	if (code == CLI_OK && starts && strchr(cli_arg(cli, 1), '/') == NULL)
 		code = cli_fail(cli, CLI_USAGE, "give the command with its path, such as /usr/bin/%s", cli_arg(cli, 1));
 	if (code == CLI_OK)
-		code = open_channel(cli, &hello, &c);
+		code = open_channel(cli, &hello, &held, &c);
 	if (code != CLI_OK)
 		return code;
 	spine_channel_fds(c, &fds);

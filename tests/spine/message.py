@@ -146,6 +146,11 @@ def a_program_connects_over_a_socket():
                 done = subprocess.run([CLIENT, path, "add", "40", "2"], capture_output=True, text=True, check=False,
                                       user=65534, group=65534, extra_groups=[])
                 assert done.stdout == "42 from sender 1\n", done.stdout + done.stderr
+            # The channel belongs to this share; the other one is free.
+            done = net.share("--", CLIENT, "-", "add", 40, 2)
+            assert done.returncode == 75 and "in use" in done.stderr, done
+            done = net.share("--channel", 1, "--", CLIENT, "-", "add", 40, 2)
+            assert done.stdout.startswith("42 from sender"), done.stdout + done.stderr
             # Busy while somebody has it.
             first = subprocess.Popen([CLIENT, path, "watch", "1"], stdout=subprocess.PIPE)
             assert first.stdout.readline() == b"ready\n"
