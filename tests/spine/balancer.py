@@ -428,10 +428,28 @@ def back_ends_that_nobody_reaches():
     b.balance("delete", f"udp/{VIP4}:99")
 
 
+def added_again_is_looked_for_again():
+    """a back end that is added again is not sent to the MAC address that it had before"""
+    b = BENCH
+    service = f"udp/{VIP4}:98"
+    b.balance("add", service)
+    b.balance("backend", "add", service, "10.77.0.11")
+    s = b.client.udp("10.77.0.1")
+    row = next(row for row in b.show()["services"] if row["service"] == service)["backends"][0]
+    backends = b.extension.map("backends")
+
+    def known():
+        return backends.get(row["index"])[41]  # hops_known
+    lab_module.wait_until(lambda: s.sendto(b"hello", (VIP4, 98)) and known(), what="the next hop is remembered")
+    b.balance("backend", "add", service, "10.77.0.11")
+    assert not known()
+    b.balance("delete", service)
+
+
 CASES = [tcp_is_spread_over_all_back_ends, curl_works, a_lost_back_end_moves_its_flows_alone, health_by_message,
          draining_keeps_flows, adding_and_deleting_keeps_established_flows, weights_and_clients, ipv6_too, errors_follow_flows,
          fragments_follow_the_first, tunnels_and_path_mtu, others_pass, mistakes_are_told,
-         back_ends_that_nobody_reaches]
+         back_ends_that_nobody_reaches, added_again_is_looked_for_again]
 
 
 def main():

@@ -350,6 +350,7 @@ int balance_add_backend(const struct balance *b, uint32_t service, const uint32_
 	if (found >= 0) {
 		index = (uint32_t)found;
 		(void)bpf_map_lookup_elem(b->backends, &index, &e);
+		e.hops_known = 0;	/* who adds it again may have given it another MAC or another way */
 	} else {
 		for (index = 1; index < BALANCER_BACKENDS_MAX; index++)
 			count += balance_backend(b, index, &old) && old.service == service;
