@@ -1,9 +1,11 @@
 /*
  * How the generated code is laid out:
  *
- *	dispatch	counts the packet, clears match[], then rule_emit's code
- *			sampled? -> the second copy below
+ *	dispatch	counts the packet, clears match[], then rule_emit's code, which leads to one of
  *	  chain		a tree of tests over match[] in the order of the extensions; its leaves run a slot
+ *	  alone		the same slot without these tests, for frames that it alone wants: most frames
+ *	  nobody	counts a frame that none wants
+ *			each of them first: sampled? -> the second copy
  *	  chain, timed	the same once more for 1 packet in 64: reads the clock around each slot, writes
  *			the trace. A copy of its own, so that other packets pay nothing for it
  *	slot_<n>	one function a slot: its tail call
