@@ -119,13 +119,17 @@ class Copy:
         Copy.count += 1
         self.dir = os.path.join(lab.pins(), f"copy{Copy.count}")
         os.makedirs(self.dir)
-        text = ""
+        text, before = "", set(os.listdir("/sys/fs/bpf"))
         for more in ([], ["type", "xdp"]):      # old section names tell no type
             shutil.rmtree(self.dir, ignore_errors=True)
             done = subprocess.run(["bpftool", "prog", "loadall", path, self.dir, *more], capture_output=True, text=True, check=False)
             if done.returncode == 0:
                 break
             text = text or done.stderr
+        # Maps that want to be pinned by name: each copy has its own, and none stays.
+        for name in set(os.listdir("/sys/fs/bpf")) - before:
+            if os.path.isfile(os.path.join("/sys/fs/bpf", name)):
+                os.unlink(os.path.join("/sys/fs/bpf", name))
         if done.returncode:
             raise LookupError(next((line for line in text.splitlines() if line.startswith(("libbpf:", "Error:"))), text))
         self.programs = {}
