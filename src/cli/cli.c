@@ -216,11 +216,15 @@ static int unknown_command(struct slice group, const char *word)
 	/* "prickle confg": the nearest first word, with the help of its group. */
 	struct suggestion first = { .word = slice_str(word) };
 	char heads[64][32];
-	for (size_t i = 0; group.len == 0 && i < cli_command_count && i < ARRAY_LEN(heads); i++) {
+	size_t count = 0;
+	for (size_t i = 0; group.len == 0 && i < cli_command_count && count < ARRAY_LEN(heads); i++) {
 		struct slice head, rest;
 		slice_cut(slice_str(cli_commands[i]->words), ' ', &head, &rest);
-		if (!cli_commands[i]->hidden && slice_to_str(head, heads[i], sizeof(heads[i])))
-			suggest_try(&first, heads[i]);
+		/* Commands of a group stand together. */
+		if (cli_commands[i]->hidden || (count > 0 && slice_eq(head, slice_str(heads[count - 1]))))
+			continue;
+		if (slice_to_str(head, heads[count], sizeof(heads[count])))
+			suggest_try(&first, heads[count++]);
 	}
 	fprintf(stderr, "prickle: there is no command '%s'", buf_cstr(&typed));
 	if (s.best != NULL && (first.best == NULL || s.best_distance <= first.best_distance))

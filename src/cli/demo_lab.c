@@ -329,12 +329,13 @@ void demo_lab_greet(struct demo_lab *lab)
 		printf("There is no network lab: %s\n", text);
 		return;
 	}
+	const char *me = program_invocation_name;
 	printf("A network lab runs, too: %s - %s - %s, where the one between forwards\n"
 	       "by extensions on its interfaces (filter, then router). Try:\n"
-	       "  prickle spine list --netns " ROUTER "\n"
+	       "  %s spine list --netns " ROUTER "\n"
 	       "  ip netns exec " LEFT " ping -c 3 10.91.2.2\n"
-	       "  prickle spine top --netns " ROUTER " --dev left\n"
-	       "  prickle spine trace --netns " ROUTER " --dev left --count 5\n"
-	       "  prickle spine disable router --netns " ROUTER " --dev left\n\n",
-	       LEFT, ROUTER, RIGHT);
+	       "  %s spine top --netns " ROUTER " --dev left\n"
+	       "  %s spine trace --netns " ROUTER " --dev left --count 5\n"
+	       "  %s spine disable router --netns " ROUTER " --dev left\n\n",
+	       LEFT, ROUTER, RIGHT, me, me, me, me);
 }
