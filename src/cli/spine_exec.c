@@ -206,7 +206,7 @@ static int spine_exec(struct cli *cli)
 	size_t count = cli_arg_count(cli);
 	AUTO_FREE char **argv = calloc(count + 1, sizeof(*argv));
 	char preload[PATH_MAX];
-	struct exec_launch launch = { .argv = argv, .preload = preload, .netns = -1 };
+	struct exec_launch launch = { .argv = argv, .preload = preload, .netns = -1, .bpffs = -1 };
 	struct adoption a;
 	struct errmsg why;
 	int status = 0, err, code = read_options(cli, &a);
@@ -224,6 +224,8 @@ static int spine_exec(struct cli *cli)
 	AUTO_FD int place_in_bpffs = err == 0 ? host_bpffs(true, &why) : -1;
 	if (err == 0 && place_in_bpffs < 0)
 		err = place_in_bpffs;
+	AUTO_FD int bpffs = err == 0 ? host_bpffs_clone() : -1;
+	launch.bpffs = bpffs;
 	if (err == 0)
 		err = exec_launch(&launch, &ops, &a, &status, &why);
 	if (launch.netns >= 0)

@@ -171,6 +171,24 @@ int host_pinned(const char *path)
 	return open_at_host(pinned_object, path);
 }
 
+static int cloned_bpffs(const void *path)
+{
+	int fd = open_tree(AT_FDCWD, path, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
+
+	return fd >= 0 ? fd : -errno;
+}
+
+int host_bpffs_clone(void)
+{
+	struct statfs here;
+	int fd;
+
+	if (statfs(HOST_BPFFS, &here) == 0 && here.f_type == BPF_FS_MAGIC)
+		return -1;
+	fd = open_at_host(cloned_bpffs, HOST_BPFFS);
+	return fd >= 0 ? fd : -1;
+}
+
 int host_bpffs(bool make, struct errmsg *why)
 {
 	int result = open_at_host(directory, &make);

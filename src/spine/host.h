@@ -48,6 +48,12 @@ MUST_USE int host_directory(const char *path);
  */
 MUST_USE int host_pinned(const char *path);
 
+/*
+ * A mount of the host's bpffs that hangs nowhere yet (open_tree(2)), for move_mount() in a mount namespace that
+ * has none, as `ip netns exec` makes them; -1 when /sys/fs/bpf here is one already, or the kernel gives none.
+ */
+MUST_USE int host_bpffs_clone(void);
+
 /* A network namespace by its name of `ip netns` (NULL: ours) as a descriptor. -ENOENT: no such name. */
 MUST_USE int host_netns(const char *name, struct errmsg *why);
 /* Enter it (this thread). Leaving again is entering another one. */

@@ -94,6 +94,17 @@ def two_programs_of_two_loaders_run_side_by_side():
         assert lab.bare()
 
 
+def second_commands_inside_a_namespace():
+    """run inside `ip netns exec`, which hides bpffs, a program finds its maps all the same"""
+    need("xdp-filter")
+    with Place() as lab:
+        for command in (("load", "eth0"), ("port", "7", "-m", "dst")):
+            lab.prickle(lab.here, "spine", "exec", "--dev", "eth0", "--", "xdp-filter", *command)
+        assert not lab.arrives(7) and lab.arrives(8)
+        lab.prickle(lab.here, "spine", "exec", "--dev", "eth0", "--", "xdp-filter", "unload", "eth0")
+        assert lab.bare()
+
+
 def only_what_matches_reaches_the_program():
     """--match gives a program a part of the traffic only"""
     with Place() as lab:
@@ -161,7 +172,7 @@ def other_commands_are_left_alone():
 
 
 tap.run([
-    xdp_filter_and_its_second_commands, two_programs_of_two_loaders_run_side_by_side,
+    xdp_filter_and_its_second_commands, second_commands_inside_a_namespace, two_programs_of_two_loaders_run_side_by_side,
     link_of(DYNAMIC, "a dynamic program with libbpf"), link_of(STATIC, "a static program without it"),
     only_what_matches_reaches_the_program, a_program_that_dies_leaves_nothing,
     netlink_by_hand_is_refused_with_a_sentence, other_commands_are_left_alone,

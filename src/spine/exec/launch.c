@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
@@ -64,6 +65,14 @@ struct child_report {
 	struct errmsg why;		/* of listener -1 */
 };
 
+/* Where /sys is another one, as under `ip netns exec`, programs would not find their own pins. */
+static int mount_bpffs(int mount_fd)
+{
+	if (unshare(CLONE_NEWNS) != 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) != 0)
+		return -errno;
+	return move_mount(mount_fd, "", AT_FDCWD, "/sys/fs/bpf", MOVE_MOUNT_F_EMPTY_PATH) == 0 ? 0 : -errno;
+}
+
 static _Noreturn void child(const struct exec_launch *l, const char *path, int socket, int report_fd, int go_fd)
 {
 	struct child_report report = { .listener = -1 };
@@ -71,6 +80,9 @@ static _Noreturn void child(const struct exec_launch *l, const char *path, int s
 
 	if (l->netns >= 0 && setns(l->netns, CLONE_NEWNET) != 0)
 		goto failed;
+	if (l->bpffs >= 0 && mount_bpffs(l->bpffs) != 0)
+		fprintf(stderr, "prickle spine exec: note: '%s' sees no bpffs at /sys/fs/bpf; run it with --netns instead of inside "
+			"a namespace\n", path);
 	if (fcntl(socket, F_SETFD, 0) != 0 || set_environment(l, socket) != 0)
 		goto failed;
 	report.listener = notify_install(&report.why);

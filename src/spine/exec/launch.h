@@ -9,6 +9,7 @@ struct exec_launch {
 	char *const *argv;		/* NULL-ended; argv[0] is searched in PATH */
 	const char *preload;		/* path of libprickle-spine-exec.so */
 	int netns;			/* to run it in, or -1 */
+	int bpffs;			/* a mount to be put at /sys/fs/bpf for it, in a mount namespace of its own; or -1 */
 	uint32_t ifindex;
 };
 
