@@ -1,4 +1,5 @@
 /* Requests of memcached's text protocol: what is understood has one spelling, so it is written again and compared. */
+#include <stdint.h>
 #include <string.h>
 
 #include "base/must.h"
