@@ -29,6 +29,61 @@ static int names_known(const struct tokens *tokens, const char *guard_why, struc
 	return 0;
 }
 
+/*
+ * "x and y and z" implies each of its parts, where a part means alone what it means there: it begins with a
+ * word of its own (a bare number takes over what stood before), and nothing shifts headers, as `vlan` does.
+ */
+static bool parts_stand_alone(const struct tokens *tokens)
+{
+	unsigned depth = 0;
+
+	for (size_t i = 0; i < tokens->count; i++) {
+		const struct token *t = &tokens->at[i];
+
+		if (t->kind == TOKEN_OPEN)
+			depth++;
+		else if (t->kind == TOKEN_CLOSE && depth > 0)
+			depth--;
+		else if ((t->kind == TOKEN_OR && depth == 0) || t->key == KEY_SHIFT || t->key == KEY_OTHER ||
+			 t->key == KEY_PROTOCHAIN)
+			return false;
+	}
+	return true;
+}
+
+static void add_implied(struct arena *arena, const struct tokens *tokens, size_t first, size_t end, struct rule *r)
+{
+	const struct token *a = &tokens->at[first], *z = &tokens->at[end - 1];
+	bool stands = a->kind == TOKEN_OPEN || a->kind == TOKEN_NOT || (a->kind == TOKEN_WORD && a->key != KEY_NONE);
+	struct slice text = { tokens->rule.ptr + a->at, z->at + z->text.len - a->at };
+	struct errmsg why;
+
+	if (stands && r->implied_count < ARRAY_LEN(r->implied) &&
+	    rule_parse(arena, text, &r->implied[r->implied_count], &why) == 0)
+		r->implied_count++;
+}
+
+/* A part has no `and` of its own level, so that this goes one level deep. */
+static void find_implied(struct arena *arena, const struct tokens *tokens, struct rule *r)
+{
+	size_t first = 0;
+	unsigned depth = 0;
+
+	if (!parts_stand_alone(tokens))
+		return;
+	for (size_t i = 0; i < tokens->count; i++) {
+		depth += tokens->at[i].kind == TOKEN_OPEN;
+		depth -= tokens->at[i].kind == TOKEN_CLOSE && depth > 0;
+		if (tokens->at[i].kind != TOKEN_AND || depth > 0)
+			continue;
+		if (i > first)
+			add_implied(arena, tokens, first, i, r);
+		first = i + 1;
+	}
+	if (first > 0 && first < tokens->count)
+		add_implied(arena, tokens, first, tokens->count, r);
+}
+
 int rule_parse(struct arena *arena, struct slice text, const struct rule **out, struct errmsg *why)
 {
 	struct tokens tokens;
@@ -49,6 +104,8 @@ int rule_parse(struct arena *arena, struct slice text, const struct rule **out, 
 		err = names_known(&tokens, r->guard_why, why);
 		if (err == 0)
 			err = guard_compile(arena, r->text, &r->guard, &r->guard_count, why);
+		if (err == 0)
+			find_implied(arena, &tokens, r);
 	}
 	if (err == 0)
 		*out = r;
@@ -126,6 +183,9 @@ bool rule_covers(const struct rule *a, const struct rule *b)
 
 	if (matches_all(a) || strcmp(a->text, b->text) == 0)
 		return true;
+	for (size_t i = 0; i < b->implied_count; i++)
+		if (rule_covers(a, b->implied[i]))
+			return true;
 	if (a->guard_why != NULL || b->guard_why != NULL)
 		return false;
 	if (terms_with(&work, a, names, &count, &ta) != 0 || terms_with(&work, b, names, &count, &tb) != 0)

@@ -30,7 +30,10 @@ MUST_USE int rule_parse(struct arena *arena, struct slice text, const struct rul
 const char *rule_text(const struct rule *r);
 /* It runs as a guard; *why (if not NULL) gets half a sentence why, a constant text. */
 bool rule_is_guard(const struct rule *r, const char **why);
-/* Every frame that `b` selects, `a` selects, too: certain, or false. Guards: only equal texts, or a == all. */
+/*
+ * Every frame that `b` selects, `a` selects, too: certain, or false. A guard `a` covers an equal text only; of a guard
+ * `b`, "x and y", it is enough that `a` covers x or y.
+ */
 bool rule_covers(const struct rule *a, const struct rule *b);
 /* No frame is selected by both: certain, or false. */
 bool rule_disjoint(const struct rule *a, const struct rule *b);

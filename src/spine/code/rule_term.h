@@ -75,6 +75,9 @@ struct rule {
 	const char *guard_why;		/* NULL: it is simple */
 	const struct guard_insn *guard;
 	size_t guard_count;
+	/* Of a guard: rules that are true of every frame that it selects. */
+	const struct rule *implied[RULE_CONJUNCTS_MAX];
+	size_t implied_count;
 };
 
 /* The largest value of a field. */

@@ -407,6 +407,13 @@ START_TEST(covers_and_disjoint_of_known_pairs)
 		{ "set a and udp", "set b and tcp", false, false, true },
 		{ "not udp", "not udp", true, true, false },
 		{ "not udp", "udp", false, false, false },
+		{ "udp", "udp and not port 22", true, false, false },
+		{ "not port 22", "not port 22 and udp", true, false, false },
+		{ "udp", "(udp or tcp) and not port 22", false, false, false },
+		{ "udp or tcp", "ip[8] < 5 and (udp or tcp)", true, false, false },
+		{ "ip", "vlan 5 and ip", false, false, false },
+		{ "udp", "udp and not port 22 or tcp", false, false, false },
+		{ "udp port 80", "tcp port 22 and 80 and not icmp", false, false, false },
 	};
 	AUTO_ARENA struct arena arena = ARENA_INIT(ARENA_BYTES);
 
