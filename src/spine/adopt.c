@@ -17,10 +17,8 @@
 #include "spine/ksyms.h"
 #include "spine/load.h"
 #include "spine/pins.h"
+#include "spine/spine_limits.h"
 
-#define MAPS_MAX  256			/* of one program; the kernel allows 64 */
-#define OURS_MAX  65536			/* maps of the runtime and of installed extensions */
-#define INSNS_MAX 4000000u		/* the kernel's limit is one million before it rewrites */
 #define RULE_BYTES (8u << 20)
 
 /* What the kernel tells about a loaded program. */
@@ -28,7 +26,7 @@ struct loaded_program {
 	struct bpf_prog_info info;
 	struct bpf_insn *insns;		/* NULL: it does not say */
 	uint32_t insn_count;
-	struct inspect_loaded_map maps[MAPS_MAX];
+	struct inspect_loaded_map maps[ADOPT_MAPS_MAX];
 	size_t map_count;
 	uint64_t memory_bytes;
 	struct ksyms calls;
@@ -37,49 +35,42 @@ struct loaded_program {
 /* --- asking the kernel ---------------------------------------------------------------------------- */
 
 struct ours {
-	uint32_t *ids;
-	size_t count;
-	int depth;
+	struct loaded_program *p;
+	unsigned depth;
 };
 
-static int collect_ids(void *arg, int dir, const char *name, bool is_dir)
+static int look_for(void *arg, int dir, const char *name, bool is_dir)
 {
 	struct ours *o = arg;
-	struct bpf_map_info info = { 0 };
-	uint32_t size = sizeof(info);
+	uint32_t id;
+	int err = 0;
 
-	if (is_dir && o->depth < 8) {
-		AUTO_FD int below = pin_dir(dir, name, false);
+	if (is_dir) {
+		AUTO_FD int below = o->depth < PIN_DEPTH_MAX ? pin_dir(dir, name, false) : -ELOOP;
 
+		if (below < 0)
+			return below == -ENOENT ? 0 : below;
 		o->depth++;
-		if (below >= 0)
-			(void)pin_each(below, collect_ids, o);
+		err = pin_each(below, look_for, o);
 		o->depth--;
-		return 0;
+		return err;
 	}
 	AUTO_FD int fd = pin_get(dir, name);
-	/* Programs and links have numbers of their own. */
-	if (fd >= 0 && pin_is_map(fd) && bpf_obj_get_info_by_fd(fd, &info, &size) == 0 && o->count < OURS_MAX)
-		o->ids[o->count++] = info.id;
+	if (fd < 0)
+		return fd == -ENOENT ? 0 : fd;
+	id = pin_map_id(fd);
+	for (size_t i = 0; i < o->p->map_count; i++)
+		o->p->maps[i].foreign |= id != 0 && o->p->maps[i].id == id;
 	return 0;
 }
 
-static bool is_ours(const struct ours *o, uint32_t id)
+/* What cannot be looked at is an error: it might be the map that the program must not have. */
+static int read_maps(struct spine_device *d, const uint32_t *ids, uint32_t count, struct loaded_program *p,
+		     struct errmsg *why)
 {
-	for (size_t i = 0; i < o->count; i++)
-		if (o->ids[i] == id)
-			return true;
-	return false;
-}
+	struct ours ours = { .p = p };
+	int err;
 
-static int read_maps(struct spine_device *d, struct arena *arena, const uint32_t *ids, uint32_t count,
-		     struct loaded_program *p, struct errmsg *why)
-{
-	struct ours ours = { .ids = arena_array(arena, OURS_MAX, sizeof(uint32_t)) };
-
-	if (ours.ids == NULL)
-		return errmsg_set(why, -ENOMEM, "look at the program's maps");
-	(void)pin_each(d->root, collect_ids, &ours);
 	for (uint32_t i = 0; i < count; i++) {
 		struct bpf_map_info info = { 0 };
 		uint32_t size = sizeof(info);
@@ -87,17 +78,18 @@ static int read_maps(struct spine_device *d, struct arena *arena, const uint32_t
 
 		if (fd < 0 || bpf_obj_get_info_by_fd(fd, &info, &size) != 0)
 			return errmsg_set(why, -errno, "look at map %u of the program", ids[i]);
-		p->maps[p->map_count++] = (struct inspect_loaded_map){ ids[i], info.type, is_ours(&ours, ids[i]) };
+		p->maps[p->map_count++] = (struct inspect_loaded_map){ .id = ids[i], .type = info.type };
 		p->memory_bytes += (uint64_t)info.max_entries * (info.key_size + info.value_size);
 	}
-	return 0;
+	err = pin_each(d->root, look_for, &ours);
+	return err == 0 ? 0 : errmsg_set(why, err, "look whether the program's maps belong to other extensions");
 }
 
 static int read_program(struct spine_device *d, int prog_fd, struct arena *arena, struct loaded_program *p,
 			struct errmsg *why)
 {
 	struct bpf_prog_info ask = { 0 };
-	uint32_t size = sizeof(p->info), ids[MAPS_MAX];
+	uint32_t size = sizeof(p->info), ids[ADOPT_MAPS_MAX];
 
 	if (!pin_is_prog(prog_fd))	/* the kernel would describe a map or a link instead, in other words */
 		return errmsg_say(why, -EPERM, "what is to be adopted is no program: `bpftool prog show pinned PATH` tells");
@@ -105,7 +97,7 @@ static int read_program(struct spine_device *d, int prog_fd, struct arena *arena
 		return errmsg_set(why, -errno, "look at the program");
 	if (p->info.type != BPF_PROG_TYPE_XDP)
 		return errmsg_say(why, -EPERM, "program %u ('%.15s') is no XDP program", p->info.id, p->info.name);
-	if (p->info.nr_map_ids > MAPS_MAX || p->info.xlated_prog_len / sizeof(struct bpf_insn) > INSNS_MAX)
+	if (p->info.nr_map_ids > ADOPT_MAPS_MAX || p->info.xlated_prog_len / sizeof(struct bpf_insn) > ADOPT_INSNS_MAX)
 		return errmsg_say(why, -E2BIG, "program %u is too large to be inspected", p->info.id);
 	ask.nr_map_ids = p->info.nr_map_ids;
 	ask.map_ids = (uint64_t)(uintptr_t)ids;
@@ -126,7 +118,7 @@ static int read_program(struct spine_device *d, int prog_fd, struct arena *arena
 	/* Now, since reading addresses needs rights that are given up before they are used. */
 	if (ksyms_read(arena, &p->calls) != 0)
 		return errmsg_set(why, -ENOMEM, "look at the program's calls");
-	return read_maps(d, arena, ids, ask.nr_map_ids < MAPS_MAX ? ask.nr_map_ids : MAPS_MAX, p, why);
+	return read_maps(d, ids, ask.nr_map_ids < ADOPT_MAPS_MAX ? ask.nr_map_ids : ADOPT_MAPS_MAX, p, why);
 }
 
 /* The kernel's own functions were its owner's to use, as helpers are; there is no list of all of them to allow. */

@@ -13,11 +13,6 @@
 
 #define LINKS_MAX 100000u
 
-const char *attach_mode_name(enum attach_mode mode)
-{
-	return mode == ATTACH_NATIVE ? "native" : mode == ATTACH_GENERIC ? "generic" : "auto";
-}
-
 static uint32_t flags_of(enum attach_mode mode)
 {
 	return mode == ATTACH_GENERIC ? XDP_FLAGS_SKB_MODE : mode == ATTACH_NATIVE ? XDP_FLAGS_DRV_MODE : 0;

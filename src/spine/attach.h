@@ -13,7 +13,6 @@
 #include "base/errmsg.h"
 
 enum attach_mode { ATTACH_AUTO, ATTACH_NATIVE, ATTACH_GENERIC };
-const char *attach_mode_name(enum attach_mode mode);
 
 enum attach_kind { ATTACH_NONE, ATTACH_NETLINK, ATTACH_LINK };
 

@@ -8,10 +8,11 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "spine/load_private.h"
+#include "spine/pins.h"
 
 #define FRAME_BYTES_MAX 65536u
 #define HEADROOM_BYTES	4096u		/* what bpf_xdp_adjust_head may add to a frame */
-#define ENTRIES_MAX	(1u << 20)	/* of a map that is copied or compared */
 
 /* ---- maps ---- */
 
@@ -61,7 +62,7 @@ static bool alike(const struct map_shape *a, const struct map_shape *b)
 		(a->info.type == BPF_MAP_TYPE_DEVMAP_HASH && a->info.value_size == sizeof(struct bpf_devmap_val)));
 }
 
-/* Call f for every entry of a map; entries that vanish meanwhile are left out. 0, what f returned, -ENOMEM. */
+/* Call f for every entry of a map; entries that vanish meanwhile are left out. 0, what f returned, -ENOMEM, -E2BIG. */
 static int each_entry(int fd, const struct map_shape *shape, int (*f)(void *arg, const void *key, void *value), void *arg)
 {
 	AUTO_FREE uint8_t *key = malloc(shape->info.key_size);
@@ -73,7 +74,9 @@ static int each_entry(int fd, const struct map_shape *shape, int (*f)(void *arg,
 		return -ENOMEM;
 	if (bpf_map_get_next_key(fd, NULL, next) != 0)
 		return 0;
-	for (uint32_t n = 0; n < ENTRIES_MAX && err == 0; n++) {
+	for (uint32_t n = 0; err == 0; n++) {
+		if (n == COMPARE_ENTRIES_MAX)
+			return -E2BIG;
 		memcpy(key, next, shape->info.key_size);
 		if (bpf_map_lookup_elem(fd, key, value) == 0)
 			err = f(arg, key, value);
@@ -98,15 +101,6 @@ static int copy_entry(void *arg, const void *key, void *value)
 	return 0;
 }
 
-/* As the loader pins it: ".data.x" is section-data-x. */
-static void pin_path(int maps_dir, const char *name, char path[96])
-{
-	(void)snprintf(path, 96, "/proc/self/fd/%d/%s%s", maps_dir, name[0] == '.' ? "section" : "", name);
-	for (char *c = strrchr(path, '/'); *c != '\0'; c++)
-		if (*c == '.')
-			*c = '-';
-}
-
 /* Ports: only the interface is copied. The kernel takes indexes as those of the namespace that we are in. */
 static int copy_port(void *arg, const void *key, void *value)
 {
@@ -125,17 +119,20 @@ int compare_copy_maps(int maps_dir, const struct loaded *to, uint64_t *copied, s
 
 	for (size_t i = 0; i < to->map_count; i++) {
 		struct map_shape live, copy;
-		char path[96];
+		char file[LOAD_MAP_FILE_BYTES];
 		int err;
 
 		if (to->maps[i].channel > 0)
 			continue;
-		pin_path(maps_dir, to->maps[i].name, path);
-		AUTO_FD int fd = bpf_obj_get(path);
+		load_map_file(file, to->maps[i].name, 0);
+		AUTO_FD int fd = pin_get(maps_dir, file);
 		if (fd < 0 || shape_of(fd, &live) != 0 || shape_of(to->maps[i].fd, &copy) != 0 || !alike(&live, &copy))
 			continue;
 		c.to = to->maps[i].fd;
 		err = each_entry(fd, &live, live.info.type == BPF_MAP_TYPE_DEVMAP_HASH ? copy_port : copy_entry, &c);
+		if (err == -E2BIG)
+			return errmsg_say(why, err, "the map '%s' has more than %d entries, too many to copy", to->maps[i].name,
+					  COMPARE_ENTRIES_MAX);
 		if (err != 0)
 			return errmsg_set(why, err, "copy the map '%s'", to->maps[i].name);
 	}
@@ -185,8 +182,12 @@ size_t compare_maps(const struct loaded *a, const struct loaded *b, struct buf *
 		there = (struct counting){ .other = other->fd, .shape = &one, .value = value };
 		back = (struct counting){ .other = a->maps[i].fd, .shape = &one, .value = value };
 		if (value == NULL || each_entry(a->maps[i].fd, &one, compare_entry, &there) != 0 ||
-		    each_entry(other->fd, &one, compare_entry, &back) != 0)
+		    each_entry(other->fd, &one, compare_entry, &back) != 0) {
+			buf_printf(out, "map %s: cannot be compared (no memory, or more than %d entries)\n", a->maps[i].name,
+				   COMPARE_ENTRIES_MAX);
+			maps++;
 			continue;
+		}
 		if (there.different + there.missing + back.missing == 0)
 			continue;
 		maps++;

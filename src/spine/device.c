@@ -1,3 +1,4 @@
+#include "spine/code/dispatch.h"
 #include "spine/device.h"
 
 #include <bpf/bpf.h>
@@ -166,7 +167,7 @@ int device_make_alive(struct spine_device *d)
 
 int device_make(struct spine_device *d, struct spine_class class, struct errmsg *why)
 {
-	uint32_t cpus = stats_cpus(), key = 0, hz = host_hz();
+	uint32_t cpus = stats_cpus(), key = 0, hz = dispatch_hz();
 	int err;
 
 	if (d->exists)

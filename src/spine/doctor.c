@@ -1,3 +1,4 @@
+#include "spine/code/dispatch.h"
 #include "spine/doctor.h"
 
 #include <bpf/bpf.h>
@@ -224,7 +225,7 @@ static void look_at_host(struct doctor *d)
 {
 	struct utsname u;
 	struct errmsg why;
-	uint32_t hz = host_hz();
+	uint32_t hz = dispatch_hz();
 	int dir = host_bpffs(false, &why);
 	char text[80];
 

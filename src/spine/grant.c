@@ -111,15 +111,6 @@ static const struct word *word_find(const struct word *words, size_t count, stru
 	return NULL;
 }
 
-const char *grant_map_type_name(uint32_t type)
-{
-	for (size_t i = 0; i < ARRAY_LEN(map_type_words); i++) {
-		if (map_type_words[i].value == type)
-			return map_type_words[i].name;
-	}
-	return NULL;
-}
-
 /* "there is no X 'foo'; did you mean 'fob'?", or all words when none is near. */
 static void unknown_word(struct yaml_in *y, const char *what, struct slice got, const struct word *words, size_t count)
 {

@@ -64,7 +64,5 @@ MUST_USE int grants_parse(struct arena *arena, struct slice text, const char *fi
 const struct grant *grant_find(const struct grants *g, const char *name);
 /* Where to write what is missing: the file that was read, or would have been. */
 const char *grants_file(const struct grants *g);
-/* As grants files name a BPF_MAP_TYPE_...; NULL: they cannot. */
-const char *grant_map_type_name(uint32_t type);
 /* The key is one that vets. */
 bool grant_key_trusted(const struct grants *g, const uint8_t key[32]);

@@ -20,10 +20,9 @@
 
 #include "base/cleanup.h"
 #include "base/slice.h"
-#include "sys/fdpass.h"
+#include "base/fdpass.h"
+#include "spine/spine_limits.h"
 
-#define ANCESTORS_MAX 64
-#define NAMESPACES_MAX 4096
 #ifndef SO_NETNS_COOKIE
 #define SO_NETNS_COOKIE 71
 #endif
@@ -58,12 +57,12 @@ static bool enter_mounts_of(pid_t pid)
 
 void host_enter_mounts(void)
 {
-	pid_t chain[ANCESTORS_MAX];
+	pid_t chain[HOST_ANCESTORS_MAX];
 	size_t n = 0;
 
 	if (enter_mounts_of(1))
 		return;
-	for (pid_t pid = getppid(); pid > 1 && n < ANCESTORS_MAX; pid = parent_of(pid))
+	for (pid_t pid = getppid(); pid > 1 && n < HOST_ANCESTORS_MAX; pid = parent_of(pid))
 		chain[n++] = pid;
 	while (n-- > 0)
 		if (enter_mounts_of(chain[n]))
@@ -261,7 +260,7 @@ static int visit(struct walk *w, const char *path, const char *name)
 	for (size_t i = 0; i < w->seen_count; i++)
 		if (w->seen[i] == st.st_ino)
 			return 0;
-	if (w->seen_count == NAMESPACES_MAX)
+	if (w->seen_count == HOST_NAMESPACES_MAX)
 		return 0;
 	w->seen[w->seen_count++] = st.st_ino;
 	if (setns(fd, CLONE_NEWNET) != 0)
@@ -305,7 +304,7 @@ int host_netns_each(int (*each)(void *arg, int netns_fd, uint64_t cookie, const 
 	char path[64];
 	int err, back;
 	AUTO_FD int home = host_netns(NULL, why);
-	AUTO_FREE uint64_t *seen = calloc(NAMESPACES_MAX, sizeof(*seen));
+	AUTO_FREE uint64_t *seen = calloc(HOST_NAMESPACES_MAX, sizeof(*seen));
 
 	if (home < 0)
 		return home;
@@ -325,14 +324,4 @@ uint32_t host_cpus(void)
 	int n = libbpf_num_possible_cpus();
 
 	return n < 1 ? 1 : (uint32_t)n;
-}
-
-/* The coarse clock moves once a tick, and says so. */
-uint32_t host_hz(void)
-{
-	struct timespec tick;
-
-	if (clock_getres(CLOCK_MONOTONIC_COARSE, &tick) != 0 || tick.tv_sec != 0 || tick.tv_nsec <= 0)
-		return 0;
-	return (uint32_t)((1000000000 + tick.tv_nsec / 2) / tick.tv_nsec);
 }

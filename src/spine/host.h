@@ -68,7 +68,5 @@ uint64_t host_netns_cookie(void);
 int host_netns_each(int (*each)(void *arg, int netns_fd, uint64_t cookie, const char *name), void *arg,
 		    struct errmsg *why);
 
-/* Ticks a second of this kernel: what a jiffy is. 0: it cannot be found out. */
-uint32_t host_hz(void);
 /* Processors that may ever be online; at least 1. */
 uint32_t host_cpus(void);

@@ -20,7 +20,7 @@
 #include "base/cleanup.h"
 #include "spine/load_private.h"
 #include "spine/pins.h"
-#include "sys/fdpass.h"
+#include "base/fdpass.h"
 
 /*
  * What the loading process itself needs while it shares the extension's memory group: its pages,
@@ -504,10 +504,6 @@ int spine_load_keeper(struct errmsg *why)
 	return memory_keeper(why);
 }
 
-void spine_load_collect(void)
-{
-	memory_groups_collect();
-}
 
 /* ---- doors ---- */
 

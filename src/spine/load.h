@@ -118,8 +118,6 @@ void spine_load_old_maps_free(struct old_maps *m);	/* NULL does nothing */
  * a socket for load_request.keeper; the helper ends when it is closed.
  */
 MUST_USE int spine_load_keeper(struct errmsg *why);
-/* Remove what extensions that have gone left behind (memory control groups). Best effort. */
-void spine_load_collect(void);
 
 /* Sign an object: writes key and signature. The key file holds libsodium's secret key. 0 or -ENOMEM. */
 MUST_USE int spine_sign(struct slice object, const uint8_t secret[SPINE_SECRET_BYTES],

@@ -15,7 +15,7 @@
 
 #include "base/cleanup.h"
 #include "spine/load_private.h"
-#include "sys/fdpass.h"
+#include "base/fdpass.h"
 
 #define PRINTS_BYTES_MAX 65536u
 #define EXIT_ASKED	 0		/* all said over the socket */

@@ -12,6 +12,7 @@
 
 #include "base/cleanup.h"
 #include "spine/load_private.h"
+#include "spine/pins.h"
 
 /* ---- names ---- */
 
@@ -160,13 +161,11 @@ static bool same_type(struct compare *c, uint32_t a, uint32_t b)
 
 static int read_one(int dir, const char *file, struct old_map *out)
 {
-	char path[64 + LOAD_MAP_FILE_BYTES];
 	uint32_t size = sizeof(out->info);
+	AUTO_FD int fd = pin_get(dir, file);
 
-	snprintf(path, sizeof(path), "/proc/self/fd/%d/%.*s", dir, LOAD_MAP_FILE_BYTES, file);
-	AUTO_FD int fd = bpf_obj_get(path);
 	if (fd < 0)
-		return -errno;
+		return fd;
 	memset(&out->info, 0, sizeof(out->info));
 	if (bpf_obj_get_info_by_fd(fd, &out->info, &size) != 0)
 		return -errno;

@@ -1,4 +1,5 @@
 #include "spine/load_memory.h"
+#include "spine/spine_limits.h"
 
 #include <bpf/bpf.h>
 #include <dirent.h>
@@ -20,12 +21,11 @@
 #include "base/slice.h"
 #include "spine/host.h"
 #include "spine/host.h"
-#include "sys/fdpass.h"
+#include "base/fdpass.h"
 
 #define GROUPS_DIR   "prickle-spine"
 #define MARK	     "trusted.prickle.program"
 #define UNMARKED_S   120		/* a group this old without a mark was left behind by a killed loader */
-#define COLLECT_MAX  4096		/* groups looked at in one go */
 
 static int write_at(int dir, const char *file, const char *text)
 {
@@ -291,7 +291,7 @@ void memory_groups_collect(void)
 		return;
 	}
 	const struct dirent *e;
-	for (unsigned i = 0; i < COLLECT_MAX && (e = readdir(list)) != NULL; i++) {
+	for (unsigned i = 0; i < MEMORY_GROUPS_MAX && (e = readdir(list)) != NULL; i++) {
 		if (e->d_type == DT_DIR && e->d_name[0] != '.' && group_is_dead(root, e->d_name))
 			(void)unlinkat(root, e->d_name, AT_REMOVEDIR);
 	}

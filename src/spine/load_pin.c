@@ -1,5 +1,4 @@
 /* Pins of a loaded extension: what outlives us. */
-#include <bpf/bpf.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -7,13 +6,13 @@
 
 #include "base/cleanup.h"
 #include "spine/load_private.h"
+#include "spine/pins.h"
 
 static int pin(int dir, const char *file, int fd, struct errmsg *why)
 {
-	char path[64 + LOAD_MAP_FILE_BYTES];
+	int err = pin_set(dir, file, fd);
 
-	snprintf(path, sizeof(path), "/proc/self/fd/%d/%s", dir, file);
-	return bpf_obj_pin(fd, path) == 0 ? 0 : errmsg_set(why, -errno, "pin '%s'", file);
+	return err == 0 ? 0 : errmsg_set(why, err, "pin '%s'", file);
 }
 
 static int pin_channel(int dir, const char *what, size_t channel, int fd, struct errmsg *why)

@@ -11,8 +11,7 @@
 
 #include "base/cleanup.h"
 #include "base/slice.h"
-
-#define DEPTH_MAX 8
+#include "spine/spine_limits.h"
 
 static bool path_of(char *out, size_t size, int dir, const char *name)
 {
@@ -73,7 +72,7 @@ static int remove_one(void *arg, int dir, const char *name, bool is_dir)
 
 	if (!is_dir)
 		return unlinkat(dir, name, 0) == 0 || errno == ENOENT ? 0 : -errno;
-	if (depth > DEPTH_MAX)
+	if (depth > PIN_DEPTH_MAX)
 		return -ELOOP;
 	AUTO_FD int fd = pin_dir(dir, name, false);
 	if (fd < 0)
@@ -107,12 +106,13 @@ uint32_t pin_prog_id(int prog_fd)
 	return bpf_obj_get_info_by_fd(prog_fd, &info, &size) == 0 ? info.id : 0;
 }
 
-uint32_t pin_map_id(int map_fd)
+uint32_t pin_map_id(int fd)
 {
 	struct bpf_map_info info = { 0 };
 	uint32_t size = sizeof(info);
 
-	return bpf_obj_get_info_by_fd(map_fd, &info, &size) == 0 ? info.id : 0;
+	/* Programs and links have numbers of their own. */
+	return pin_is_map(fd) && bpf_obj_get_info_by_fd(fd, &info, &size) == 0 ? info.id : 0;
 }
 
 static bool is_kind(int fd, const char *kind)

@@ -22,7 +22,7 @@ int pin_each(int dir, int (*each)(void *arg, int dir, const char *name, bool is_
 
 /* Ids as the kernel tells, 0 when it does not. */
 uint32_t pin_prog_id(int prog_fd);
-uint32_t pin_map_id(int map_fd);
+uint32_t pin_map_id(int fd);		/* 0, too, when it is no map */
 bool pin_is_map(int fd);
 bool pin_is_prog(int fd);
 /* Memory that the kernel charges for a map or program, 0 when it does not tell. */

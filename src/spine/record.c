@@ -12,9 +12,9 @@
 #include "base/cleanup.h"
 #include "spine/device_private.h"
 #include "spine/pins.h"
+#include "spine/spine_limits.h"
 
 /* Faults of one kind in a window that eject an extension. A stall ejects sooner (spine/code/layout.h). */
-#define FAULTS_MAX 1000
 
 int record_check_name(const char *name, struct errmsg *why)
 {
@@ -139,7 +139,7 @@ int device_fill_slot(struct spine_device *d, const struct spine_record *r, int p
 		.fail_closed = r->fail_closed != 0,
 		.budget_ns = (uint64_t)r->cpu_permille * 1000 * 1000,
 		/* What ran alone before us goes on as it did: only stalls throw it out. */
-		.faults_max = r->source == SOURCE_TAKEN_OVER ? 0 : FAULTS_MAX,
+		.faults_max = r->source == SOURCE_TAKEN_OVER ? 0 : SLOT_FAULTS_MAX,
 		.state = SPINE_SLOT_ACTIVE,
 	};
 	if (bpf_map_update_elem(d->slots_fd, &r->slot, &prog_fd, BPF_ANY) == 0)

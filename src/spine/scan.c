@@ -12,8 +12,8 @@
 #include "spine/device_private.h"
 #include "spine/host.h"
 #include "spine/pins.h"
+#include "spine/spine_limits.h"
 
-#define DEVICES_MAX 4096
 
 struct scan {
 	struct spine_found *found;
@@ -60,8 +60,11 @@ static int scan_device(void *arg, int ns_dir, const char *name, bool is_dir)
 	if (alive < 0)
 		return alive;
 	/* With sets alone, or half made, it has no extensions. */
-	if (faccessat(dir, "ext", F_OK, 0) == 0 && s->count < DEVICES_MAX)
-		s->found[s->count++] = (struct spine_found){ .netns_cookie = s->cookie, .ifindex = (uint32_t)index };
+	if (faccessat(dir, "ext", F_OK, 0) != 0)
+		return 0;
+	if (s->count == SCAN_DEVICES_MAX)
+		return -E2BIG;
+	s->found[s->count++] = (struct spine_found){ .netns_cookie = s->cookie, .ifindex = (uint32_t)index };
 	return 0;
 }
 
@@ -101,7 +104,7 @@ static int name_devices(void *arg, int netns_fd, uint64_t cookie, const char *na
 
 int spine_device_scan(struct arena *arena, struct spine_found **out, size_t *count, struct errmsg *why)
 {
-	struct scan s = { .found = arena_array(arena, DEVICES_MAX, sizeof(struct spine_found)) };
+	struct scan s = { .found = arena_array(arena, SCAN_DEVICES_MAX, sizeof(struct spine_found)) };
 	struct errmsg nothing;
 	AUTO_FD int root = host_bpffs(false, &nothing);
 	int err = 0;

@@ -1,16 +1,15 @@
 #include "spine/trace.h"
 
-#include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "spine/pins.h"
 
 #define LOCK_NAME "tracer"
 
@@ -71,15 +70,13 @@ int spine_trace_open(struct spine_device *d, uint32_t every, struct spine_trace 
 {
 	struct spine_control *control = spine_device_control(d);
 	struct spine_trace *t;
-	char path[64];
 
 	AUTO_FD int lock = take_lock(d, why);
 	if (lock < 0)
 		return lock;
-	(void)!snprintf(path, sizeof(path), "/proc/self/fd/%d/trace", spine_device_dir(d));
-	AUTO_FD int map = bpf_obj_get(path);
+	AUTO_FD int map = pin_get(spine_device_dir(d), "trace");
 	if (map < 0)
-		return errmsg_set(why, -errno, "open the trace ring of '%s'", spine_device_name(d));
+		return errmsg_set(why, map, "open the trace ring of '%s'", spine_device_name(d));
 	t = calloc(1, sizeof(*t));
 	if (t == NULL)
 		return errmsg_set(why, -ENOMEM, "trace '%s'", spine_device_name(d));

@@ -25,6 +25,7 @@
  * a jump that is patched when the slot is written.
  */
 #include "spine/code/dispatch.h"
+#include "spine/code/code_limits.h"
 
 #include <bpf/bpf.h>
 #include <errno.h>
@@ -36,7 +37,6 @@
 
 #include "base/must.h"
 
-#define INSNS_MAX   (1u << 18)
 #define LOG_BYTES   (1u << 20)
 #define LOG_TAIL    360u		/* of the log goes into the sentence */
 #define FANOUT	    4u			/* of the tree of tests */
@@ -979,7 +979,7 @@ int dispatch_build(const struct dispatch_spec *spec, struct program **out, struc
 
 	if (err != 0)
 		return err;
-	if (program_new(INSNS_MAX, &g.p) != 0)
+	if (program_new(DISPATCH_INSNS_MAX, &g.p) != 0)
 		return errmsg_say(why, -ENOMEM, "no memory for a dispatcher");
 	declare(&g);
 	err = main_function(&g, why);
@@ -1057,6 +1057,6 @@ uint32_t dispatch_hz(void)
 
 	/* The coarse clock moves once a tick, and its resolution says so. */
 	if (clock_getres(CLOCK_MONOTONIC_COARSE, &tick) != 0 || tick.tv_sec != 0 || tick.tv_nsec <= 0)
-		return 1000;		/* the most: stalls are then judged too late, never too early */
+		return 0;
 	return (uint32_t)((1000000000 + tick.tv_nsec / 2) / tick.tv_nsec);
 }

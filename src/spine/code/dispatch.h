@@ -55,5 +55,5 @@ MUST_USE int dispatch_build(const struct dispatch_spec *spec, struct program **o
 MUST_USE int dispatch_load(const struct program *p, const char *name, bool frags,
 			   enum bpf_attach_type attach_type, struct errmsg *why);
 
-/* Ticks a second of the running kernel (CONFIG_HZ): no file and no measurement. */
+/* Ticks a second of the running kernel (CONFIG_HZ), without a file or a measurement. 0: it cannot be found out. */
 uint32_t dispatch_hz(void);

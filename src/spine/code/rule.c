@@ -194,17 +194,3 @@ bool rule_covers(const struct rule *a, const struct rule *b)
 		covers = terms_cover(&work, &ta, &tb.at[i]);
 	return covers;
 }
-
-bool rule_disjoint(const struct rule *a, const struct rule *b)
-{
-	if (a->guard_why != NULL || b->guard_why != NULL)
-		return false;
-	/* Two addresses of a frame may be in any sets, so that only the ranges decide. */
-	for (size_t i = 0; i < a->terms.count; i++) {
-		for (size_t j = 0; j < b->terms.count; j++) {
-			if (!term_disjoint(&a->terms.at[i], &b->terms.at[j]))
-				return false;
-		}
-	}
-	return true;
-}

@@ -35,8 +35,6 @@ bool rule_is_guard(const struct rule *r, const char **why);
  * `b`, "x and y", it is enough that `a` covers x or y.
  */
 bool rule_covers(const struct rule *a, const struct rule *b);
-/* No frame is selected by both: certain, or false. */
-bool rule_disjoint(const struct rule *a, const struct rule *b);
 /* The names of sets that the rule uses: i-th or NULL. */
 const char *rule_set(const struct rule *r, size_t i);
 

@@ -55,14 +55,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
 	for (size_t i = 0; i < count; i++) {
 		must(rule_covers(uses[i].rule, uses[i].rule));
-		for (size_t j = 0; j < i; j++) {
-			bool disjoint = rule_disjoint(uses[i].rule, uses[j].rule);
-
-			/* What is covered is not disjoint: every rule selects some frame, as far as we know. */
-			must(!rule_covers(uses[i].rule, uses[j].rule) || !disjoint);
-			must(!rule_covers(uses[j].rule, uses[i].rule) || !disjoint);
-			must(rule_disjoint(uses[j].rule, uses[i].rule) == disjoint);
-		}
+		for (size_t j = 0; j < i; j++)
+			(void)rule_covers(uses[i].rule, uses[j].rule);
 	}
 	if (program_new(60000, &p) != 0)
 		return 0;

@@ -11,7 +11,7 @@
 
 #include "base/cleanup.h"
 #include "spine/exec/protocol.h"
-#include "sys/fdpass.h"
+#include "base/fdpass.h"
 
 #define REQUEST_FDS 4
 

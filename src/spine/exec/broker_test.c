@@ -8,7 +8,7 @@
 
 #include "base/test.h"
 #include "spine/exec/protocol.h"
-#include "sys/fdpass.h"
+#include "base/fdpass.h"
 
 /* A device with one place. Programs are any descriptors; their "id" is 100 for all. */
 struct fake {

@@ -19,7 +19,7 @@
 
 #include "base/cleanup.h"
 #include "spine/exec/protocol.h"
-#include "sys/fdpass.h"
+#include "base/fdpass.h"
 
 #define EXPORT __attribute__((visibility("default")))
 

@@ -1,4 +1,4 @@
-#include "sys/fdpass.h"
+#include "base/fdpass.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -55,5 +55,5 @@ START_TEST(a_message_that_is_too_long_is_refused)
 }
 END_TEST
 
-TEST_MAIN("sys/fdpass", a_descriptor_arrives_open_and_close_on_exec,
+TEST_MAIN("base/fdpass", a_descriptor_arrives_open_and_close_on_exec,
 	  more_descriptors_than_asked_for_are_closed_and_refused, a_message_that_is_too_long_is_refused)

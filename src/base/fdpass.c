@@ -1,4 +1,4 @@
-#include "sys/fdpass.h"
+#include "base/fdpass.h"
 
 #include <errno.h>
 #include <stdbool.h>
