@@ -39,9 +39,15 @@ LAYERS = {
     # libprickle-spine: linked into applications.
     "spine/message": ["base"],
     "spine/extensions": ["base"],
-    "roles": ["base", "sys", "conf", "engine", "mail/session"] + MAIL,
+    # The translation for both compilers, then its homes.
+    "nat64/core": ["base"],
+    "nat64/native": ["base", "nat64/core"],
+    "nat64/bpf": ["base", "nat64/core"],
+    "nat64/slow": ["base", "nat64/core", "nat64/native"],
+    "nat64": ["base", "sys", "conf", "spine", "nat64/bpf", "nat64/core", "nat64/native", "nat64/slow"],
+    "roles": ["base", "sys", "conf", "engine", "mail/session", "nat64"] + MAIL,
     "cli": ["base", "sys", "conf", "engine", "mail/formats", "mail/session", "roles",
-            "spine", "spine/code", "spine/exec", "spine/extensions", "spine/inspect", "spine/message"] + MAIL,
+            "nat64", "nat64/core", "nat64/native", "nat64/slow", "spine", "spine/code", "spine/exec", "spine/extensions", "spine/inspect", "spine/message"] + MAIL,
 }
 PURE = ["mail/message", "mail/smtp", "mail/imap", "mail/pop3", "mail/formats"]
 # No sockets, no clock, no files, no threads. (arpa/inet.h stays: inet_pton is a pure function.)
