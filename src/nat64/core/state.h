@@ -187,7 +187,9 @@ struct xlat_control {
 	__u32 home;			/* for people: 1 XDP, 2 tc, 3 both */
 	__u32 walk_period_ms, walk_batch;
 	__u32 walk_running;		/* tick of the last walk */
-	__u64 spare[8];
+	__u32 slow_until;		/* tick: no entry of `slow` holds longer; so most packets need not look */
+	__u32 spare32;
+	__u64 spare[7];
 	struct xlat_slab slab[XLAT_SLABS];
 };
 

@@ -114,6 +114,19 @@ struct xlat {
 	struct xlat_step trail[XLAT_TRAIL_MAX];
 };
 
+/*
+ * The random numbers of tests, the same in both homes: splitmix64 (Steele, Lea, Flood 2014), of which the upper half is taken.
+ * Not atomic: who fixes numbers sends one packet at a time.
+ */
+XLAT_INLINE __u32 xlat_fixed_random(struct xlat_control *c)
+{
+	__u64 z = c->random += 0x9e3779b97f4a7c15;
+
+	z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9;
+	z = (z ^ z >> 27) * 0x94d049bb133111eb;
+	return (__u32)((z ^ z >> 31) >> 32);
+}
+
 enum xlat_step_id {
 #define STEP(name, ...) XLAT_S_##name,
 #include "nat64/core/steps.def"
