@@ -23,6 +23,7 @@
 #define XLAT_KEEP(v) asm volatile("" : "+r"(v))
 #else
 #include <endian.h>
+#include <stdint.h>
 #include <string.h>
 #define XLAT_PART static __attribute__((unused))
 #define bpf_htons(v) htobe16(v)

@@ -16,6 +16,7 @@
  * daemon and the programs (XLAT_STATE_ABI).
  */
 #pragma once
+#include "nat64/core/call.h"
 #include "nat64/core/state.h"
 
 #define XLAT_HEAD_BYTES 160		/* largest head: 40 + 8 + 8 + 40 + 8 + 20, rounded */
@@ -112,6 +113,7 @@ struct xlat {
 	__u8 head[XLAT_HEAD_BYTES];
 	__u32 trail_max, trail_count;
 	struct xlat_step trail[XLAT_TRAIL_MAX];
+	struct xlat_call call;		/* what xlat_call_run is asked */
 };
 
 /*

@@ -18,8 +18,13 @@ struct xlat_native_sizes { uint32_t sessions, bibs, subscribers, fragments; };
 /* Tables for a configuration (copied). 0 or -ENOMEM. */
 MUST_USE int xlat_native_new(const struct xlat_config *config, const struct xlat_native_sizes *sizes, struct xlat_native **out);
 void xlat_native_free(struct xlat_native *n);
-/* Another configuration, sessions kept: what `apply` does. */
-void xlat_native_configure(struct xlat_native *n, const struct xlat_config *config);
+/*
+ * Another processor on the same tables, for a thread of its own: it has its own counters and random numbers and keeps no
+ * events. It is freed before `of`. 0 or -ENOMEM.
+ */
+MUST_USE int xlat_native_processor(struct xlat_native *of, uint64_t seed, struct xlat_native **out);
+/* Another configuration, sessions kept: what `apply` does. 0, or -ENOMEM: the old one holds. */
+MUST_USE int xlat_native_configure(struct xlat_native *n, const struct xlat_config *config);
 /* Explicit mappings of the current configuration. 0, -ENOMEM, -EEXIST. */
 MUST_USE int xlat_native_eam(struct xlat_native *n, const struct xlat_eam *eam);
 
