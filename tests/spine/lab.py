@@ -302,8 +302,11 @@ class Lab:
             self.namespaces[name] = Namespace(self, self.tag + name)
         return self.namespaces[name]
 
-    def veth(self, ns_a, name_a, ns_b, name_b, addresses_a=(), addresses_b=(), queues=1, mtu=1500):
-        """A cable between two namespaces, up, with addresses; (interface a, interface b)."""
+    def veth(self, ns_a, name_a, ns_b, name_b, addresses_a=(), addresses_b=(), queues=1, mtu=1500, untouched=False):
+        """
+        A cable between two namespaces, up, with addresses; (interface a, interface b). untouched: offloads stay as the
+        kernel made them, as on a user's machine.
+        """
         one, two = f"l{os.getpid() % 99999}a", f"l{os.getpid() % 99999}b"
         with ns_a.entered():
             self.ip("link", "add", one, "mtu", mtu, "numtxqueues", queues, "numrxqueues", queues, "type", "veth", "peer",
@@ -312,7 +315,8 @@ class Lab:
         for ns, old, name, addresses in ((ns_a, one, name_a, addresses_a), (ns_b, two, name_b, addresses_b)):
             ns.ip("link", "set", old, "name", name)
             interface = Interface(ns, name, 0, "")
-            interface.offload(False)
+            if not untouched:
+                interface.offload(False)
             interface.addresses = list(addresses)
             for text in addresses:
                 ns.ip("addr", "add", text, "dev", name, *(["nodad"] if ":" in text else []))
