@@ -33,6 +33,8 @@ XLAT_MAP(subscriber, BPF_MAP_TYPE_ARRAY, 4097, __u32, struct xlat_subscriber, 0)
 XLAT_MAP(fragment, BPF_MAP_TYPE_LRU_HASH, 4096, struct xlat_fragment_key, struct xlat_fragment, 0);
 XLAT_MAP(slow, BPF_MAP_TYPE_LRU_HASH, 4096, struct xlat_slow_key, __u32, 0);
 XLAT_MAP(nexthop, BPF_MAP_TYPE_LRU_HASH, XLAT_DEFAULT_ENTRIES, struct xlat_nexthop_key, struct xlat_nexthop, 0);
+/* The daemon's own (slow/ftp.h): pinned here so that it survives the daemon. */
+XLAT_MAP(ftp, BPF_MAP_TYPE_HASH, 4096, struct xlat_session_key, struct xlat_ftp, BPF_F_NO_PREALLOC);
 /* Mapped by the daemon and the commands; the kernel wants that said when it is made. */
 XLAT_MAP(control, BPF_MAP_TYPE_ARRAY, 1, __u32, struct xlat_control, BPF_F_MMAPABLE);
 XLAT_MAP(config, BPF_MAP_TYPE_ARRAY, 2, __u32, struct xlat_config, BPF_F_MMAPABLE);

@@ -18,12 +18,13 @@
  *	eam6, eam4  arrays of 2 LPM tries: struct xlat_eam
  *	events	    ring buffer: struct xlat_event
  *	nexthop	    LRU hash	struct xlat_nexthop_key -> struct xlat_nexthop
+ *	ftp	    hash	struct xlat_session_key -> struct xlat_ftp: control connections of the FTP ALG
  *
  * An incoming packet: port table -> mapping -> session key -> session. Memory a session with a mapping of its own: session 128,
  * slot 16, bib6 96, bib 64, port 4 to 12: at most 316 bytes.
  *
- * Who writes: programs in the kernel alone (the daemon asks by SYSCALL programs), but for `config`, `eam*`, `nexthop`
- * and the marked fields of `control`. Number 0 of each slab is never given out: 0 means none.
+ * Who writes: programs in the kernel alone (the daemon asks by SYSCALL programs), but for `config`, `eam*`, `nexthop`,
+ * `ftp` (the daemon's slow path alone; no program looks at it) and the marked fields of `control`. Number 0 of each slab is never given out: 0 means none.
  */
 #pragma once
 #include "nat64/core/config.h"
@@ -256,3 +257,36 @@ struct xlat_nexthop {
 	__u8 to[6], from[6];
 	__u16 flags;			/* 1: the device speaks Ethernet and can be redirected to */
 };
+
+/*
+ * A control connection of the FTP ALG (slow/ftp.h): all that it remembers, so that kill -9 breaks none. Numbers of sequence are those
+ * of the side that sends (`at`, `next`, `acked`) as it knows them itself.
+ */
+#define XLAT_FTP_EDITS	      4u
+#define XLAT_FTP_TEXT_BYTES   88u
+#define XLAT_FTP_PENDING      8u
+struct xlat_ftp_edit {
+	__u32 at;			/* where the bytes that are replaced begin */
+	__u16 old_bytes, new_bytes;
+	__u8 text[XLAT_FTP_TEXT_BYTES];	/* what stands in their place; of an unfinished line: the line so far */
+};
+_Static_assert(sizeof(struct xlat_ftp_edit) == 96, "no holes");
+struct xlat_ftp_side {
+	__u32 next;			/* lines were read up to here */
+	__u32 acked;			/* the other side has acknowledged up to here */
+	__s32 base;			/* bytes that were added before edit[0] */
+	__u8 edits;			/* the last ones, oldest first */
+	__u8 held;			/* the last edit is the beginning of a line, kept until its end comes */
+	__u8 in_line;			/* within a line that goes on as it is */
+	__u8 known;			/* next is valid */
+	struct xlat_ftp_edit edit[XLAT_FTP_EDITS];
+};
+struct xlat_ftp {
+	struct xlat_ftp_side side[2];	/* client, server */
+	__u8 flags;			/* enum of slow/ftp.c */
+	__u8 pending;			/* commands without their reply */
+	__u16 reply;			/* code of a reply of several lines that is being read; 0 */
+	__u8 kind[XLAT_FTP_PENDING];	/* of these commands, oldest first */
+	__u32 spare[5];
+};
+_Static_assert(sizeof(struct xlat_ftp) == 832, "no holes");

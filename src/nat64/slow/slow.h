@@ -4,7 +4,9 @@
  *
  *	reassemble.c	datagrams from fragments, in any order, within limits (RFC 5722: overlap drops all)
  *	apply.c		an edit on whole packets: tails, checksums over the payload, fragments (RFC 7915 4, 4.1)
+ *	fragment.c	whole packets cut into fragments of either family
  *	error.c		ICMP errors with RFC 4884 extensions, cut to 576 and 1280
+ *	syn.c, probe.c	stored SYNs and TCP probes (RFC 6146 3.5.2.2)
  *	ftp.c		the FTP ALG (RFC 6384), called for control connections
  *
  * Where plans come from is the caller's: the programs in the kernel (core/call.h), or the native home in tests.
@@ -31,6 +33,13 @@ struct slow_ops {
 	void (*count)(void *arg, enum xlat_verdict verdict, enum xlat_reason reason);
 	/* Whether another ICMP error may be sent now. */
 	bool (*error_allowed)(void *arg);
+	/*
+	 * The map `ftp` (core/state.h). load: 0, -ENOENT. save: 0, -E2BIG; NULL deletes. next: the key that follows `key` in any order (NULL: the
+	 * first), -ENOENT at the end. All three may be NULL: no ALG.
+	 */
+	int (*ftp_load)(void *arg, const struct xlat_session_key *key, struct xlat_ftp *out);
+	int (*ftp_save)(void *arg, const struct xlat_session_key *key, const struct xlat_ftp *value);
+	int (*ftp_next)(void *arg, const struct xlat_session_key *key, struct xlat_session_key *out);
 };
 
 struct slow_settings {
@@ -46,5 +55,7 @@ void slow_free(struct slow *s);
 void slow_configure(struct slow *s, const struct slow_settings *settings, const struct xlat_config *config);
 /* An IP packet as it arrived (without Ethernet header, padding cut or not). now_ms: any clock that does not go back. */
 void slow_packet(struct slow *s, struct slice packet, uint32_t mark, int64_t now_ms);
+/* An event of the ring: XLAT_EVENT_PROBE sends a TCP probe to the inside host (RFC 6146 3.5.2.2); others are not ours. */
+void slow_event(struct slow *s, const struct xlat_event *event, int64_t now_ms);
 /* Time passes: datagrams and SYNs that waited too long. Returns ms until it wants to be called again, -1: not before a packet. */
 int64_t slow_tick(struct slow *s, int64_t now_ms);
