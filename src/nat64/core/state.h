@@ -145,11 +145,11 @@ struct xlat_fragment_key {
 	__u8 protocol, family, zero[2];
 };
 struct xlat_fragment {
-	__be32 src[4], dst[4];		/* translated; and of which family follows from the other */
+	__be32 src[4], dst[4];		/* translated */
 	__u32 until;			/* tick */
 	__u32 id;			/* translated */
-	__u32 drop;			/* the first one was dropped: so are they */
-	__u32 spare;
+	__u32 drop;			/* enum xlat_reason: the first one was dropped, so are they */
+	__u32 family;			/* of these addresses */
 };
 
 struct xlat_slow_key { __be32 src[4], dst[4]; __u8 family, protocol, zero[2]; };

@@ -59,7 +59,7 @@ struct xlat_ip {
 	__be32 src[4], dst[4];
 	__be16 sport, dport;		/* ICMP query: both the identifier. Later fragments and others: 0 */
 	__be32 rest;			/* ICMP: bytes 4 to 7 */
-	__u16 csum;			/* of the transport, as stored */
+	__u16 csum;			/* of the transport, as stored, in host order */
 	__u16 spare2;
 };
 
@@ -157,6 +157,14 @@ XLAT_INLINE int xlat_say(struct xlat *x, enum xlat_verdict verdict, enum xlat_re
 XLAT_INLINE int xlat_drop(struct xlat *x, enum xlat_reason reason)
 {
 	return xlat_say(x, XLAT_DROP, reason);
+}
+
+/* Not ours: to the host. Returns not 0 (the verdict PASS is): `return xlat_pass(x, ...)` ends a step as the others do. */
+XLAT_INLINE int xlat_pass(struct xlat *x, enum xlat_reason reason)
+{
+	x->verdict = XLAT_PASS;
+	x->reason = reason;
+	return -1;
 }
 
 /* Drop and answer; build.h makes the edit. Whether an answer is allowed at all (never about ICMP errors, ...) is judged there. */
