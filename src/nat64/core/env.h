@@ -5,16 +5,6 @@
 #pragma once
 #include "nat64/core/xlat.h"
 
-/* Random numbers of a test (control.random_fixed): the same in all homes. splitmix64, the upper half. */
-XLAT_INLINE __u32 xlat_random_step(__u64 *state)
-{
-	__u64 v = *state += 0x9e3779b97f4a7c15u;
-
-	v = (v ^ v >> 30) * 0xbf58476d1ce4e5b9u;
-	v = (v ^ v >> 27) * 0x94d049bb133111ebu;
-	return (__u32)(v >> 32);
-}
-
 /* Current configuration (x->bank), control block, this processor's counters. Never NULL in the native home. */
 XLAT_INLINE const struct xlat_config *env_config(struct xlat *x);
 XLAT_INLINE struct xlat_control *env_control(struct xlat *x);

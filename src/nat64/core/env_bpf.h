@@ -152,7 +152,7 @@ XLAT_INLINE __u32 env_random(struct xlat *x)
 {
 	struct xlat_control *c = env_control(x);
 
-	return c != NULL && unlikely(c->random_fixed != 0) ? xlat_fixed_random(c) : bpf_get_prandom_u32();
+	return c != NULL && unlikely(c->random_fixed != 0) ? xlat_random_step(&c->random) : bpf_get_prandom_u32();
 }
 
 /* ns: CLOCK_MONOTONIC, or what a test says. */

@@ -35,6 +35,7 @@ XLAT_MAP(slow, BPF_MAP_TYPE_LRU_HASH, 4096, struct xlat_slow_key, __u32, 0);
 XLAT_MAP(nexthop, BPF_MAP_TYPE_LRU_HASH, XLAT_DEFAULT_ENTRIES, struct xlat_nexthop_key, struct xlat_nexthop, 0);
 /* The daemon's own (slow/ftp.h): pinned here so that it survives the daemon. */
 XLAT_MAP(ftp, BPF_MAP_TYPE_HASH, 4096, struct xlat_session_key, struct xlat_ftp, BPF_F_NO_PREALLOC);
+XLAT_MAP(device, BPF_MAP_TYPE_HASH, XLAT_DEVICES_MAX, __u32, struct xlat_device, 0);
 /* Mapped by the daemon and the commands; the kernel wants that said when it is made. */
 XLAT_MAP(control, BPF_MAP_TYPE_ARRAY, 1, __u32, struct xlat_control, BPF_F_MMAPABLE);
 XLAT_MAP(config, BPF_MAP_TYPE_ARRAY, 2, __u32, struct xlat_config, BPF_F_MMAPABLE);
@@ -56,6 +57,10 @@ struct xlat_processor {
 };
 XLAT_MAP(processor, BPF_MAP_TYPE_PERCPU_ARRAY, 1, __u32, struct xlat_processor, 0);
 
+/* Pieces of payload, to be summed: 512 bytes is what bpf_csum_diff takes, and room for the last word. */
+struct xlat_chunk { __u8 bytes[512 + 8]; };
+XLAT_MAP(chunk, BPF_MAP_TYPE_PERCPU_ARRAY, 1, __u32, struct xlat_chunk, 0);
+
 struct xlat_timer_value { struct bpf_timer timer; };
 XLAT_MAP(timer, BPF_MAP_TYPE_ARRAY, 1, __u32, struct xlat_timer_value, 0);
 
@@ -64,25 +69,28 @@ struct {
 	__uint(max_entries, 1 << 20);
 } events SEC(".maps");
 
-/* Inner maps: whoever makes one gives it the same type, sizes and flags; entries of tries are free. */
+/*
+ * Inner maps: whoever makes one gives it the same type, sizes and flags; entries of tries are free. (Sizes, since clang
+ * leaves types of inner maps out of BTF.)
+ */
 struct xlat_pool_map {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, XLAT_POOL_GROUPS);
-	__type(key, __u32);
-	__type(value, struct xlat_port_group);
+	__uint(key_size, sizeof(__u32));
+	__uint(value_size, sizeof(struct xlat_port_group));
 };
 struct xlat_eam6_map {
 	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
 	__uint(max_entries, 1);
-	__type(key, struct xlat_eam6_key);
-	__type(value, struct xlat_eam);
+	__uint(key_size, sizeof(struct xlat_eam6_key));
+	__uint(value_size, sizeof(struct xlat_eam));
 	__uint(map_flags, BPF_F_NO_PREALLOC);
 };
 struct xlat_eam4_map {
 	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
 	__uint(max_entries, 1);
-	__type(key, struct xlat_eam4_key);
-	__type(value, struct xlat_eam);
+	__uint(key_size, sizeof(struct xlat_eam4_key));
+	__uint(value_size, sizeof(struct xlat_eam));
 	__uint(map_flags, BPF_F_NO_PREALLOC);
 };
 

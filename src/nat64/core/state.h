@@ -19,6 +19,7 @@
  *	events	    ring buffer: struct xlat_event
  *	nexthop	    LRU hash	struct xlat_nexthop_key -> struct xlat_nexthop
  *	ftp	    hash	struct xlat_session_key -> struct xlat_ftp: control connections of the FTP ALG
+ *	device	    hash	interface index -> struct xlat_device
  *
  * An incoming packet: port table -> mapping -> session key -> session. Memory a session with a mapping of its own: session 128,
  * slot 16, bib6 96, bib 64, port 4 to 12: at most 316 bytes.
@@ -255,7 +256,7 @@ struct xlat_nexthop {
 	__u32 ifindex;
 	__u16 mtu;
 	__u8 to[6], from[6];
-	__u16 flags;			/* 1: the device speaks Ethernet and can be redirected to */
+	__u16 flags;			/* enum xlat_nexthop_flags; VLAN << XLAT_HOP_VLAN_SHIFT */
 };
 
 /*
@@ -290,3 +291,21 @@ struct xlat_ftp {
 	__u32 spare[5];
 };
 _Static_assert(sizeof(struct xlat_ftp) == 832, "no holes");
+enum xlat_nexthop_flags {
+	XLAT_HOP_REDIRECT = 1 << 0,	/* the device speaks Ethernet and can be redirected to */
+};
+#define XLAT_HOP_VLAN_SHIFT 4
+
+/*
+ * A device to which programs may send by themselves (map `device`, by interface index; written by the control program). Packets
+ * for all others go by the slow path: tunnels, bridges, and veths whose other end does not poll. A VLAN device is here with the
+ * Ethernet device below it, and its number.
+ */
+struct xlat_device {
+	__u32 ifindex;			/* to which to redirect */
+	__u16 vlan;			/* the tag that frames get; 0: none */
+	__u16 spare;
+};
+
+/* The daemon lives when it wrote slow_beat within this time. */
+#define XLAT_SLOW_BEAT_TICKS XLAT_TICKS(3000)

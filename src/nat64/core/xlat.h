@@ -116,17 +116,14 @@ struct xlat {
 	struct xlat_call call;		/* what xlat_call_run is asked */
 };
 
-/*
- * The random numbers of tests, the same in both homes: splitmix64 (Steele, Lea, Flood 2014), of which the upper half is taken.
- * Not atomic: who fixes numbers sends one packet at a time.
- */
-XLAT_INLINE __u32 xlat_fixed_random(struct xlat_control *c)
+/* Random numbers of a test (control.random_fixed): the same in all homes. splitmix64, the upper half. */
+XLAT_INLINE __u32 xlat_random_step(__u64 *state)
 {
-	__u64 z = c->random += 0x9e3779b97f4a7c15;
+	__u64 v = *state += 0x9e3779b97f4a7c15u;
 
-	z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9;
-	z = (z ^ z >> 27) * 0x94d049bb133111eb;
-	return (__u32)((z ^ z >> 31) >> 32);
+	v = (v ^ v >> 30) * 0xbf58476d1ce4e5b9u;
+	v = (v ^ v >> 27) * 0x94d049bb133111ebu;
+	return (__u32)(v >> 32);
 }
 
 enum xlat_step_id {
