@@ -23,6 +23,9 @@ struct nat64;				/* opaque */
 struct nat64_where {
 	const char *name;		/* instance; NULL: the only one of this namespace */
 	const char *netns;		/* of `ip netns`, or NULL: the caller's */
+	/* For tests: called between any two steps of a change, with the step's name. It may end the process. */
+	void (*step)(void *arg, const char *name);
+	void *step_arg;
 };
 
 enum nat64_open_mode { NAT64_LOOK, NAT64_CHANGE };

@@ -83,10 +83,16 @@ int host_own_directory(int above, const char *name, bool make)
 	return st.st_uid != geteuid() || (st.st_mode & (S_IWGRP | S_IWOTH)) != 0 ? -EUCLEAN : TAKE_FD(fd);
 }
 
+struct part {
+	const char *name;
+	bool make;
+};
+
 /* In the child: what went wrong as a negative errno, or the directory. */
 static int directory(const void *arg)
 {
-	bool make = *(const bool *)arg;
+	const struct part *part = arg;
+	bool make = part->make;
 	struct statfs fs;
 
 	if (statfs(HOST_BPFFS, &fs) != 0)
@@ -102,7 +108,7 @@ static int directory(const void *arg)
 		return -errno;
 	/* bpffs is often mounted with the mode of /tmp: somebody else may have been here first. */
 	AUTO_FD int ours = host_own_directory(top, "prickle", make);
-	return ours < 0 ? ours : host_own_directory(ours, "spine", make);
+	return ours < 0 ? ours : host_own_directory(ours, part->name, make);
 }
 
 static int receive_result(int socket)
@@ -188,23 +194,34 @@ int host_bpffs_clone(void)
 	return fd >= 0 ? fd : -1;
 }
 
-int host_bpffs(bool make, struct errmsg *why)
+int host_bpffs_part(const char *name, bool make, struct errmsg *why)
 {
-	int result = open_at_host(directory, &make);
+	struct part part = { name, make };
+	int result = open_at_host(directory, &part);
 
 	if (result == -EPERM || result == -EACCES)
-		return errmsg_say(why, -EACCES, "SPINE keeps its state in " HOST_BPFFS
+		return errmsg_say(why, -EACCES, "state is kept in " HOST_BPFFS
 				  ", which only root may use: run this as root");
 	if (result == -EUCLEAN)
-		return errmsg_say(why, result, HOST_BPFFS "/prickle, or the directory 'spine' in it, belongs to somebody else "
+		return errmsg_say(why, result, HOST_BPFFS "/prickle, or the directory '%s' in it, belongs to somebody else "
 				  "or others may write there, so what it holds cannot be trusted: look who made it, remove it, "
-				  "run this again");
+				  "run this again", name);
 	if (result == -ENOTSUP)
 		return errmsg_say(why, result, "there is no " HOST_BPFFS " here and none can be mounted; "
 				  "`prickle spine doctor` tells what this kernel offers");
 	if (result < 0 && result != -ENOENT)
-		return errmsg_set(why, result, "open the host's bpffs, " HOST_BPFFS "/prickle/spine");
-	return result >= 0 ? result : errmsg_say(why, result, "no extensions on this host");
+		return errmsg_set(why, result, "open the host's bpffs, " HOST_BPFFS "/prickle/%s", name);
+	return result >= 0 ? result : errmsg_say(why, result, "nothing runs on this host");
+}
+
+int host_bpffs(bool make, struct errmsg *why)
+{
+	int result = host_bpffs_part("spine", make, why);
+
+	if (result == -EACCES)
+		return errmsg_say(why, -EACCES, "SPINE keeps its state in " HOST_BPFFS
+				  ", which only root may use: run this as root");
+	return result == -ENOENT ? errmsg_say(why, result, "no extensions on this host") : result;
 }
 
 /* --- network namespaces ---------------------------------------------------------------------- */

@@ -23,6 +23,8 @@
  * -EPERM: not root; -ENOTSUP: this kernel has no bpffs. Forks once; a millisecond.
  */
 MUST_USE int host_bpffs(bool make, struct errmsg *why);
+/* The same for another part of the program: the directory prickle/NAME. */
+MUST_USE int host_bpffs_part(const char *name, bool make, struct errmsg *why);
 
 /*
  * A directory below another one that is ours alone: a directory, not a link, of our user, which nobody else may write
