@@ -23,6 +23,7 @@
 #include "nat64/core/config.h"
 
 #define NAT64_HOST_METRIC 2048u		/* of the default route: a native one wins */
+#define NAT64_PROTOCOL 64u		/* who made a route or an address: 64 (rtm_protocol, IFA_PROTO) */
 #define NAT64_HOST_GROWTH 28u		/* IPv6 header and fragment header less IPv4 header */
 
 /* What the veth's end has as link address: programs write it into frames for the host. */
