@@ -8,9 +8,9 @@
 
 #include "base/must.h"
 #include "base/reader.h"
-#include "base/suggest.h"
 #include "base/utf8.h"
 #include "conf/value.h"
+#include "conf/yaml_options.h"
 
 #define CONFIG_BYTES_MAX (1u << 20)	/* texts and lists of one configuration */
 
@@ -37,27 +37,14 @@ const struct config_option *config_option_find(struct slice key)
 	return NULL;
 }
 
+static const char *option_key(size_t option)
+{
+	return config_options[option].key;
+}
+
 const char *config_option_suggest(struct slice key)
 {
-	struct suggestion s = { .word = key };
-
-	for (size_t i = 0; i < OPTION_COUNT; i++)
-		suggest_try(&s, config_options[i].key);
-	if (s.best != NULL)
-		return s.best;
-	/* The right word in the wrong group: compare what stands after the last dot. */
-	size_t dot = slice_rfind_byte(key, '.');
-	struct slice last = dot == SLICE_NPOS ? key : slice_from(key, dot + 1);
-	struct suggestion by_last = { .word = last };
-	const char *found = NULL;
-	for (size_t i = 0; i < OPTION_COUNT; i++) {
-		const char *at = strrchr(config_options[i].key, '.');
-		const char *before = by_last.best;
-		suggest_try(&by_last, at == NULL ? config_options[i].key : at + 1);
-		if (by_last.best != before)
-			found = config_options[i].key;
-	}
-	return found;
+	return yaml_options_suggest(OPTION_COUNT, option_key, key);
 }
 
 static int set_defaults(struct config *c)

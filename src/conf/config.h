@@ -156,6 +156,11 @@ bool config_is_loopback(const struct sockaddr *addr);
 /* Microseconds and bytes as people write them: "5 m", "50 MiB". */
 void config_duration_text(struct buf *out, int64_t us);
 void config_size_text(struct buf *out, uint64_t bytes);
+/* And read; false: it is none. A time needs its unit, unless it is 0. */
+MUST_USE bool config_duration_parse(struct slice text, uint64_t *us);
+MUST_USE bool config_size_parse(struct slice text, uint64_t *bytes);
+/* An address to listen on. False: it is none, or memory is short (a->err). */
+MUST_USE bool config_address_parse(struct arena *a, struct slice text, struct config_address *out);
 
 #define LIMITS_FILE "conf/limits.def"
 #include "base/limits.h"

@@ -57,6 +57,16 @@ static void unit_text(struct buf *out, uint64_t v, const struct unit *units, siz
 	buf_adds(out, "0");
 }
 
+bool config_duration_parse(struct slice text, uint64_t *us)
+{
+	return with_unit(text, duration_units, ARRAY_LEN(duration_units), 0, us);
+}
+
+bool config_size_parse(struct slice text, uint64_t *bytes)
+{
+	return with_unit(text, size_units, ARRAY_LEN(size_units), 1, bytes);
+}
+
 void config_duration_text(struct buf *out, int64_t us)
 {
 	unit_text(out, (uint64_t)us, duration_units, ARRAY_LEN(duration_units));
@@ -146,9 +156,9 @@ static bool number(const struct config_option *o, struct slice s, uint64_t *out)
 	if (o->kind == CONFIG_INT)
 		ok = slice_u64(s, UINT64_MAX, out);
 	else if (o->kind == CONFIG_SIZE)
-		ok = with_unit(s, size_units, ARRAY_LEN(size_units), 1, out);
+		ok = config_size_parse(s, out);
 	else
-		ok = with_unit(s, duration_units, ARRAY_LEN(duration_units), 0, out);
+		ok = config_duration_parse(s, out);
 	return ok && *out >= o->least && *out <= o->most;
 }
 
@@ -217,7 +227,7 @@ static bool inet_port(struct slice s, uint16_t *out)
 	return true;
 }
 
-static bool parse_address(struct arena *a, struct slice s, struct config_address *out)
+bool config_address_parse(struct arena *a, struct slice s, struct config_address *out)
 {
 	struct sockaddr_in6 *in6 = (struct sockaddr_in6 *)(void *)&out->addr;
 	struct sockaddr_in *in = (struct sockaddr_in *)(void *)&out->addr;
@@ -299,7 +309,7 @@ static int set_list(struct config *c, const struct config_option *o, const struc
 		uint64_t us = 0;
 		bool ok = false;
 		if (addresses != NULL) {
-			ok = parse_address(&c->arena, items[i], &addresses[i]);
+			ok = config_address_parse(&c->arena, items[i], &addresses[i]);
 		} else if (networks != NULL) {
 			ok = parse_network(items[i], &networks[i]);
 		} else if (durations != NULL) {
