@@ -260,8 +260,10 @@ def options_are_used():
 
 def limits_name_their_option():
     """the setting that a limit names is an option"""
-    with open("src/conf/options.def", encoding="utf-8") as f:
-        keys = set(re.findall(r'^OPTION\(\w+, \w+, "([^"]+)"', f.read(), re.M))
+    keys = set()
+    for table in ["src/conf/options.def", "src/nat64/settings.def"]:
+        with open(table, encoding="utf-8") as f:
+            keys |= set(re.findall(r'^OPTION\(\w+, \w+, "([^"]+)"', f.read(), re.M))
     bad = []
     for path in sources("limits.def"):
         with open(path, encoding="utf-8") as f:
