@@ -127,13 +127,14 @@ XLAT_INLINE __u32 parse4(const struct xlat *x, struct xlat_ip *ip, __u32 room, b
 }
 
 /* An unexpired source route among the options of the outer header (RFC 7915 4.1). Options that make no sense end the search: they are dropped anyway. */
-XLAT_INLINE bool parse_source_route(const struct xlat *x, __u32 end)
+XLAT_INLINE bool parse_source_route(struct xlat *x, __u32 end)
 {
 	__u32 at = 20;
 
 	for (__u32 i = 0; i < 40; i++) {
 		__u8 type, bytes;
 
+		XLAT_BLUR(x, at);
 		if (at >= end)
 			return false;
 		type = in8(x, at);

@@ -114,7 +114,18 @@ struct xlat {
 	__u32 trail_max, trail_count;
 	struct xlat_step trail[XLAT_TRAIL_MAX];
 	struct xlat_call call;		/* what xlat_call_run is asked */
+	__u32 blur, spare3;
 };
+
+/*
+ * The verifier follows the values of what a loop carries from turn to turn, and two ways through each turn are 2^n ways through the
+ * loop. What comes out of memory it does not know: so all turns look alike, and it stops at the second.
+ */
+#ifdef __bpf__
+#define XLAT_BLUR(x, v) (XLAT_WRITE((x)->blur, v), (v) = XLAT_READ((x)->blur))
+#else
+#define XLAT_BLUR(x, v) ((void)0)
+#endif
 
 /* Random numbers of a test (control.random_fixed): the same in all homes. splitmix64, the upper half. */
 XLAT_INLINE __u32 xlat_random_step(__u64 *state)
