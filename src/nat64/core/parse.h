@@ -316,11 +316,11 @@ XLAT_PART int xlat_parse(struct xlat *x)
 		return xlat_answer(x, XLAT_R_ROUTING_HEADER, 4, 0, pointer);
 	if (reason != XLAT_R_NONE)
 		return xlat_drop(x, reason);
-	if (x->family == 4 && x->ip.l4 > 20 && parse_source_route(x, x->ip.l4))
-		return xlat_answer(x, XLAT_R_SOURCE_ROUTE, 3, 5, 0);
 	reason = parse_transport(x, &x->ip, room, false);
 	if (reason != XLAT_R_NONE)
 		return xlat_drop(x, reason);
+	if (x->family == 4 && x->ip.l4 > 20 && parse_source_route(x, x->ip.l4))
+		return xlat_answer(x, XLAT_R_SOURCE_ROUTE, 3, 5, 0);
 	if (x->ip.protocol != XLAT_ICMP && x->ip.protocol != XLAT_ICMP6)
 		return 0;
 	if (x->ip.more || x->ip.fragment_at != 0)
