@@ -449,6 +449,17 @@ static void emit(struct event *ev, enum event_level level, const char *message)
 	pthread_mutex_unlock(&log->lock);
 }
 
+void event_record(struct event *ev, const char *message)
+{
+	if (!event_wants(ev, EVENT_INFO))
+		return;
+	int64_t now_us = ev->log->now_us(ev->log->arg);
+
+	pthread_mutex_lock(&ev->log->lock);
+	write_line(ev->log, ev, now_us, EVENT_INFO, ev->name, message, 0);
+	pthread_mutex_unlock(&ev->log->lock);
+}
+
 void event_log_flush(struct event_log *log)
 {
 	int64_t now_us = log->now_us(log->arg);

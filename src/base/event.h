@@ -91,3 +91,5 @@ void event_debug(struct event *ev, const char *message);
 void event_info(struct event *ev, const char *message);
 void event_warn(struct event *ev, const char *message);
 void event_error(struct event *ev, const char *message);
+/* The same at level info without a budget: for lines that must all be there, such as who had a port block when. */
+void event_record(struct event *ev, const char *message);

@@ -87,11 +87,8 @@ struct nat64_settings {
 MUST_USE int nat64_settings_parse(struct arena *arena, struct slice text, const char *file, struct nat64_settings **out, struct buf *errors);
 /* The file, and the mappings-file that it names. Other negative errno: it cannot be read (*errors says why). */
 MUST_USE int nat64_settings_load(struct arena *arena, const char *path, struct nat64_settings **out, struct buf *errors);
-/*
- * Against this host (network namespace of the caller): do the interfaces exist? Fills config.own4 and own6 from their addresses
- * where the file leaves them open. 0, or -EINVAL with lines in errors.
- */
-MUST_USE int nat64_settings_host(struct nat64_settings *s, struct buf *errors);
+/* Against this host (network namespace of the caller): do the interfaces exist? 0, or -EINVAL with lines in errors. */
+MUST_USE int nat64_settings_host(const struct nat64_settings *s, struct buf *errors);
 /* As the file would say it, with all defaults: `prickle nat64 check --show`, `show`. And as JSON (one object, no newline). */
 void nat64_settings_yaml(const struct nat64_settings *s, struct buf *out);
 void nat64_settings_json(const struct nat64_settings *s, struct buf *out);

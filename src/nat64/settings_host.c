@@ -1,10 +1,7 @@
 /*
  * A translator's file against the host that shall run it. Only reads: nothing here changes an interface.
  */
-#include <arpa/inet.h>
 #include <errno.h>
-#include <ifaddrs.h>
-#include <netinet/in.h>
 #include <stdio.h>
 
 #include "base/suggest.h"
@@ -23,37 +20,7 @@ static void missing(const struct nat64_settings *s, const struct if_nameindex *a
 		buf_adds(errors, "; 'ip link' lists them\n");
 }
 
-static bool ours(const struct nat64_settings *s, const char *name)
-{
-	for (size_t i = 0; i < s->interface_count; i++) {
-		if (strcmp(s->interfaces[i].name, name) == 0)
-			return true;
-	}
-	return false;
-}
-
-/* Sources of ICMP errors: the first address of an interface of ours that others can answer to. */
-static void find_own(struct nat64_settings *s)
-{
-	struct ifaddrs *all = NULL;
-
-	if (getifaddrs(&all) != 0)
-		return;
-	for (const struct ifaddrs *i = all; i != NULL; i = i->ifa_next) {
-		if (i->ifa_addr == NULL || !ours(s, i->ifa_name))
-			continue;
-		if (i->ifa_addr->sa_family == AF_INET && s->config.own4 == 0)
-			s->config.own4 = ((const struct sockaddr_in *)(const void *)i->ifa_addr)->sin_addr.s_addr;
-		if (i->ifa_addr->sa_family != AF_INET6 || s->config.own6[0] != 0)
-			continue;
-		const struct in6_addr *six = &((const struct sockaddr_in6 *)(const void *)i->ifa_addr)->sin6_addr;
-		if (!IN6_IS_ADDR_LINKLOCAL(six))
-			memcpy(s->config.own6, six, sizeof(s->config.own6));
-	}
-	freeifaddrs(all);
-}
-
-int nat64_settings_host(struct nat64_settings *s, struct buf *errors)
+int nat64_settings_host(const struct nat64_settings *s, struct buf *errors)
 {
 	struct if_nameindex *all = if_nameindex();
 	int err = 0;
@@ -72,7 +39,5 @@ int nat64_settings_host(struct nat64_settings *s, struct buf *errors)
 	}
 	if (all != NULL)
 		if_freenameindex(all);
-	if (err == 0)
-		find_own(s);
 	return err;
 }
