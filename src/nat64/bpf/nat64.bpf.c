@@ -7,12 +7,7 @@
  *
  * Loads on Linux 6.1: no kfuncs, no dynptrs; bpf_loop, bpf_timer and compare-and-swap.
  */
-#include "nat64/core/maps.bpf.h"
+#include "nat64/bpf/call.bpf.h"
+#include "nat64/bpf/xdp.bpf.h"
 
 char _license[] SEC("license") = "Dual MIT/GPL";
-
-SEC("xdp")
-int nat64_xdp(struct xdp_md *ctx)
-{
-	return XDP_PASS;
-}

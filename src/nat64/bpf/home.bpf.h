@@ -1,0 +1,141 @@
+/*
+ * What the homes in the kernel share: the beginning of a packet's way, and what is known only at its end - counters of
+ * late outcomes, the slow path's health, the rate of ICMP errors, trace.
+ */
+#pragma once
+#include "nat64/core/maps.bpf.h"
+#include "nat64/core/plan.h"
+
+/* Verifier and compiler see the bound at the same place. */
+#define HOME_BOUND(v, mask) do { (v) &= (mask); XLAT_KEEP(v); (v) &= (mask); } while (0)
+
+XLAT_INLINE struct xlat_control *home_control(void)
+{
+	__u32 zero = 0;
+
+	return bpf_map_lookup_elem(&control, &zero);
+}
+
+XLAT_INLINE __u64 home_clock_ns(const struct xlat_control *c)
+{
+	return unlikely(c->clock_fixed != 0) ? c->clock_ns : bpf_ktime_get_ns();
+}
+
+/* All of struct xlat that a home says, but for the packet: in, in_bytes, packet_bytes, family. */
+XLAT_INLINE void home_begin(struct xlat *x, __u64 now_ns)
+{
+	x->flags = 0;
+	x->gso_bytes = 0;
+	x->mark = 0;
+	x->now = (__u32)(now_ns >> XLAT_TICK_SHIFT);
+	x->trail_max = 0;
+	x->trail_count = 0;
+}
+
+XLAT_INLINE void home_count(struct xlat *x, __u32 verdict, __u32 reason)
+{
+	struct xlat_stats *s = env_stats(x);
+
+	if (s != NULL && verdict < XLAT_VERDICTS)
+		s->reason[verdict][reason & 127]++;
+}
+
+/* Whether somebody reads the slow path. */
+XLAT_INLINE bool home_slow_lives(const struct xlat_control *c, __u32 now)
+{
+	return c->slow_ifindex != 0 && !xlat_passed(now, XLAT_READ(c->slow_beat) + XLAT_SLOW_BEAT_TICKS);
+}
+
+/* A bucket of one second's errors on each processor (RFC 4443 2.4 (f)). */
+XLAT_PART int home_error_allowed(struct xlat *x)
+{
+	struct xlat_processor *p;
+	const struct xlat_control *control_now;
+	const struct xlat_config *c;
+	__u64 now, passed;
+	__u32 zero = 0;
+
+	if (x == NULL)
+		return 0;
+	p = bpf_map_lookup_elem(&processor, &zero);
+	c = env_config(x);
+	control_now = home_control();
+	if (p == NULL || c == NULL || control_now == NULL)
+		return 0;
+	if (c->errors_rate == 0)
+		return 1;
+	now = home_clock_ns(control_now);
+	passed = now - p->error_ns;
+	if (passed > 1000000000)
+		passed = 1000000000;
+	p->error_ns = now;
+	p->error_tokens += passed * c->errors_rate;
+	if (p->error_tokens > 1000000000ull * c->errors_rate)
+		p->error_tokens = 1000000000ull * c->errors_rate;
+	if (p->error_tokens < 1000000000)
+		return 0;
+	p->error_tokens -= 1000000000;
+	return 1;
+}
+
+XLAT_INLINE bool home_traced_address(const struct xlat_trace_filter *f, const struct xlat_ends *e)
+{
+	bool six = e->family == 6;
+
+	if (six && !addr_zero(f->addr6))
+		return addr_eq(f->addr6, e->src) || addr_eq(f->addr6, e->dst);
+	if (!six && f->addr4 != 0)
+		return f->addr4 == e->src[0] || f->addr4 == e->dst[0];
+	return six ? f->addr4 == 0 : addr_zero(f->addr6);
+}
+
+/* Send the packet to `prickle nat64 trace` when the filter matches either side of it. */
+XLAT_PART int home_trace(struct xlat *x)
+{
+	const struct xlat_control *c;
+	struct xlat_ends before;
+	struct xlat_event *e;
+	bool translated;
+
+	if (x == NULL)
+		return 0;
+	c = env_control(x);
+	if (c == NULL)
+		return 0;
+	before = (struct xlat_ends){ .sport = x->ip.sport, .dport = x->ip.dport, .family = x->ip.family };
+	addr_set(before.src, x->ip.src);
+	addr_set(before.dst, x->ip.dst);
+	translated = x->verdict == XLAT_TRANSLATE;
+	if (c->trace.protocol != 0 && c->trace.protocol != x->ip.protocol &&
+	    !(c->trace.protocol == XLAT_ICMP && x->ip.protocol == XLAT_ICMP6))
+		return 0;
+	if (!home_traced_address(&c->trace, &before) && !(translated && home_traced_address(&c->trace, &x->to)))
+		return 0;
+	if (c->trace.port != 0 && c->trace.port != before.sport && c->trace.port != before.dport &&
+	    !(translated && (c->trace.port == x->to.sport || c->trace.port == x->to.dport)))
+		return 0;
+	e = env_event(x);
+	if (e == NULL)
+		return 0;
+	e->kind = XLAT_EVENT_TRACE;
+	e->reason = (__u16)x->reason;
+	e->verdict = (__u8)x->verdict;
+	e->family = x->ip.family;
+	e->protocol = x->ip.protocol;
+	e->prefix = (__u8)x->prefix;
+	addr_set(e->src, before.src);
+	addr_set(e->dst, before.dst);
+	e->sport = before.sport;
+	e->dport = before.dport;
+	e->bytes = x->packet_bytes;
+	e->mark = x->mark;
+	e->ifindex = x->ifindex;
+	if (translated) {
+		addr_set(e->new_src, x->to.src);
+		addr_set(e->new_dst, x->to.dst);
+		e->new_sport = x->to.sport;
+		e->new_dport = x->to.dport;
+	}
+	env_event_send(x, e);
+	return 1;
+}
