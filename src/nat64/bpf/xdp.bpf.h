@@ -33,7 +33,6 @@ XLAT_INLINE void xdp_move(void *to, const void *from, __u32 bytes)
 {
 	__u32 at = 0;
 
-#pragma unroll
 	for (__u32 i = 0; i < 8; i++) {
 		if (at + 8 > bytes)
 			break;
@@ -187,7 +186,7 @@ XLAT_PART int xdp_edit(struct xdp_md *ctx, struct xlat *x, __u32 link, __u32 tag
 	}
 	if (bpf_xdp_adjust_head(ctx, (int)(x->strip - x->head_bytes + link - link_new)) != 0)
 		return -1;
-	type = (x->head[0] >> 4) == 6 ? bpf_htons(XDP_TYPE_IP6) : bpf_htons(XDP_TYPE_IP4);
+	type = x->head[0] >> 4 == 6 ? bpf_htons(XDP_TYPE_IP6) : bpf_htons(XDP_TYPE_IP4);
 	n = link_new - 2;
 	if (n < 12 || n > XDP_LINK_MAX - 2)
 		return -1;
@@ -230,18 +229,15 @@ XLAT_INLINE bool xdp_edit_fast(struct xdp_md *ctx, const struct xlat *x, const s
 		return false;
 	__builtin_memcpy(eth->to, hop->to, 6);
 	__builtin_memcpy(eth->from, hop->from, 6);
+	eth->type = x->to.family == 6 ? bpf_htons(XDP_TYPE_IP6) : bpf_htons(XDP_TYPE_IP4);
 	data += XDP_LINK_BYTES;
 	if (head_bytes == 28) {
-		eth->type = bpf_htons(XDP_TYPE_IP4);
 		xdp_move(data, x->head, 28);
 	} else if (head_bytes == 48 && data + 48 <= end) {
-		eth->type = bpf_htons(XDP_TYPE_IP6);
 		xdp_move(data, x->head, 48);
 	} else if (head_bytes == 40 && data + 40 <= end) {
-		eth->type = bpf_htons(XDP_TYPE_IP4);
 		xdp_move(data, x->head, 40);
 	} else if (head_bytes == 60 && data + 60 <= end) {
-		eth->type = bpf_htons(XDP_TYPE_IP6);
 		xdp_move(data, x->head, 60);
 	} else {
 		return false;
