@@ -11,7 +11,10 @@
 #define NEXTHOP_LIFE_TICKS XLAT_TICKS(1000)
 enum { NEXTHOP_INET = 2, NEXTHOP_INET6 = 10 };	/* AF_ of the kernel */
 
-/* bpf_fib_lookup's answer, and whether we may redirect to that device. Returns 0, or its error (positive). */
+/*
+ * bpf_fib_lookup's answer, and whether we may redirect to that device. Returns 0, or its error (positive): with
+ * BPF_FIB_LKUP_RET_NO_NEIGH hop->ifindex is set.
+ */
 static __attribute__((noinline)) int nexthop_ask(void *ctx, struct xlat *x, const struct xlat_control *c, struct xlat_nexthop *hop)
 {
 	struct bpf_fib_lookup fib = { .ifindex = c->lookup_ifindex, .l4_protocol = x->ip.protocol, .tot_len = 1 };
@@ -28,6 +31,8 @@ static __attribute__((noinline)) int nexthop_ask(void *ctx, struct xlat *x, cons
 		fib.ipv4_dst = x->to.dst[0];
 	}
 	err = (int)bpf_fib_lookup(ctx, &fib, sizeof(fib), 0);
+	/* Where a neighbour is to be asked for: the kernel told the device, and no MTU. */
+	*hop = (struct xlat_nexthop){ .ifindex = fib.ifindex };
 	if (err != BPF_FIB_LKUP_RET_SUCCESS)
 		return err < 0 ? BPF_FIB_LKUP_RET_NOT_FWDED : err;
 	d = bpf_map_lookup_elem(&device, &fib.ifindex);
