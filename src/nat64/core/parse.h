@@ -282,6 +282,7 @@ XLAT_PART int xlat_parse_inner(struct xlat *x)
 
 	if (x == NULL)
 		return XLAT_DROP;
+	xlat_zero(&x->inner, sizeof(x->inner));
 	x->inner.at = (__u16)(x->ip.l4 + 8);
 	room = x->in_bytes - (x->in_bytes < x->inner.at ? x->in_bytes : x->inner.at);
 	if (room > x->ip.payload - 8u)
@@ -310,7 +311,6 @@ XLAT_PART int xlat_parse(struct xlat *x)
 		return XLAT_DROP;
 	room = x->in_bytes < XLAT_BYTES ? x->in_bytes : XLAT_BYTES;
 	xlat_zero(&x->ip, sizeof(x->ip));
-	xlat_zero(&x->inner, sizeof(x->inner));
 	reason = x->family == 4 ? parse4(x, &x->ip, room, false) : x->family == 6 ? parse6(x, &x->ip, room, false, &pointer) : XLAT_R_NOT_IP;
 	if (reason == XLAT_R_ROUTING_HEADER)
 		return xlat_answer(x, XLAT_R_ROUTING_HEADER, 4, 0, pointer);

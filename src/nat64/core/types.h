@@ -35,8 +35,8 @@
 #define XLAT_KEEP(v) ((void)0)
 #endif
 #ifndef likely
-#define likely(c)   __builtin_expect(!!(c), 1)
-#define unlikely(c) __builtin_expect(!!(c), 0)
+#define likely(x)   __builtin_expect(!!(x), 1)
+#define unlikely(x) __builtin_expect(!!(x), 0)
 #endif
 /* In both kinds of code one word is read and written whole. */
 #define XLAT_READ(v)	 (*(const volatile __typeof__(v) *)&(v))
