@@ -116,6 +116,9 @@ XLAT_INLINE void plan_verdict(struct xlat *x, const struct xlat_config *config)
 	if (xlat_ours(x) != 0)
 		return;
 	if (r != 0) {
+		/* Its checksum needs the length of the whole: the slow path puts it together. */
+		if (reason == XLAT_R_FRAGMENTED_ICMP && !(x->flags & XLAT_FROM_SLOW))
+			verdict = XLAT_SLOW;
 		xlat_say(x, verdict, reason);
 		return;
 	}

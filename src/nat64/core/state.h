@@ -288,7 +288,9 @@ struct xlat_ftp {
 	__u8 pending;			/* commands without their reply */
 	__u16 reply;			/* code of a reply of several lines that is being read; 0 */
 	__u8 kind[XLAT_FTP_PENDING];	/* of these commands, oldest first */
-	__u32 spare[5];
+	__u16 window[2];		/* last seen of each side, as on the wire */
+	__u32 stamp[2];			/* last timestamp of each side (RFC 7323) */
+	__u32 spare[2];
 };
 _Static_assert(sizeof(struct xlat_ftp) == 832, "no holes");
 enum xlat_nexthop_flags {
