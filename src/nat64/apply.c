@@ -26,10 +26,17 @@
 
 /* --- what the settings leave to the host ------------------------------------------------------------- */
 
-/* A prefix that is still to be learnt: the one that is in force stays until then. */
-static void keep_prefix(const struct xlat_config *old, struct nat64_settings *s)
+/* A prefix that is still to be learnt: the one that was learnt now, else the one that is in force stays until then. */
+static void keep_prefix(const struct xlat_config *old, const struct xlat_prefix *learnt, struct nat64_settings *s)
 {
-	if (s->config.mode != XLAT_CLAT || s->pref64_source == NAT64_PREF64_FIXED || s->config.prefix_count != 0 || old->serial == 0)
+	if (s->config.mode != XLAT_CLAT || s->pref64_source == NAT64_PREF64_FIXED)
+		return;
+	if (learnt != NULL) {
+		s->config.prefix[0] = *learnt;
+		s->config.prefix_count = learnt->bits != 0 ? 1 : 0;
+		return;
+	}
+	if (s->config.prefix_count != 0 || old->serial == 0)
 		return;
 	memcpy(s->config.prefix, old->prefix, sizeof(s->config.prefix));
 	s->config.prefix_count = old->prefix_count;
@@ -75,15 +82,15 @@ static int complete_clat(struct nat64 *n, struct arena *arena, struct nat64_sett
 	return add_own_mapping(arena, s) == 0 ? 0 : errmsg_set(why, -ENOMEM, "apply the settings");
 }
 
-static int complete(struct nat64 *n, struct arena *arena, const struct nat64_settings *settings, struct nat64_settings *out,
-		    struct errmsg *why)
+static int complete(struct nat64 *n, struct arena *arena, const struct nat64_settings *settings, const struct xlat_prefix *learnt,
+		    struct nat64_settings *out, struct errmsg *why)
 {
 	int err = n->exists ? bank_read(n, why) : 0;
 
 	*out = *settings;
 	if (err != 0)
 		return err;
-	keep_prefix(&n->config, out);
+	keep_prefix(&n->config, learnt, out);
 	return complete_clat(n, arena, out, why);
 }
 
@@ -139,7 +146,7 @@ static int set_device(struct nat64 *n, struct errmsg *why)
 
 static int start_timer(struct nat64 *n, struct errmsg *why)
 {
-	struct xlat_call call = { .op = XLAT_CALL_TIMER };
+	struct xlat_call call = { .op = XLAT_CALL_TIMER, .desk = XLAT_DESK_COMMAND };
 	int err = nat64_call(n, &call, why);
 
 	if (err == 0 && call.result < 0)
@@ -257,6 +264,8 @@ static int change(struct nat64 *n, const struct nat64_settings *s, const struct 
 	if (err == 0 && !fresh)
 		err = upgrade(n, &upgraded, why);
 	if (err == 0)
+		err = objects_make_slow_stats(n, why);
+	if (err == 0)
 		err = bank_write(n, s, &bank, why);
 	if (err == 0)
 		err = start_timer(n, why);
@@ -279,11 +288,11 @@ static int change(struct nat64 *n, const struct nat64_settings *s, const struct 
 	if (err == 0)
 		err = attach_end(n, want, why);
 	n->control->home = attach_homes(&n->record);
-	return err;
+	return err != 0 ? err : device_fill_map(n, why);
 }
 
-int nat64_apply(const struct nat64_where *where, const struct nat64_settings *settings, struct nat64 **out, struct buf *notice,
-		struct errmsg *why)
+int instance_apply(const struct nat64_where *where, const struct nat64_settings *settings, const struct xlat_prefix *learnt,
+		   struct nat64 **out, struct buf *notice, struct errmsg *why)
 {
 	AUTO_ARENA struct arena arena = ARENA_INIT(SETTINGS_BYTES);
 	const struct nat64_settings *before = NULL;
@@ -296,7 +305,7 @@ int nat64_apply(const struct nat64_where *where, const struct nat64_settings *se
 	if (err != 0)
 		return err;
 	fresh = !n->exists;
-	err = complete(n, &arena, settings, &s, why);
+	err = complete(n, &arena, settings, learnt, &s, why);
 	if (err == 0)
 		err = attach_plan(&s, &want, why);
 	if (err == 0 && fresh) {
@@ -316,6 +325,12 @@ int nat64_apply(const struct nat64_where *where, const struct nat64_settings *se
 	instance_unlock(n);
 	*out = n;
 	return 0;
+}
+
+int nat64_apply(const struct nat64_where *where, const struct nat64_settings *settings, struct nat64 **out, struct buf *notice,
+		struct errmsg *why)
+{
+	return instance_apply(where, settings, NULL, out, notice, why);
 }
 
 /* --- removal --------------------------------------------------------------------------------------------------------- */

@@ -6,6 +6,7 @@
 #include <bpf/bpf.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -21,8 +22,9 @@
 #define DRAIN_CALLS_MAX 1000000u
 #define READ_TURNS	16
 
+/* The text of the file, and its path behind it: other files are named relative to it. */
 struct text_value {
-	uint64_t len;
+	uint64_t len, path_len;
 	uint8_t bytes[];
 };
 
@@ -57,15 +59,18 @@ static int read_text(struct nat64 *n, struct errmsg *why)
 	if (fd < 0 || !pin_is_map(fd))
 		return errmsg_set(why, fd < 0 ? fd : -EPROTO, "read the settings of translator '%s'", n->name);
 	if (bpf_obj_get_info_by_fd(fd, &info, &size) != 0 || info.value_size < sizeof(struct text_value) ||
-	    info.value_size > NAT64_TEXT_BYTES_MAX + sizeof(struct text_value) + 8)
+	    info.value_size > NAT64_TEXT_BYTES_MAX + sizeof(struct text_value) + PATH_MAX)
 		return errmsg_say(why, -EPROTO, "the settings of translator '%s' are damaged", n->name);
 	AUTO_FREE struct text_value *value = calloc(1, info.value_size + 8u);
 	if (value == NULL)
 		return errmsg_set(why, -ENOMEM, "read the settings of translator '%s'", n->name);
-	if (bpf_map_lookup_elem(fd, &key, value) != 0 || value->len > info.value_size - sizeof(*value))
+	if (bpf_map_lookup_elem(fd, &key, value) != 0 || value->len > info.value_size - sizeof(*value) ||
+	    value->path_len > info.value_size - sizeof(*value) - value->len || value->path_len >= sizeof(n->path))
 		return errmsg_say(why, -EPROTO, "the settings of translator '%s' are damaged", n->name);
 	buf_reset(&n->text);
 	buf_add(&n->text, slice_of(value->bytes, value->len));
+	memcpy(n->path, value->bytes + value->len, value->path_len);
+	n->path[value->path_len] = '\0';
 	return n->text.err;
 }
 
@@ -89,7 +94,7 @@ const struct nat64_settings *bank_settings(struct nat64 *n, struct arena *arena)
 	struct nat64_settings *settings;
 	struct errmsg why;
 
-	if (bank_read(n, &why) != 0 || nat64_settings_parse(arena, buf_slice(&n->text), "settings", &settings, &errors) != 0)
+	if (bank_read(n, &why) != 0 || nat64_settings_parse(arena, buf_slice(&n->text), n->path, &settings, &errors) != 0)
 		return NULL;
 	return settings;
 }
@@ -282,21 +287,26 @@ static int make_eams(struct nat64 *n, uint32_t bank, const struct nat64_settings
 	return err == 0 ? 0 : errmsg_set(why, err, "make the tables of %zu explicit mappings", s->eam_count);
 }
 
-static int write_text(struct nat64 *n, uint32_t bank, struct slice text, struct errmsg *why)
+static int write_text(struct nat64 *n, uint32_t bank, const struct nat64_settings *s, struct errmsg *why)
 {
-	size_t bytes = (sizeof(struct text_value) + text.len + 7) / 8 * 8;
+	struct slice text = s->text;
+	AUTO_FREE char *real = s->path != NULL ? realpath(s->path, NULL) : NULL;
+	struct slice path = slice_str(real != NULL ? real : s->path != NULL ? s->path : "settings");
+	size_t bytes = (sizeof(struct text_value) + text.len + path.len + 7) / 8 * 8;
 	AUTO_FREE struct text_value *value = calloc(1, bytes);
 	char name[16], temporary[24];
 	uint32_t key = 0;
 	int err;
 
-	if (text.len > NAT64_TEXT_BYTES_MAX)
+	if (text.len > NAT64_TEXT_BYTES_MAX || path.len >= PATH_MAX)
 		return errmsg_say(why, -EINVAL, "the settings are longer than %d bytes", NAT64_TEXT_BYTES_MAX);
 	if (value == NULL)
 		return errmsg_set(why, -ENOMEM, "keep the settings");
 	value->len = text.len;
 	if (text.len > 0)
 		memcpy(value->bytes, text.ptr, text.len);
+	value->path_len = path.len;
+	memcpy(value->bytes + text.len, path.ptr, path.len);
 	(void)snprintf(name, sizeof(name), "settings-%u", bank);
 	(void)snprintf(temporary, sizeof(temporary), "settings-%u-new", bank);
 	AUTO_FD int fd = bpf_map_create(BPF_MAP_TYPE_ARRAY, "nat64_settings", 4, (uint32_t)bytes, 1, NULL);
@@ -362,7 +372,7 @@ static int write_bank(struct nat64 *n, const struct nat64_settings *settings, bo
 		err = make_eams(n, out->bank, settings, why);
 	nat64_step(n, "mappings are made");
 	if (err == 0)
-		err = write_text(n, out->bank, settings->text, why);
+		err = write_text(n, out->bank, settings, why);
 	nat64_step(n, "text is kept");
 	if (err == 0 && (fd < 0 || bpf_map_update_elem(fd, &out->bank, &out->config, BPF_ANY) != 0))
 		err = errmsg_set(why, fd < 0 ? -EPROTO : -errno, "write the configuration");
@@ -389,7 +399,7 @@ void bank_flip(struct nat64 *n, const struct nat64_bank *bank)
 static int drain_slot(struct nat64 *n, uint32_t slot, struct errmsg *why)
 {
 	for (uint32_t i = 0; i < DRAIN_CALLS_MAX; i++) {
-		struct xlat_call call = { .op = XLAT_CALL_DRAIN, .slot = slot };
+		struct xlat_call call = { .op = XLAT_CALL_DRAIN, .desk = XLAT_DESK_COMMAND, .slot = slot };
 		int err = nat64_call(n, &call, why);
 
 		if (err != 0)
@@ -464,7 +474,7 @@ static bool bib_exists(struct nat64 *n, const struct xlat_bib *bib)
 
 static int call_bib(struct nat64 *n, uint32_t op, const struct xlat_bib *bib, struct errmsg *why)
 {
-	struct xlat_call call = { .op = op, .bib = *bib };
+	struct xlat_call call = { .op = op, .desk = XLAT_DESK_COMMAND, .bib = *bib };
 	int err;
 
 	call.bib.flags |= XLAT_BIB_STATIC;

@@ -416,6 +416,14 @@ uint64_t nat64_serial(struct nat64 *n)
 	return nat64_config(n)->serial;
 }
 
+static void add_stats(uint64_t *sum, const struct xlat_stats *stats)
+{
+	const uint64_t *one = (const uint64_t *)(const void *)stats;
+
+	for (size_t i = 0; i < sizeof(*stats) / 8; i++)
+		sum[i] += one[i];
+}
+
 int nat64_stats(struct nat64 *n, struct xlat_stats *out, struct errmsg *why)
 {
 	uint32_t cpus = host_cpus(), key = 0;
@@ -429,12 +437,11 @@ int nat64_stats(struct nat64 *n, struct xlat_stats *out, struct errmsg *why)
 	if (fd < 0 || bpf_map_lookup_elem(fd, &key, all) != 0)
 		return errmsg_set(why, fd < 0 ? -EPROTO : -errno, "read the counters of '%s'", n->name);
 	*out = (struct xlat_stats){ 0 };
-	for (uint32_t cpu = 0; cpu < cpus; cpu++) {
-		const uint64_t *one = (const uint64_t *)(const void *)&all[cpu];
-
-		for (size_t i = 0; i < sizeof(*out) / 8; i++)
-			sum[i] += one[i];
-	}
+	for (uint32_t cpu = 0; cpu < cpus; cpu++)
+		add_stats(sum, &all[cpu]);
+	fd = nat64_map(n, NAT64_SLOW_STATS);
+	if (fd >= 0 && bpf_map_lookup_elem(fd, &key, all) == 0)
+		add_stats(sum, all);
 	return 0;
 }
 

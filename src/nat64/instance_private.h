@@ -58,6 +58,7 @@ struct nat64 {
 	size_t desks_bytes;
 	struct xlat_config config;	/* copy of the bank that control names */
 	struct buf text;		/* of the settings, copy of the same bank's */
+	char path[4096];		/* of their file */
 	/* The bank that `config` and `text` were read from; 2: none yet. */
 	uint32_t config_bank, config_generation, text_bank, text_generation;
 	void (*step)(void *arg, const char *name);
@@ -87,6 +88,13 @@ MUST_USE int instance_wipe(struct nat64 *n, struct errmsg *why);
 /* Remove the directories when they are empty. */
 void instance_leave_nothing(struct nat64 *n);
 
+/*
+ * As nat64_apply. learnt: the prefix of a CLAT whose settings leave it to be learnt (bits 0: none any more); NULL: the one in force
+ * stays.
+ */
+MUST_USE int instance_apply(const struct nat64_where *where, const struct nat64_settings *settings, const struct xlat_prefix *learnt,
+			    struct nat64 **out, struct buf *notice, struct errmsg *why);
+
 /* --- objects.c --- */
 
 /* Names below the instance's directory. */
@@ -97,6 +105,12 @@ MUST_USE int objects_make(struct nat64 *n, const struct nat64_settings *settings
 MUST_USE int objects_load(struct nat64 *n, uint32_t programs, struct errmsg *why);
 /* A program: pinned already, or loaded now. A descriptor or negative errno. */
 MUST_USE int objects_program(struct nat64 *n, enum nat64_program program, struct errmsg *why);
+/*
+ * Counters of the slow path: what the daemon drops or answers. A map of their own, mapped by the daemon, since those of the
+ * programs are written by processors without asking.
+ */
+#define NAT64_SLOW_STATS "stats-slow"
+MUST_USE int objects_make_slow_stats(struct nat64 *n, struct errmsg *why);
 /* Digest of the object that this program carries. */
 void objects_digest(uint8_t out[16]);
 
@@ -154,6 +168,11 @@ MUST_USE int device_open_tap(const char *instance, struct errmsg *why);
 /* 0, or -EBUSY: a daemon serves it. */
 MUST_USE int device_free(const char *instance, struct errmsg *why);
 MUST_USE int device_remove_tap(const char *instance, struct errmsg *why);
+
+/* --- device_map.c --- */
+
+/* Write the map `device` as the namespace is now. */
+MUST_USE int device_fill_map(struct nat64 *n, struct errmsg *why);
 
 /* --- attach.c --- */
 

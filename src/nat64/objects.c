@@ -228,6 +228,18 @@ int objects_make(struct nat64 *n, const struct nat64_settings *settings, struct 
 	return err != 0 ? err : pin_programs(n, o, 1u << NAT64_PROGRAM_CALL, why);
 }
 
+int objects_make_slow_stats(struct nat64 *n, struct errmsg *why)
+{
+	LIBBPF_OPTS(bpf_map_create_opts, opts, .map_flags = BPF_F_MMAPABLE);
+	int err;
+
+	if (nat64_map(n, NAT64_SLOW_STATS) >= 0)
+		return 0;
+	AUTO_FD int fd = bpf_map_create(BPF_MAP_TYPE_ARRAY, "nat64_slow", 4, sizeof(struct xlat_stats), 1, &opts);
+	err = fd < 0 ? -errno : pin_set(n->dir, NAT64_SLOW_STATS, fd);
+	return err == 0 ? 0 : errmsg_set(why, err, "make the counters of the slow path");
+}
+
 int objects_load(struct nat64 *n, uint32_t programs, struct errmsg *why)
 {
 	AUTO_OBJECT struct bpf_object *o = NULL;

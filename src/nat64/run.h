@@ -7,9 +7,12 @@
 #pragma once
 #include "nat64/instance.h"
 
-struct nat64_run;
+/* What the worker keeps (bits of capabilities): the role `net`. */
+extern const uint64_t nat64_capabilities;
+
 struct nat64_run_options {
-	int ready_fd;			/* a byte is written when packets are translated; -1 */
+	int ready_fd;			/* ready_text is written there when packets are translated; -1: nowhere */
+	const char *ready_text;
 	bool drop_privileges;		/* after the start: what the role row `net` says */
 };
 /* Runs until SIGTERM or SIGINT; SIGHUP reads the file again. 0 or negative errno. */

@@ -1,0 +1,186 @@
+/*
+ * Metrics over HTTP (OpenMetrics 1.0), just enough of RFC 9112: GET of /metrics, one answer a connection. Whoever connects gets a few seconds
+ * and a few kilobytes.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "nat64/run_private.h"
+#include "sys/listen.h"
+
+#define CLIENTS_MAX    16u
+#define LISTENERS_MAX  8u
+#define REQUEST_BYTES  4096u
+#define ANSWER_BYTES   (8u << 20)
+#define CLIENT_US      5000000
+
+struct client {
+	struct io_watch watch;
+	struct timer deadline;
+	struct serve *s;
+	struct buf in, out;
+	bool open;
+};
+
+struct serve {
+	struct loop *loop;
+	void (*text)(void *arg, struct buf *out);
+	void *arg;
+	struct { struct io_watch watch; struct serve *s; } listener[LISTENERS_MAX];
+	size_t listener_count;
+	struct client client[CLIENTS_MAX];
+};
+
+static void end(struct client *c)
+{
+	loop_del(c->s->loop, &c->watch);
+	loop_timer_cancel(c->s->loop, &c->deadline);
+	close(c->watch.fd);
+	buf_done(&c->in);
+	buf_done(&c->out);
+	c->open = false;
+}
+
+static void too_late(struct timer *t)
+{
+	end(container_of(t, struct client, deadline));
+}
+
+static void write_more(struct client *c)
+{
+	while (c->out.len > 0) {
+		ssize_t n = send(c->watch.fd, c->out.ptr, c->out.len, MSG_NOSIGNAL | MSG_DONTWAIT);
+
+		if (n < 0 && errno == EAGAIN) {
+			loop_change(c->s->loop, &c->watch, EPOLLOUT);
+			return;
+		}
+		if (n <= 0)
+			break;
+		buf_drop(&c->out, (size_t)n);
+	}
+	end(c);
+}
+
+static void answer(struct client *c)
+{
+	struct slice request = buf_slice(&c->in);
+	const char *status = "404 Not Found";
+	AUTO_BUF struct buf body = BUF_INIT(ANSWER_BYTES);
+	bool get = slice_starts(request, SLICE("GET ")), head = slice_starts(request, SLICE("HEAD "));
+	struct slice path = slice_from(request, head ? 5 : 4);
+
+	if (!get && !head) {
+		status = "405 Method Not Allowed";
+	} else if (slice_starts(path, SLICE("/metrics ")) || slice_starts(path, SLICE("/metrics?"))) {
+		c->s->text(c->s->arg, &body);
+		status = body.err == 0 ? "200 OK" : "503 Service Unavailable";
+	}
+	if (body.err != 0)
+		buf_reset(&body);
+	buf_init(&c->out, ANSWER_BYTES + 512);
+	buf_printf(&c->out, "HTTP/1.1 %s\r\nContent-Type: application/openmetrics-text; version=1.0.0; charset=utf-8\r\n"
+		   "Content-Length: %zu\r\nConnection: close\r\n\r\n", status, body.len);
+	if (!head)
+		buf_add(&c->out, buf_slice(&body));
+	if (c->out.err != 0)
+		end(c);
+	else
+		write_more(c);
+}
+
+static void on_client(struct io_watch *w, uint32_t events)
+{
+	struct client *c = container_of(w, struct client, watch);
+	uint8_t *room;
+	ssize_t n;
+
+	if ((events & EPOLLOUT) != 0) {
+		write_more(c);
+		return;
+	}
+	room = buf_room(&c->in, 1024);
+	n = room == NULL ? -1 : recv(w->fd, room, 1024, MSG_DONTWAIT);
+	if (n < 0 && room != NULL && errno == EAGAIN)
+		return;
+	if (n <= 0) {
+		end(c);
+		return;
+	}
+	buf_commit(&c->in, (size_t)n);
+	if (slice_find(buf_slice(&c->in), SLICE("\r\n\r\n")) != SLICE_NPOS)
+		answer(c);
+}
+
+static void on_listener(struct io_watch *w, uint32_t events)
+{
+	/* The listener's struct begins with its watch. */
+	struct serve *s = ((const struct { struct io_watch watch; struct serve *s; } *)(const void *)w)->s;
+	AUTO_FD int fd = accept4(w->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+
+	(void)events;
+	for (size_t i = 0; fd >= 0 && i < CLIENTS_MAX; i++) {
+		struct client *c = &s->client[i];
+
+		if (c->open)
+			continue;
+		*c = (struct client){ .s = s, .watch = { .fd = fd, .events = EPOLLIN, .fn = on_client }, .deadline = { .fn = too_late } };
+		buf_init(&c->in, REQUEST_BYTES);
+		if (loop_add(s->loop, &c->watch) != 0)
+			return;
+		loop_timer_set(s->loop, &c->deadline, CLIENT_US);
+		c->open = true;
+		(void)TAKE_FD(fd);
+		return;
+	}
+}
+
+int serve_new(struct loop *loop, const struct config_listen *listen, void (*text)(void *arg, struct buf *out), void *arg,
+	      struct serve **out, struct errmsg *why)
+{
+	struct serve *s = calloc(1, sizeof(*s));
+	int err = s == NULL ? errmsg_set(why, -ENOMEM, "serve metrics") : 0;
+
+	for (size_t i = 0; err == 0 && i < listen->count && i < LISTENERS_MAX; i++) {
+		int fd;
+
+		err = listen_open(listen->items[i].text, 0600, (uid_t)-1, &fd, why);
+		if (err != 0)
+			break;
+		s->listener[i].watch = (struct io_watch){ .fd = fd, .events = EPOLLIN, .fn = on_listener };
+		s->listener[i].s = s;
+		s->listener_count++;
+		err = loop_add(loop, &s->listener[i].watch);
+		if (err != 0)
+			(void)errmsg_set(why, err, "serve metrics");
+	}
+	if (err != 0) {
+		free(s);
+		return err;
+	}
+	s->loop = loop;
+	s->text = text;
+	s->arg = arg;
+	*out = s;
+	return 0;
+}
+
+void serve_free(struct serve *s)
+{
+	if (s == NULL)
+		return;
+	for (size_t i = 0; i < CLIENTS_MAX; i++)
+		if (s->client[i].open)
+			end(&s->client[i]);
+	for (size_t i = 0; i < s->listener_count; i++) {
+		loop_del(s->loop, &s->listener[i].watch);
+		close(s->listener[i].watch.fd);
+	}
+	free(s);
+}
