@@ -48,7 +48,7 @@ static void look(struct arena *arena, const struct nat64_found *f, struct row *r
 
 static void as_text(struct buf *out, const struct row *r)
 {
-	buf_printf(out, "%-15s %-15s ", r->found->name, r->found->here ? "(here)" : r->found->netns[0] == '\0' ? "?" : r->found->netns);
+	buf_printf(out, "%-15s %-24s ", r->found->name, r->found->here ? "(here)" : r->found->netns[0] == '\0' ? "?" : r->found->netns);
 	if (!r->known) {
 		buf_printf(out, "%s\n", r->why.text);
 		return;
@@ -96,7 +96,7 @@ static int list(struct cli *cli)
 		return nat64_cli_fail(cli, err, &why);
 	}
 	if (count > 0)
-		buf_adds(&out, "NAME            NETNS           MODE     SESSIONS DAEMON  INTERFACES\n");
+		buf_adds(&out, "NAME            NETNS                    MODE     SESSIONS DAEMON  INTERFACES\n");
 	else
 		buf_adds(&out, "no translator runs here; 'prickle nat64 run --config FILE' starts one\n");
 	for (size_t i = 0; i < count; i++) {

@@ -115,6 +115,14 @@ static void compile_clat(struct compile *k)
 			tell(k, NAT64_OPTION_host_traffic, NULL, "'host-traffic: true' is for 'mode: clat': a provider's translator takes what arrives");
 		return;
 	}
+	bool local = value(k, NAT64_OPTION_mappings)->count > 0 || value(k, NAT64_OPTION_mappings_file)->count > 0;
+	if (uplink.len == 0 && s->interface_count > 0 && local && host != 1) {
+		/* A router that translates for others alone. */
+		if (host == 0)
+			buf_adds(k->c->notes, "packets of the host itself are not translated: for that name 'clat.uplink'\n");
+		s->host_traffic = false;
+		return;
+	}
 	if (uplink.len == 0) {
 		tell(k, NAT64_OPTION_clat_uplink, NULL, "'clat.uplink' is missing: name the interface towards the provider");
 		return;

@@ -123,6 +123,17 @@ START_TEST(a_clat_needs_its_uplink_alone)
 }
 END_TEST
 
+START_TEST(a_clat_for_others_alone_needs_mappings_and_no_uplink)
+{
+	struct nat64_settings *s = parse_good("mode: clat\ninterfaces: [lan, wan]\nmappings: [192.168.1.0/24 2001:db8::/120]\npref64: 64:ff9b::/96\n");
+
+	ck_assert(!s->host_traffic);
+	ck_assert_str_eq(s->uplink, "");
+	ck_assert_uint_eq(s->eam_count, 1);
+	ck_assert(slice_find(s->notes, SLICE("for that name 'clat.uplink'")) != SLICE_NPOS);
+}
+END_TEST
+
 START_TEST(hyphens_and_underscores_are_the_same_in_keys)
 {
 	ck_assert_uint_eq(parse_good(POOL "lowest-ipv6-mtu: 1400\n")->config.lowest_mtu6, 1400);
@@ -273,6 +284,7 @@ int main(void)
 	tcase_add_test(one, rows_of_the_pool_say_addresses_ports_and_flags);
 	tcase_add_test(one, a_mapping_reads_in_either_order);
 	tcase_add_test(one, a_clat_needs_its_uplink_alone);
+	tcase_add_test(one, a_clat_for_others_alone_needs_mappings_and_no_uplink);
 	tcase_add_test(one, hyphens_and_underscores_are_the_same_in_keys);
 	tcase_add_loop_test(one, good_and_bad_files_come_in_pairs, 0, (int)ARRAY_LEN(pairs));
 	tcase_add_test(one, all_errors_come_at_once);
