@@ -80,7 +80,9 @@ int bank_read(struct nat64 *n, struct errmsg *why)
 
 	if (err != 0 || (n->text_bank == n->config_bank && n->text_generation == n->config_generation))
 		return err;
-	err = read_text(n, why);
+	/* Nothing was ever in force: its first change was cut short. */
+	buf_reset(&n->text);
+	err = n->config.serial == 0 ? 0 : read_text(n, why);
 	if (err == 0) {
 		n->text_bank = n->config_bank;
 		n->text_generation = n->config_generation;
@@ -94,7 +96,7 @@ const struct nat64_settings *bank_settings(struct nat64 *n, struct arena *arena)
 	struct nat64_settings *settings;
 	struct errmsg why;
 
-	if (bank_read(n, &why) != 0 || nat64_settings_parse(arena, buf_slice(&n->text), n->path, &settings, &errors) != 0)
+	if (bank_read(n, &why) != 0 || n->config.serial == 0 || nat64_settings_parse(arena, buf_slice(&n->text), n->path, &settings, &errors) != 0)
 		return NULL;
 	return settings;
 }

@@ -262,6 +262,8 @@ static int open_state(struct nat64 *n, uint32_t flags, struct errmsg *why)
 		return make || any ? 0 : say_missing(n, why);
 	if (err == 0)
 		err = instance_map(n, why);
+	if (err == 0 && !make && !any && bank_read(n, why) == 0 && n->config.serial == 0)
+		return say_missing(n, why);
 	if (err != 0 && any) {
 		n->exists = false;
 		return 0;
