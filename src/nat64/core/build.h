@@ -246,9 +246,8 @@ XLAT_INLINE __u32 build_sum_new(const struct xlat *x, __u32 at)
 }
 
 /*
- * The ICMP header at x->head[at] and, of an error, the packet within; *payload becomes the length of the new message. 0, or the verdict is
- * set. An error that gets too long is cut, and one with an extension is taken apart (RFC 4884), by the slow path: both
- * need the payload. When it asks, the edit says how it is cut, and the checksum is the home's.
+ * The ICMP header at x->head[at] and, of an error, the packet within. 0, or the verdict is set. An error that gets too long is cut, and the home
+ * sums what is left. One with an extension (RFC 4884) is taken apart by the slow path; when that asks, the checksum is its matter.
  */
 XLAT_PART int build_icmp(struct xlat *x, __u32 at)
 {
@@ -274,11 +273,14 @@ XLAT_PART int build_icmp(struct xlat *x, __u32 at)
 		x->head_bytes = (__u32)build_inner(x, at + 8) & 255;
 		bytes = x->head_bytes - at + x->ip.payload - (x->strip - x->ip.l4);
 		limit = (x->to.family == 6 ? BUILD_ERROR6_MAX : BUILD_ERROR4_MAX) - at;
-		if (bytes > limit || icmp_extended(x)) {
+		if (icmp_extended(x)) {
 			if (!(x->flags & XLAT_FROM_SLOW))
 				return xlat_say(x, XLAT_SLOW, XLAT_R_ICMP_COMPLEX);
 			x->csum_payload = 1;
-			bytes = icmp_min(bytes, limit);
+		}
+		if (bytes > limit) {
+			x->csum_payload = 1;
+			bytes = limit;
 		}
 	} else if (x->ip.query) {
 		out16(x, at + 4, bpf_ntohs(build_identifier(&x->ip, &x->to)));

@@ -7,6 +7,9 @@
 /* Tables of pool addresses are made when a row first names them; they are never taken away, as in the kernel. */
 static int pools_make(struct xlat_tables *t, const struct xlat_config *c)
 {
+	/* Without state, rows are only destinations: any number of addresses. */
+	if (c->mode != XLAT_NAT64)
+		return 0;
 	for (uint32_t row = 0; row < c->pool_count && row < XLAT_POOLS_MAX; row++) {
 		for (uint32_t k = 0; k < c->pool[row].count; k++) {
 			uint32_t slot = c->pool[row].slot + k;
