@@ -43,6 +43,11 @@ struct config_durations {
 	size_t count;
 };
 
+struct config_paths {
+	const char *const *items;
+	size_t count;
+};
+
 typedef const char *config_text;	/* so that every kind is one token in the macros below */
 
 #define CONFIG_TYPE_BOOL	bool
@@ -56,6 +61,7 @@ typedef const char *config_text;	/* so that every kind is one token in the macro
 #define CONFIG_TYPE_LISTEN	struct config_listen
 #define CONFIG_TYPE_NETWORKS	struct config_networks
 #define CONFIG_TYPE_DURATIONS	struct config_durations
+#define CONFIG_TYPE_PATHS	struct config_paths
 
 enum config_kind {
 	CONFIG_BOOL,
@@ -69,6 +75,7 @@ enum config_kind {
 	CONFIG_LISTEN,
 	CONFIG_NETWORKS,
 	CONFIG_DURATIONS,
+	CONFIG_PATHS,
 };
 
 /* OPTION_mail_message_bytes_max, ...: indices of config_options and of config.line. */

@@ -136,6 +136,9 @@ void config_option_type(struct buf *out, const struct config_option *o)
 	case CONFIG_NETWORKS:
 		buf_adds(out, "a list of networks (192.0.2.0/24, 2001:db8::/32)");
 		return;
+	case CONFIG_PATHS:
+		buf_adds(out, "a list of absolute paths without blanks");
+		return;
 	}
 }
 
@@ -189,6 +192,8 @@ static bool text_ok(const struct config_option *o, struct slice s)
 	}
 	if (o->kind == CONFIG_HOST)
 		return host_ok(s);
+	if (o->kind == CONFIG_PATHS)	/* blanks separate items */
+		return s.len > 0 && s.ptr[0] == '/' && slice_find_byte(s, ' ') == SLICE_NPOS;
 	return o->kind != CONFIG_PATH || s.len == 0 || s.ptr[0] == '/';
 }
 
@@ -296,6 +301,7 @@ static int set_list(struct config *c, const struct config_option *o, const struc
 	struct config_address *addresses = NULL;
 	struct config_network *networks = NULL;
 	int64_t *durations = NULL;
+	const char **paths = NULL;
 
 	if (count > CONFIG_LIST_MAX)
 		return errmsg_say(why, -EINVAL, "a list holds at most %d items", CONFIG_LIST_MAX);
@@ -303,6 +309,8 @@ static int set_list(struct config *c, const struct config_option *o, const struc
 		addresses = arena_array(&c->arena, count, sizeof(*addresses));
 	else if (o->kind == CONFIG_NETWORKS)
 		networks = arena_array(&c->arena, count, sizeof(*networks));
+	else if (o->kind == CONFIG_PATHS)
+		paths = arena_array(&c->arena, count, sizeof(*paths));
 	else
 		durations = arena_array(&c->arena, count, sizeof(*durations));
 	for (size_t i = 0; i < count && c->arena.err == 0; i++) {
@@ -312,6 +320,9 @@ static int set_list(struct config *c, const struct config_option *o, const struc
 			ok = config_address_parse(&c->arena, items[i], &addresses[i]);
 		} else if (networks != NULL) {
 			ok = parse_network(items[i], &networks[i]);
+		} else if (paths != NULL) {
+			ok = text_ok(o, items[i]);
+			paths[i] = ok ? arena_str(&c->arena, items[i]) : NULL;
 		} else if (durations != NULL) {
 			ok = number(o, items[i], &us);
 			durations[i] = (int64_t)us;
@@ -325,6 +336,8 @@ static int set_list(struct config *c, const struct config_option *o, const struc
 		*FIELD(c, o, struct config_listen) = (struct config_listen){ addresses, count };
 	else if (networks != NULL)
 		*FIELD(c, o, struct config_networks) = (struct config_networks){ networks, count };
+	else if (paths != NULL)
+		*FIELD(c, o, struct config_paths) = (struct config_paths){ paths, count };
 	else
 		*FIELD(c, o, struct config_durations) = (struct config_durations){ durations, count };
 	return 0;
@@ -387,6 +400,8 @@ size_t value_count(const struct config *c, const struct config_option *o)
 		return CFIELD(c, o, struct config_networks)->count;
 	case CONFIG_DURATIONS:
 		return CFIELD(c, o, struct config_durations)->count;
+	case CONFIG_PATHS:
+		return CFIELD(c, o, struct config_paths)->count;
 	default:
 		return 1;
 	}
@@ -452,6 +467,9 @@ void value_item(struct buf *out, const struct config *c, const struct config_opt
 		return;
 	case CONFIG_DURATIONS:
 		short_duration(out, CFIELD(c, o, struct config_durations)->items_us[index]);
+		return;
+	case CONFIG_PATHS:
+		buf_adds(out, CFIELD(c, o, struct config_paths)->items[index]);
 		return;
 	}
 }

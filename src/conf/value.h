@@ -8,7 +8,7 @@
 /* The option takes a list of items. */
 static inline bool value_is_list(const struct config_option *o)
 {
-	return o->kind == CONFIG_LISTEN || o->kind == CONFIG_NETWORKS || o->kind == CONFIG_DURATIONS;
+	return o->kind == CONFIG_LISTEN || o->kind == CONFIG_NETWORKS || o->kind == CONFIG_DURATIONS || o->kind == CONFIG_PATHS;
 }
 
 /* Set the field from its items (exactly one unless a list). 0, -EINVAL with a sentence, -ENOMEM. */

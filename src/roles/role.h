@@ -29,6 +29,7 @@ enum role_id {
 	ROLE_FILTER,			/* reserved */
 	ROLE_WEB,			/* reserved */
 	ROLE_SPINE,			/* commands that change a network device; serve does not start it */
+	ROLE_NET,			/* the translator's slow path; started beside the others (roles/net.h) */
 	ROLE_COUNT
 };
 

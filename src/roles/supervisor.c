@@ -24,6 +24,7 @@
 #include "base/must.h"
 #include "base/reader.h"
 #include "conf/config.h"
+#include "roles/net.h"
 #include "roles/operator.h"
 #include "roles/supervise.h"
 #include "roles/table.h"
@@ -84,6 +85,7 @@ struct supervisor {
 	struct timer deadline, watch;
 	bool stopping, stopping_late, all_ready;
 	int status;
+	pid_t net;			/* keeps translators; 0: none */
 	const struct supervise_options *options;
 };
 
@@ -434,6 +436,12 @@ static void reap(struct supervisor *s)
 
 		if (pid <= 0)
 			return;
+		if (pid == s->net) {
+			s->net = 0;
+			if (!s->stopping)
+				event_error(s->ev, "the process that starts translators ended; they go on without their slow path until the "
+					    "node starts again");
+		}
 		for (unsigned i = 0; i < s->child_count; i++)
 			if (s->children[i].pid == pid) {
 				child_died(s, &s->children[i], status);
@@ -554,6 +562,8 @@ static bool reload(struct supervisor *s, struct buf *text)
 	s->config_bytes = bytes;
 	buf_init(&bytes, 0);
 	event_log_level(s->log, (enum event_level)config->log_level);
+	if (s->net > 0)
+		kill(s->net, SIGHUP);
 	AUTO_EVENT struct event *ev = event_child(s->ev, "supervisor.reloaded");
 	if (text->len > 0)
 		event_slice(ev, "at_next_start", buf_slice(text));
@@ -595,6 +605,8 @@ static void stop(struct supervisor *s)
 		return;
 	s->stopping = true;
 	process_notify("STOPPING=1");
+	if (s->net > 0)
+		kill(s->net, SIGTERM);
 	for (unsigned i = 0; i < s->child_count; i++)
 		loop_timer_cancel(s->loop, &s->children[i].again);
 	send_stop(s, false);
@@ -840,7 +852,10 @@ static int set_up(struct supervisor *s, struct errmsg *why)
 		return err;
 	s->ev = event_root(s->log, "supervisor");
 	check_open_files(s);
-	err = make_state(s, why);
+	/* While rights are there, and before it could inherit a lock or a socket. */
+	err = net_start(s->config, s->ev, &s->net, why);
+	if (err == 0)
+		err = make_state(s, why);
 	if (err == 0)
 		err = open_listeners(s, why);
 	if (err == 0)

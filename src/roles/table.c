@@ -101,6 +101,13 @@ const struct role_row role_table[ROLE_COUNT] = {
 		/* Programs and maps; XDP; the verifier's full powers for the dispatcher. As in spine/confine.c. */
 		.capabilities = 1ull << CAP_BPF | 1ull << CAP_NET_ADMIN | 1ull << CAP_PERFMON,
 	},
+	[ROLE_NET] = {
+		.id = ROLE_NET, .name = "net", .one_shot = true,
+		.what = "a translator's slow path: reads packets, advertisements and DNS answers; see nat64.instances",
+		.sandbox_flags = SANDBOX_BPF,
+		/* Maps; rtnetlink and the TAP; raw sockets. As in nat64/run.c. */
+		.capabilities = 1ull << CAP_BPF | 1ull << CAP_NET_ADMIN | 1ull << CAP_NET_RAW,
+	},
 };
 
 static const char *const listener_names[] = {
@@ -201,7 +208,7 @@ static const struct { unsigned bit; const char *name; } capability_names[] = {
 	{ CAP_CHOWN, "chown" }, { CAP_DAC_OVERRIDE, "dac_override" }, { CAP_FOWNER, "fowner" },
 	{ CAP_KILL, "kill" }, { CAP_SETGID, "setgid" }, { CAP_SETUID, "setuid" },
 	{ CAP_SETPCAP, "setpcap" }, { CAP_NET_BIND_SERVICE, "net_bind_service" },
-	{ CAP_NET_ADMIN, "net_admin" }, { CAP_PERFMON, "perfmon" }, { CAP_BPF, "bpf" },
+	{ CAP_NET_ADMIN, "net_admin" }, { CAP_NET_RAW, "net_raw" }, { CAP_PERFMON, "perfmon" }, { CAP_BPF, "bpf" },
 };
 
 static const char *files_text(enum role_files files)
