@@ -6,6 +6,7 @@
  *	run.c	   keeper
  *	worker.c   worker: loop, TAP, timers, events
  *	raw.c	   sending IP packets, MTU of a way
+ *	prefixes.c learning and announcing translation prefixes
  *	watch.c	   rtnetlink: what changes outdates next hops, addresses and devices
  *	serve.c	   metrics over HTTP
  */
@@ -41,6 +42,17 @@ void raw_close(struct raw *r);
 MUST_USE int raw_send(struct raw *r, unsigned family, struct slice packet, uint32_t mark, uint32_t *mtu);
 /* MTU of the way to an address, 0: not known. Two system calls. */
 uint32_t raw_mtu(unsigned family, const __be32 addr[4]);
+
+/* --- prefixes.c --- */
+
+/* Who learns the prefix (learn.h) and who announces it (announce.h), as the settings in force say. */
+struct prefixes;			/* opaque */
+/* `learnt`: as learn_new. */
+MUST_USE int prefixes_new(struct loop *loop, void (*learnt)(void *arg, const struct xlat_prefix *prefix), void *arg, struct prefixes **out);
+/* Begin, go on, begin anew or end what these settings change; they are borrowed during the call. */
+MUST_USE int prefixes_configure(struct prefixes *p, const struct nat64_settings *s, struct errmsg *why);
+/* removed: the translator is gone, and hosts are told so. NULL is fine. */
+void prefixes_free(struct prefixes *p, bool removed);
 
 /* --- watch.c --- */
 

@@ -48,6 +48,8 @@ struct worker {
 	int ftp_fd;
 	struct ring_buffer *ring;
 	struct serve *serve;
+	struct prefixes *prefixes;
+	bool removed;
 	struct io_watch tap, changes, ring_watch, keeper, signals;
 	struct timer beat, slow_timer, neighbours, settle;
 	unsigned changed;		/* enum watch_seen, to be told */
@@ -262,7 +264,7 @@ static int configure(struct worker *w)
 	w->log.subscriber_bits = w->config.subscriber_bits;
 	if (w->slow != NULL)
 		slow_configure(w->slow, &w->slow_settings, &w->config);
-	return 0;
+	return prefixes_configure(w->prefixes, s, &w->why);
 }
 
 static void beat_now(struct worker *w)
@@ -280,6 +282,7 @@ static void check_generation(struct worker *w)
 	struct stat st;
 
 	if (fstat(w->n->dir, &st) != 0 || st.st_nlink == 0) {
+		w->removed = true;
 		worker_tell(w, &(struct tell){ .kind = TELL_GONE });
 		leave(w, EXIT_SUCCESS);
 		return;
@@ -416,6 +419,13 @@ static int begin_events(struct worker *w)
 	return watch_fd(w, &w->ring_watch, ring_buffer__epoll_fd(w->ring), on_ring);
 }
 
+static void learnt(void *arg, const struct xlat_prefix *prefix)
+{
+	struct worker *w = arg;
+
+	worker_tell(w, &(struct tell){ .kind = TELL_PREFIX, .prefix = *prefix });
+}
+
 static int begin(struct worker *w, const struct nat64_settings *settings, int keeper_fd)
 {
 	int err = loop_new(&w->loop), fd;
@@ -423,6 +433,8 @@ static int begin(struct worker *w, const struct nat64_settings *settings, int ke
 	if (err != 0)
 		return errmsg_set(&w->why, err, "event loop");
 	err = begin_events(w);
+	if (err == 0 && prefixes_new(w->loop, learnt, w, &w->prefixes) != 0)
+		err = errmsg_set(&w->why, -ENOMEM, "learn and announce prefixes");
 	if (err == 0)
 		err = begin_slow(w);
 	if (err == 0 && settings->metrics.count > 0)
@@ -475,6 +487,7 @@ int worker_main(struct nat64 *n, const struct nat64_settings *settings, int keep
 	loop_run(w->loop);
 	/* From here on packets need not wait for nobody. */
 	n->control->slow_beat -= 2 * XLAT_SLOW_BEAT_TICKS;
+	prefixes_free(w->prefixes, w->removed);
 	event_log_flush(w->events);
 	return w->status;
 }
