@@ -16,7 +16,7 @@ enum xlat_call_op {
 	XLAT_CALL_BIB_ADD,		/* `bib`: a static mapping (flags XLAT_BIB_STATIC), or one of the ALG; result: 0 or -errno */
 	XLAT_CALL_BIB_REMOVE,		/* the mapping of `bib.key` with its sessions; -ENOENT */
 	XLAT_CALL_SESSION_END,		/* the session of `session` */
-	XLAT_CALL_DRAIN,		/* end what uses pool slot `slot`; a part per call: result: entries still to be looked at */
+	XLAT_CALL_DRAIN,		/* end what uses pool slot `slot`, a part per call: begin with `count` 0 and call until result (entries still to be looked at) is 0 */
 	XLAT_CALL_WALK,			/* visit `count` session slots from the cursor now (tests, with a fixed clock) */
 	XLAT_CALL_TIMER,		/* (re)start the timer of the walk, with this program's code: after each load */
 	XLAT_CALL_SLOW,			/* keep the flow of desk's packet on the slow path until tick now + `count` */

@@ -52,6 +52,8 @@ enum xlat_session_flags {
 	XLAT_SESSION_ALG = 1 << 0,	/* its packets take the slow path */
 	XLAT_SESSION_ANSWERED = 1 << 1,	/* something came back: not the first to go when tables are full */
 	XLAT_SESSION_PROBED = 1 << 2,
+	XLAT_SESSION_PERMITS = 1 << 3,	/* it counts in the permission of its address */
+	XLAT_SESSION_INBOUND = 1 << 4,	/* the outside began it */
 };
 
 struct xlat_session {
@@ -60,7 +62,7 @@ struct xlat_session {
 	__be16 port4;
 	__u8 state;			/* enum xlat_tcp_state; 0 for others */
 	__u8 flags;
-	__u32 expires;			/* tick */
+	__u32 expires;			/* tick, never 0; 0: somebody is ending or renewing it (slab.h) */
 	__u32 subscriber;
 	__u32 created;			/* tick */
 	__u32 spare;
@@ -83,7 +85,13 @@ struct xlat_bib6_key {
 };
 _Static_assert(sizeof(struct xlat_bib6_key) == 20, "no holes");
 
-enum xlat_bib_flags { XLAT_BIB_STATIC = 1 << 0, XLAT_BIB_ALG = 1 << 1 /* made by the ALG: stays until `expires` without a session */ };
+enum xlat_bib_flags {
+	XLAT_BIB_STATIC = 1 << 0,
+	XLAT_BIB_ALG = 1 << 1,		/* made by the ALG: stays until `expires` without a session */
+	XLAT_BIB_ENDS = 1 << 2,		/* removed by hand: no new sessions */
+	XLAT_BIB_DEAD = 1 << 3,		/* since the tick `expires`; the number waits to be free */
+	XLAT_BIB_ANSWERED = 1 << 4,	/* one of its sessions was */
+};
 
 struct xlat_bib {
 	struct xlat_bib6_key key;
@@ -93,9 +101,11 @@ struct xlat_bib {
 	__u32 refs;			/* sessions, and 1 for static or ALG entries; 0: dead or free */
 	__u32 subscriber;
 	__u32 slot;			/* of the pool address */
-	__u32 created, expires;		/* ticks; expires of ALG entries */
+	__u32 created, expires;		/* ticks; expires of ALG and dead entries */
 	__u32 next;			/* free list */
-	__u32 spare[3];
+	__u32 prefix;			/* of the packet that made it: where to look for its sessions first */
+	__u32 block;			/* that the port was taken in: its number + 1; 0 none */
+	__u32 spare;
 };
 _Static_assert(sizeof(struct xlat_bib) == 64, "one cache line");
 
@@ -129,14 +139,18 @@ struct xlat_subscriber {
 	__u32 sessions, mappings;	/* in use now; it goes when both are 0 and no block is held */
 	__u32 address;			/* slot of its pool address + 1 (paired pooling, RFC 4787 REQ-2); 0: none yet */
 	__u32 row;			/* of pool[] */
-	__u32 tokens, token_tick;	/* of the rate */
-	__u16 block[XLAT_BLOCKS_MAX];	/* 1 + number of the block of `address`; 0 none */
+	__u32 tokens, token_tick;	/* of the rate; tokens in parts (subscriber.h); one word for compare and swap */
+	__u16 block[XLAT_BLOCKS_MAX];	/* 1 + number of the block; 0 none */
 	__u32 refused;			/* packets, since it came */
 	__u32 created;
 	__u32 next;			/* free list */
 	__u32 busy;			/* compare and swap: one processor takes a block or ends it */
-	__u32 spare[14];
+	__u16 block_slot[XLAT_BLOCKS_MAX];	/* the pool address of each block */
+	__u32 block_idle[XLAT_BLOCKS_MAX];	/* tick since when nothing uses it; 0: something does */
+	__u32 state;			/* 0 free, 1 in use, 2 ended at tick token_tick */
+	__u32 spare;
 };
+#define XLAT_SUBSCRIBER_DEAD 0x80000000u	/* in `sessions`: ended, or about to be */
 _Static_assert(sizeof(struct xlat_subscriber) == 128, "two cache lines");
 
 /* Fragments after the first, and fragments of a datagram in the other direction: found by what all of them have. */

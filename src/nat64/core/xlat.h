@@ -78,6 +78,26 @@ struct xlat_ends {
 struct xlat_step { __u16 step; __u16 spare; __u32 value; };
 #define XLAT_TRAIL_MAX 16
 
+/*
+ * Stateful: the session that is looked for or made, and what is held for it meanwhile. It is here and not on
+ * the stack, since functions that are verified alone get nothing but x.
+ */
+struct xlat_flow {
+	struct xlat_session_key key;
+	__u32 bib, slot, subscriber;	/* numbers; 0: none held */
+	__be32 addr4;			/* the mapping's */
+	__be16 port4;
+	__u8 tcp_flags;
+	__u8 inbound;			/* the packet came from IPv4, or comes back by hairpinning */
+	__u32 pool_slot, row;
+	__u16 port_first, port_last;	/* where a port is looked for */
+	__u32 block;			/* that the port was taken in: its number + 1 */
+	__u32 own;			/* hairpinning: the mapping of the sender */
+	__u32 state;			/* of the session to be made */
+	__u32 bib_flags, bib_expires;	/* of the mapping to be made: STATIC, ALG */
+	__u32 fixed;			/* its address is given */
+};
+
 struct xlat {
 	__u64 env;			/* native: a struct xlat_env *; unused in BPF */
 	/* The packet, from the home. */
@@ -113,6 +133,8 @@ struct xlat {
 	__u8 head[XLAT_HEAD_BYTES];
 	__u32 trail_max, trail_count;
 	struct xlat_step trail[XLAT_TRAIL_MAX];
+	struct xlat_flow flow;
+	struct xlat_session_key ending;	/* the session to be ended */
 	struct xlat_call call;		/* what xlat_call_run is asked */
 	__u32 blur, spare3;
 };

@@ -1,6 +1,6 @@
 /* Plans, calls and the walk of the native home: what the programs do around the core. */
-#include "nat64/core/plan.h"
 #include "nat64/native/private.h"
+#include "nat64/core/plan.h"
 
 int xlat_native_plan(struct xlat_native *n, struct xlat *x)
 {
