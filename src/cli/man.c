@@ -1,7 +1,8 @@
 /*
  * `prickle man`: manual pages (mdoc) from the tables of commands and options.
  *
- * prickle(1), one page a command (prickle-config-check(1)), prickle-spine(1) and prickle.yaml(5).
+ * prickle(1), one page a command (prickle-config-check(1)), prickle-spine(1), prickle-nat64(1), prickle.yaml(5) and
+ * prickle-nat64.yaml(5).
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -12,6 +13,7 @@
 #include "base/cleanup.h"
 #include "cli/cli.h"
 #include "conf/config.h"
+#include "nat64/settings.h"
 
 #define PAGE_BYTES (1u << 20)
 
@@ -93,6 +95,14 @@ static const struct {
 	  ".It Pa /etc/prickle/spine/IF.yaml\nwhat the operator grants to the extensions of interface IF; the defaults serve when it "
 	  "does not exist\n"
 	  ".It Pa /sys/fs/bpf/prickle/spine\nthe state of all interfaces, in the bpffs of the host\n" },
+	{ "nat64", "translator between IPv6 and IPv4",
+	  "Stateless (siit, RFC 7915), stateful (nat64, RFC 6146) and the customer's side of 464XLAT (clat, RFC 6877). Packets are translated by "
+	  "programs in the kernel, on XDP or tc; state is pinned in bpffs, so that no process of ours stands in the way of packets and none "
+	  "loses a session when it ends. The daemon, 'prickle nat64 run', does what programs cannot: fragments, FTP, logs, prefixes.\n\n"
+	  "Begin with 'prickle nat64 check FILE', then 'prickle nat64 run --config FILE'; 'prickle nat64 show' tells what is wrong, "
+	  "'prickle nat64 explain' what becomes of a packet. All these commands work inside 'ip netns exec', too, or take --netns. The "
+	  "file is described in prickle-nat64.yaml(5).",
+	  ".It Pa /sys/fs/bpf/prickle/nat64\nthe state of all translators, in the bpffs of the host\n" },
 };
 
 static size_t group_find(struct slice word)
@@ -208,6 +218,31 @@ static void config_page(struct buf *out)
 	buf_adds(out, ".El\n.Sh SEE ALSO\n.Xr prickle 1\n");
 }
 
+static void translator_page(struct buf *out)
+{
+	buf_adds(out, ".Dd November 23, 2026\n.Dt PRICKLE-NAT64.YAML 5\n.Os\n.Sh NAME\n.Nm prickle-nat64.yaml\n"
+		      ".Nd settings of a translator between IPv6 and IPv4\n.Sh DESCRIPTION\n"
+		      "A YAML file of nested groups, one file a translator, named on the command line.\nA stateful one is\n"
+		      ".Bd -literal -offset indent\nmode: nat64\ninterfaces: [eth0, eth1]\npref64: 64:ff9b::/96\npool4:\n"
+		      "  - 192.0.2.1\n  - 192.0.2.8/29 1024-65535\n.Ed\n.Pp\nand a stateless one\n"
+		      ".Bd -literal -offset indent\nmode: siit\ninterfaces: [eth0]\npref64: 2001:db8:64::/96\nmappings:\n"
+		      "  - 192.0.2.0/24 2001:db8:1::/120\n.Ed\n.Pp\n"
+		      "Sizes have the units KiB, MiB, GiB; times ms, s, m, h, d.\n"
+		      "A list of one item may be written without brackets.\n"
+		      ".Xr prickle-nat64-check 1\nfinds mistakes; its option\n.Fl -show\nprints all settings with their defaults.\n"
+		      ".Sh OPTIONS\n.Bl -tag -width Ds\n");
+	for (size_t i = 0; i < NAT64_OPTION_COUNT; i++) {
+		const struct nat64_option *o = &nat64_options[i];
+		buf_printf(out, ".It Cm %s\n", o->key);
+		add_text(out, o->doc);
+		buf_adds(out, "Takes\n");
+		nat64_option_type(out, o);
+		buf_printf(out, ".\nDefault: %s.\nChanges %s.\n", o->default_text[0] == '\0' ? "none" : o->default_text,
+			   o->live ? "with 'prickle nat64 apply'" : "with a new instance");
+	}
+	buf_adds(out, ".El\n.Sh SEE ALSO\n.Xr prickle-nat64 1\n");
+}
+
 /* Write `page` to `name` under the directory dirfd, making its parent "man1" or "man5". */
 static int write_page(struct cli *cli, int dirfd, const char *section, const char *name, struct buf *page)
 {
@@ -236,6 +271,9 @@ static int write_all(struct cli *cli, const char *directory)
 	config_page(&page);
 	if (err == CLI_OK)
 		err = write_page(cli, fd, "man5", "prickle.yaml.5", &page);
+	translator_page(&page);
+	if (err == CLI_OK)
+		err = write_page(cli, fd, "man5", "prickle-nat64.yaml.5", &page);
 	for (size_t i = 0; i < ARRAY_LEN(groups) && err == CLI_OK; i++) {
 		buf_reset(&name);
 		add_page_name(&name, groups[i].word, false);
@@ -269,6 +307,8 @@ static int man(struct cli *cli)
 		main_page(&page);
 	else if (slice_eq(buf_slice(&words), SLICE("prickle.yaml")))
 		config_page(&page);
+	else if (slice_eq(buf_slice(&words), SLICE("prickle-nat64.yaml")))
+		translator_page(&page);
 	else if (c != NULL && !c->hidden)
 		command_page(&page, c);
 	else if (group_find(buf_slice(&words)) < ARRAY_LEN(groups))
@@ -283,7 +323,7 @@ const struct cli_command cmd_man = {
 	.summary = "print a manual page",
 	.description = "The page comes in mdoc form: 'prickle man | man -l -' shows it.",
 	.args = (const struct cli_arg[]){
-		{ "PAGE", "a command, or prickle.yaml", true, true, CLI_COMMAND_WORDS }, { 0 } },
+		{ "PAGE", "a command, prickle.yaml or prickle-nat64.yaml", true, true, CLI_COMMAND_WORDS }, { 0 } },
 	.options = (const struct cli_option[]){
 		{ "write", '\0', "DIR", "write all pages to DIR/man1 and DIR/man5", CLI_DIRECTORY }, { 0 } },
 	.examples = (const char *const[]){ "prickle man config check | man -l -", "prickle man prickle.yaml", NULL },

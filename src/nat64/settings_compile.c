@@ -133,6 +133,10 @@ static void compile_clat(struct compile *k)
 		if (strcmp(s->interfaces[i].name, s->uplink) == 0)
 			at = &s->interfaces[i];
 	}
+	if (at == NULL && s->interface_count == NAT64_INTERFACES_MAX) {
+		tell(k, NAT64_OPTION_clat_uplink, NULL, "with the uplink these are more than %d interfaces", NAT64_INTERFACES_MAX);
+		return;
+	}
 	if (at == NULL) {
 		at = &s->interfaces[s->interface_count++];
 		*at = (struct nat64_interface){ .attach = (enum nat64_attach)NUMBER(attach), .line = s->line[NAT64_OPTION_clat_uplink] };
@@ -513,6 +517,9 @@ static void compile_deterministic(struct compile *k)
 	uint64_t subscribers = UINT64_C(1) << (x->subscriber_bits - net.bits), capacity = 0, all = 0;
 	for (size_t i = 0; i < x->pool_count; i++) {
 		uint32_t width = x->pool[i].port_last - x->pool[i].port_first + 1u;
+		if (x->pool[i].mark != 0)
+			tell(k, NAT64_OPTION_pool4, &value(k, NAT64_OPTION_pool4)->items[i], "deterministic ports follow from the address alone: "
+			     "no row of pool4 has a mark then");
 		capacity += (uint64_t)x->pool[i].count * (width / ports);
 		all += (uint64_t)x->pool[i].count * width;
 	}
@@ -522,7 +529,7 @@ static void compile_deterministic(struct compile *k)
 		     (unsigned long long)(all / subscribers));
 	x->ports = XLAT_PORTS_DETERMINISTIC;
 	x->det_prefix_bits = net.bits;
-	x->det_subscriber_bits = x->subscriber_bits - net.bits;
+	x->det_subscriber_bits = x->subscriber_bits;
 	x->det_ports = ports;
 	if (capacity >= subscribers)
 		buf_printf(k->c->notes, "deterministic ports: %llu subscribers, %u ports each; the pool has room for %llu\n",

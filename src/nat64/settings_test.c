@@ -141,6 +141,19 @@ START_TEST(hyphens_and_underscores_are_the_same_in_keys)
 }
 END_TEST
 
+START_TEST(rfc7422_ports_follow_from_the_address)
+{
+	struct nat64_settings *s = parse_good(NAT64 "pool4: [198.51.0.0/30 1024-65535]\n"
+		"subscribers: {prefixes: [2001:db8::/48], bits: 56, deterministic: {ports: 1000}}\n");
+
+	ck_assert_uint_eq(s->config.ports, XLAT_PORTS_DETERMINISTIC);
+	ck_assert_uint_eq(s->config.det_ports, 1000);
+	ck_assert_uint_eq(s->config.det_prefix_bits, 48);
+	ck_assert_uint_eq(s->config.det_subscriber_bits, 56);
+	ck_assert(slice_find(s->notes, SLICE("256 subscribers, 1000 ports each; the pool has room for 256")) != SLICE_NPOS);
+}
+END_TEST
+
 /* Each pair: what is right, then the smallest change that makes it wrong, and what is said. */
 static const struct { const char *good, *bad, *want; } pairs[] = {
 	{ POOL, "mode: nat46\ninterfaces: [eth0]\n", "f:1:7: 'mode': 'nat46' is not one of siit|nat64|clat; did you mean 'nat64'?\n"
@@ -285,6 +298,7 @@ int main(void)
 	tcase_add_test(one, a_mapping_reads_in_either_order);
 	tcase_add_test(one, a_clat_needs_its_uplink_alone);
 	tcase_add_test(one, a_clat_for_others_alone_needs_mappings_and_no_uplink);
+	tcase_add_test(one, rfc7422_ports_follow_from_the_address);
 	tcase_add_test(one, hyphens_and_underscores_are_the_same_in_keys);
 	tcase_add_loop_test(one, good_and_bad_files_come_in_pairs, 0, (int)ARRAY_LEN(pairs));
 	tcase_add_test(one, all_errors_come_at_once);

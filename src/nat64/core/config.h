@@ -104,7 +104,7 @@ struct xlat_config {
 	__u32 ports_max, sessions_max;	/* of a subscriber; 0: no limit */
 	__u32 rate, burst;		/* new sessions a second of a subscriber; 0: no limit */
 	__u32 quarantine;		/* ticks until a freed port is given out again (6888 REQ-8: 120 s) */
-	/* Deterministic (RFC 7422): subscriber number = bits [det_shift_from, +32) of the source minus nothing; see port.h. */
+	/* Deterministic (RFC 7422): the number of a subscriber = bits [det_prefix_bits, det_subscriber_bits) of the source; see port.h. */
 	__u32 det_prefix_bits, det_subscriber_bits, det_ports;
 	__u32 errors_rate;		/* ICMP errors a second and processor */
 	__u64 key[2];			/* of keyed hashes; secret, the same after a restart */
