@@ -192,39 +192,39 @@ def cases(lab, options):
         return not options.only or any(options.only in name for name in names)
 
     way = plain_redirect(lab)
-    add("plain XDP redirect", way, flows6(way, 1))
+    add("plain XDP redirect", way, flows6(way.inner, 1))
     way = kernel(lab, "kernel")
-    add("kernel, IPv6 forwarding, 1 flow", way, flows6(way, 1))
-    add("kernel, IPv4 forwarding, 1 flow", way, flows4(way, 1))
-    add("kernel, IPv6 forwarding, 50 k flows", way, flows6(way, 50000))
+    add("kernel, IPv6 forwarding, 1 flow", way, flows6(way.inner, 1))
+    add("kernel, IPv4 forwarding, 1 flow", way, flows4(way.inner, 1))
+    add("kernel, IPv6 forwarding, 50 k flows", way, flows6(way.inner, 50000))
     way = nat44(lab, "masquerade")
-    add("kernel, NAT44, 40 k flows", way, flows4(way, 40000), warm=40000)
+    add("kernel, NAT44, 40 k flows", way, flows4(way.inner, 40000), warm=40000)
     way = nat44(lab, "snat to 203.0.113.10-203.0.113.41")     # masquerading has 64 k ports in all
-    add("kernel, NAT44, all new flows", way, flows4(way, 0), packets=min(n, 131072), reset=lambda dut=way.dut: conntrack_flush(dut))
+    add("kernel, NAT44, all new flows", way, flows4(way.inner, 0), packets=min(n, 131072), reset=lambda dut=way.dut: conntrack_flush(dut))
     if shutil.which("tayga") and wanted("TAYGA, 1 flow"):
         way = tayga(lab)
-        add("TAYGA, 1 flow", way, flows6(way, 1), packets=min(n, 131072), burst=TAYGA_BURST)
+        add("TAYGA, 1 flow", way, flows6(way.inner, 1), packets=min(n, 131072), burst=TAYGA_BURST)
     if not has_translator(lab):
         print("This build has no 'prickle nat64 run': rivals alone.")
         return made
     if wanted("stateless XDP"):
         way = siit(lab, "siit", "xdp")
-        add("stateless XDP, next hops cached", way, flows6(way, 1))
+        add("stateless XDP, next hops cached", way, flows6(way.inner, 1))
         way = siit(lab, "siit-fib", "xdp", **{"nexthop-cache": False})
-        add("stateless XDP, without the cache", way, flows6(way, 1))
+        add("stateless XDP, without the cache", way, flows6(way.inner, 1))
     if wanted("stateless tc"):
         way = siit(lab, "siit-tc", "tc")
-        add("stateless tc", way, flows6(way, 1))
+        add("stateless tc", way, flows6(way.inner, 1))
     if wanted("stateful XDP"):
         way = nat64(lab, "nat64", "xdp", 1 << 21)
         for count, text in ((1, "1 flow"), (1000, "1 k flows"), (50000, "50 k flows"), (1000000, "1 M flows")):
-            add(f"stateful XDP, {text}", way, flows6(way, count), warm=count if count > 1 else 0)
+            add(f"stateful XDP, {text}", way, flows6(way.inner, count), warm=count if count > 1 else 0)
     if wanted("stateful XDP, all new flows"):
         way = nat64(lab, "nat64-new", "xdp", 1 << 22)
-        add("stateful XDP, all new flows", way, flows6(way, 0), packets=min(n, 131072))
+        add("stateful XDP, all new flows", way, flows6(way.inner, 0), packets=min(n, 131072))
     if wanted("stateful tc"):
         way = nat64(lab, "nat64-tc", "tc", 1 << 17)
-        add("stateful tc, 1 k flows", way, flows6(way, 1000), warm=1000)
+        add("stateful tc, 1 k flows", way, flows6(way.inner, 1000), warm=1000)
     return made
 
 

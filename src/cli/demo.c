@@ -256,8 +256,9 @@ const struct cli_command cmd_demo = {
 		       "bob. Needs neither root nor configuration. Each service listens on N + its standard port: "
 		       "SMTP on N + 25, IMAP on N + 143 and so on. Prints commands to try, and the line 'ready' when "
 		       "everything accepts. SIGINT and SIGTERM end it; the mail stays in the state directory. "
-		       "Run by root, it also makes a lab of three network namespaces with two extensions on an "
-		       "interface, for 'prickle spine'.",
+		       "Run by root, it also makes a lab of network namespaces: two hosts and a machine between them with two "
+		       "extensions on an interface, for 'prickle spine'; a host with IPv6 alone and a host with IPv4 alone with "
+		       "the translator between, for 'prickle nat64'.",
 	.options = (const struct cli_option[]){
 		{ "state", '\0', "DIR", "keep the mail here (default: ~/.local/state/prickle-demo)", CLI_DIRECTORY },
 		{ "base-port", '\0', "N", "add N to each port (default: 20000)" },

@@ -22,12 +22,15 @@
 #include "base/attr.h"
 #include "base/cleanup.h"
 #include "base/must.h"
+#include "cli/demo_nat64.h"
 
 #define LEFT   "prickle-left"
 #define ROUTER "prickle-router"
 #define RIGHT  "prickle-right"
 #define WORDS_MAX    24
 #define GRANTS_NAME  "/tmp/prickle-lab-XXXXXX"
+#define BUILT	     '+'	/* the report begins with it when the lab is there; else the report tells why not */
+#define REPORT_BYTES 4096
 
 static const char *const namespaces[] = { LEFT, ROUTER, RIGHT };
 
@@ -89,16 +92,19 @@ static int run(const char *program, char *const argv[], int output)
 	return WIFEXITED(status) ? WEXITSTATUS(status) : -ECHILD;
 }
 
-/* The same for a line of words. Where it fails, what it was and what it said goes to `report`. */
-static int run_words(const char *program, const char *name, const char *line, const char *file, int report)
+int demo_lab_run(const char *program, const char *name, const char *line, const char *file, char *said, size_t said_bytes, int report)
 {
-	char text[512], *argv[WORDS_MAX + 1], *save = text, said[400];
+	char text[512], *argv[WORDS_MAX + 1], *save = text, own[400];
 	size_t count = 0;
 	int pipe_fds[2], code;
 	ssize_t n;
 
 	must(strlen(line) < sizeof(text));
 	memcpy(text, line, strlen(line) + 1);
+	if (said == NULL) {
+		said = own;
+		said_bytes = sizeof(own);
+	}
 	argv[count++] = (char *)(uintptr_t)name;
 	while (count < WORDS_MAX && save != NULL) {
 		argv[count] = strsep(&save, " ");
@@ -110,7 +116,7 @@ static int run_words(const char *program, const char *name, const char *line, co
 	if (pipe2(pipe_fds, O_CLOEXEC | O_NONBLOCK) != 0)
 		return -errno;
 	code = run(program, argv, pipe_fds[1]);
-	n = read(pipe_fds[0], said, sizeof(said) - 1);
+	n = read(pipe_fds[0], said, said_bytes - 1);
 	said[n > 0 ? n : 0] = '\0';
 	if (code != 0)
 		dprintf(report, "'%s %s' failed (%d): %s", name, line, code, said[0] != '\0' ? said : "no reason given\n");
@@ -222,14 +228,14 @@ static int build(const char *ip, int report)
 	}
 	for (size_t i = 0; i < ARRAY_LEN(namespaces) && err == 0; i++) {
 		(void)!snprintf(line, sizeof(line), "netns add %s", namespaces[i]);
-		err = run_words(ip, "ip", line, file, report);
+		err = demo_lab_run(ip, "ip", line, file, NULL, 0, report);
 	}
 	for (size_t i = 0; i < ARRAY_LEN(wiring) && err == 0; i++)
-		err = run_words(ip, "ip", wiring[i], file, report);
+		err = demo_lab_run(ip, "ip", wiring[i], file, NULL, 0, report);
 	for (size_t i = 0; i < ARRAY_LEN(namespaces) && err == 0; i++)
 		in_child(set_up_namespace, namespaces[i]);
 	for (size_t i = 0; i < ARRAY_LEN(extensions) && err == 0; i++)
-		err = run_words("/proc/self/exe", "prickle", extensions[i], file, report);
+		err = demo_lab_run("/proc/self/exe", "prickle", extensions[i], file, NULL, 0, report);
 	(void)unlink(file);
 	return err;
 }
@@ -245,11 +251,27 @@ static bool names_free(void)
 	return false;
 }
 
+/* Until the demo has gone. What the translator says is read, so that it never waits for a reader. */
+static void stay(int alive, int said)
+{
+	struct pollfd wait[] = { { .fd = alive, .events = POLLIN }, { .fd = said, .events = POLLIN } };
+	char text[512];
+
+	for (;;) {
+		if (poll(wait, ARRAY_LEN(wait), -1) < 0)
+			continue;
+		if (wait[1].revents != 0 && read(said, text, sizeof(text)) <= 0)
+			wait[1].fd = -1;
+		if (wait[0].revents != 0 && read(alive, text, sizeof(text)) <= 0)
+			return;
+	}
+}
+
 static _Noreturn void keep(int report, int alive)
 {
 	const char *ip = find_ip();
 	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
-	char byte;
+	struct demo_nat64 nat64 = { .said = -1 };
 
 	/* Who reads the demo's output must not wait for us. */
 	for (int fd = 0; fd <= 2 && null >= 0; fd++)
@@ -268,10 +290,12 @@ static _Noreturn void keep(int report, int alive)
 		_exit(1);
 	}
 	if (build(ip, report) == 0) {
+		dprintf(report, "%c", BUILT);
+		demo_nat64_start(&nat64, ip, report);
 		close(report);
-		while (read(alive, &byte, 1) < 0 && errno == EINTR)
-			;
+		stay(alive, nat64.said);
 	}
+	demo_nat64_stop(&nat64, ip);
 	take_down(ip);
 	_exit(0);
 }
@@ -312,7 +336,7 @@ void demo_lab_start(struct demo_lab *lab)
 
 void demo_lab_greet(struct demo_lab *lab)
 {
-	char text[1024];
+	char text[REPORT_BYTES];
 	size_t have = 0;
 	ssize_t n;
 
@@ -325,7 +349,7 @@ void demo_lab_greet(struct demo_lab *lab)
 	close(lab->report);
 	lab->report = -1;
 	text[have] = '\0';
-	if (have > 0) {
+	if (text[0] != BUILT) {
 		printf("There is no network lab: %s\n", text);
 		return;
 	}
@@ -338,4 +362,10 @@ void demo_lab_greet(struct demo_lab *lab)
 	       "  %s spine trace --netns " ROUTER " --dev left --count 5\n"
 	       "  %s spine disable router --netns " ROUTER " --dev left\n\n",
 	       LEFT, ROUTER, RIGHT, me, me, me, me);
+	printf("%s", text + 1);
+	if (strstr(text, DEMO_NAT64_WORKS) != NULL)
+		printf("  %s nat64 show --netns prickle-nat64\n"
+		       "  %s nat64 sessions --netns prickle-nat64\n"
+		       "  %s nat64 stats --explain --netns prickle-nat64\n", me, me, me);
+	printf("\n");
 }

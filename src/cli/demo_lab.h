@@ -1,9 +1,11 @@
 /*
  * The lab of `prickle demo`: when root runs it, three network namespaces - a left host, a right host and a
  * machine between them that routes with an extension and filters with another one - to play with
- * `prickle spine`. It needs iproute2 and is gone when the demo ends.
+ * `prickle spine`, and three for `prickle nat64` (demo_nat64.h). It needs iproute2 and is gone when the demo ends.
  */
 #pragma once
+#include <stddef.h>
+
 #include "base/errmsg.h"
 
 struct demo_lab {
@@ -18,3 +20,9 @@ struct demo_lab {
 void demo_lab_start(struct demo_lab *lab);
 /* Wait until it is there and print what to try, or one sentence why not. */
 void demo_lab_greet(struct demo_lab *lab);
+
+/*
+ * For the lab's parts: run a program with a line of words, of which %G is replaced by `file`. What it says goes to `said` (its first
+ * bytes; NULL: nowhere), and where it fails, to `report` as well. Its exit code, or a negative errno.
+ */
+int demo_lab_run(const char *program, const char *name, const char *line, const char *file, char *said, size_t said_bytes, int report);

@@ -66,7 +66,9 @@ def yaml(value, indent=0):
         return value
     lines = []
     for key, item in value.items():
-        if isinstance(item, dict):
+        if item in ([], ()):
+            lines.append(f"{pad}{key}: []\n")
+        elif isinstance(item, dict):
             lines.append(f"{pad}{key}:\n{yaml(item, indent + 2)}")
         elif isinstance(item, (list, tuple)):
             lines.append(f"{pad}{key}:\n" + "".join(_item(one, indent + 2) for one in item))
@@ -206,27 +208,27 @@ class Line:
     """
     A v6-only host, the translator, a v4-only host:  six [eth0] - [six] nat [four] - [eth0] four
     routers=True: six - r6 - nat - r4 - four, for hops on both sides. Forwarding is on in routers, never in nat.
-    mtu6 and mtu4 are those of the hosts' cables.
+    mtu6 and mtu4 are those of the hosts' cables, names those of nat's interfaces.
     """
     SIX, NAT6, FOUR, NAT4 = "2001:db8:6::2", "2001:db8:6::1", "203.0.113.2", "203.0.113.1"
     R6, R4 = "2001:db8:7::1", "198.51.100.1"            # the routers' addresses towards the translator
 
-    def __init__(self, lab, routers=False, untouched=False, mtu6=1500, mtu4=1500, mtu=None):
+    def __init__(self, lab, routers=False, untouched=False, mtu6=1500, mtu4=1500, mtu=None, names=("six", "four")):
         self.lab, self.untouched = lab, untouched
         self.six, self.nat, self.four = lab.ns("six"), lab.ns("nat"), lab.ns("four")
         inner = mtu or max(mtu6, mtu4)
         more = {"untouched": untouched}
         if not routers:
-            self.six0, self.inside = lab.veth(self.six, "eth0", self.nat, "six", [self.SIX + "/64"], [self.NAT6 + "/64"], mtu=mtu6, **more)
-            self.four0, self.outside = lab.veth(self.four, "eth0", self.nat, "four", [self.FOUR + "/24"], [self.NAT4 + "/24"], mtu=mtu4, **more)
+            self.six0, self.inside = lab.veth(self.six, "eth0", self.nat, names[0], [self.SIX + "/64"], [self.NAT6 + "/64"], mtu=mtu6, **more)
+            self.four0, self.outside = lab.veth(self.four, "eth0", self.nat, names[1], [self.FOUR + "/24"], [self.NAT4 + "/24"], mtu=mtu4, **more)
         else:
             self.r6, self.r4 = lab.ns("r6"), lab.ns("r4")
             for router in (self.r6, self.r4):
                 router.forwarding()
             self.six0, self.r6_host = lab.veth(self.six, "eth0", self.r6, "host", [self.SIX + "/64"], [self.NAT6 + "/64"], mtu=mtu6, **more)
-            self.r6_nat, self.inside = lab.veth(self.r6, "nat", self.nat, "six", [self.R6 + "/64"], ["2001:db8:7::2/64"], mtu=inner, **more)
+            self.r6_nat, self.inside = lab.veth(self.r6, "nat", self.nat, names[0], [self.R6 + "/64"], ["2001:db8:7::2/64"], mtu=inner, **more)
             self.four0, self.r4_host = lab.veth(self.four, "eth0", self.r4, "host", [self.FOUR + "/24"], [self.NAT4 + "/24"], mtu=mtu4, **more)
-            self.r4_nat, self.outside = lab.veth(self.r4, "nat", self.nat, "four", [self.R4 + "/24"], ["198.51.100.2/24"], mtu=inner, **more)
+            self.r4_nat, self.outside = lab.veth(self.r4, "nat", self.nat, names[1], [self.R4 + "/24"], ["198.51.100.2/24"], mtu=inner, **more)
             self.r6.ip("route", "add", "default", "via", "2001:db8:7::2")
             self.r4.ip("route", "add", "default", "via", "198.51.100.2")
             self.nat.ip("route", "add", "2001:db8:6::/64", "via", self.R6)
@@ -239,7 +241,7 @@ class Line:
     def translator(self, attach=None, **settings):
         """An Instance on both interfaces; attach: auto, xdp or tc (default: the one that fits the end points)."""
         home = attach or ("tc" if self.untouched else "xdp")
-        return Instance(self.lab, self.nat, {"interfaces": ["six", "four"], "attach": home, **settings})
+        return Instance(self.lab, self.nat, {"interfaces": [self.inside.name, self.outside.name], "attach": home, **settings})
 
     def nat64(self, attach=None, **settings):
         return self.translator(attach, **{"mode": "nat64", "pref64": [PREF64], "pool4": [POOL4], **settings})
@@ -265,7 +267,7 @@ class Clat464:
     UPLINK, ISP, FOUR, PLAT4 = "2001:db8:c::2", "2001:db8:c::1", "203.0.113.2", "203.0.113.1"
     CUSTOMER = "2001:db8:c1a7::/64"                     # routed to the customer; the CLAT takes its addresses from it
 
-    def __init__(self, lab, untouched=True, lan=True):
+    def __init__(self, lab, untouched=True, lan=True, names=("lan", "uplink", "customer", "four")):
         self.lab, self.untouched = lab, untouched
         self.clat, self.plat, self.four = lab.ns("clat"), lab.ns("plat"), lab.ns("four")
         more = {"untouched": untouched}
@@ -273,8 +275,8 @@ class Clat464:
             self.lan = lab.ns("lan")
             self.lan0, self.clat_lan = lab.veth(self.lan, "eth0", self.clat, "lan", [self.LAN + "/24"], [self.LAN_ROUTER + "/24"], **more)
             self.lan.ip("route", "add", "default", "via", self.LAN_ROUTER)
-        self.uplink, self.isp = lab.veth(self.clat, "uplink", self.plat, "customer", [self.UPLINK + "/64"], [self.ISP + "/64"], **more)
-        self.outside, self.four0 = lab.veth(self.plat, "four", self.four, "eth0", [self.PLAT4 + "/24"], [self.FOUR + "/24"], **more)
+        self.uplink, self.isp = lab.veth(self.clat, names[1], self.plat, names[2], [self.UPLINK + "/64"], [self.ISP + "/64"], **more)
+        self.outside, self.four0 = lab.veth(self.plat, names[3], self.four, "eth0", [self.PLAT4 + "/24"], [self.FOUR + "/24"], **more)
         self.clat.ip("route", "add", "default", "via", self.ISP)
         self.plat.ip("route", "add", self.CUSTOMER, "via", self.UPLINK)
         self.four.ip("route", "add", "default", "via", self.PLAT4)
@@ -284,21 +286,49 @@ class Clat464:
     def start_plat(self, attach=None, **settings):
         """The ISP's translator, running."""
         home = attach or ("tc" if self.untouched else "xdp")
-        return Instance(self.lab, self.plat, {"mode": "nat64", "interfaces": ["customer", "four"], "attach": home,
+        return Instance(self.lab, self.plat, {"mode": "nat64", "interfaces": [self.isp.name, self.outside.name], "attach": home,
                                               "pref64": [PREF64], "pool4": [POOL4], **settings}, name="plat").start()
 
     def customer(self, attach=None, **settings):
         """The CLAT of the customer's router, for the LAN; not started."""
         home = attach or ("tc" if self.untouched else "xdp")
-        return Instance(self.lab, self.clat, {"mode": "clat", "interfaces": ["lan", "uplink"], "attach": home,
-                                              "pref64": [PREF64], **settings}, name="clat")
+        return Instance(self.lab, self.clat, {"mode": "clat", "interfaces": [self.clat_lan.name, self.uplink.name], "attach": home,
+                                              "pref64": [PREF64], "clat": {"uplink": self.uplink.name}, **settings}, name="clat")
 
 
 class HostClat(Clat464):
     """One host (`clat`) with IPv6 alone, whose own IPv4 programs reach `four` by its CLAT."""
 
-    def __init__(self, lab, untouched=True):
-        super().__init__(lab, untouched, lan=False)
+    def __init__(self, lab, untouched=True, **more):
+        super().__init__(lab, untouched, lan=False, **more)
+
+
+class Shared:
+    """
+    One network for all cases in a row that want the same, since making one costs more than most cases: network(mtu6=9000) is what
+    make(lab, mtu6=9000) returned, and the one before it is gone.
+    """
+
+    def __init__(self, prickle, make):
+        self.prickle, self.make, self.key, self.lab, self.net = prickle, make, None, None, None
+
+    def __call__(self, **wanted):
+        if self.key != repr(wanted):
+            self.close()
+            lab = Lab(self.prickle)
+            lab.__enter__()
+            try:
+                self.net = self.make(lab, **wanted)
+            except BaseException:
+                lab.__exit__(None, None, None)
+                raise
+            self.lab, self.key = lab, repr(wanted)
+        return self.net
+
+    def close(self):
+        if self.lab is not None:
+            self.lab.__exit__(None, None, None)
+            self.lab, self.key, self.net = None, None, None
 
 
 # ---- servers ----
@@ -352,12 +382,11 @@ UNBOUND = """server:
   interface: {address}
   access-control: ::/0 allow
   access-control: 0.0.0.0/0 allow
-  module-config: "{modules}"
-  dns64-prefix: {pref64}
   local-zone: "test." nodefault
   trust-anchor-signaling: no
 remote-control:
   control-enable: no
+{how}
 {zones}"""
 ZONE = """auth-zone:
   name: "{name}"
@@ -371,10 +400,10 @@ ZONE = """auth-zone:
 class Dns:
     """
     unbound as DNS64 (RFC 6147) with a zone `test.` of its own; the prefix is also found by RFC 7050. records: {name: ["A 1.2.3.4"]}
-    below test.; dns64=False: an ordinary resolver.
+    below test.; dns64=False: an ordinary resolver; snippet: a file that says what DNS64 needs.
     """
 
-    def __init__(self, lab, ns, address, records=None, pref64=PREF64, dns64=True):
+    def __init__(self, lab, ns, address, records=None, pref64=PREF64, dns64=True, snippet=None):
         tag = f"unbound-{ns.name}"
         zones = {"test.": {"www": ["A 203.0.113.2"], **(records or {})},
                  "ipv4only.arpa.": {"@": ["A 192.0.0.170", "A 192.0.0.171"]}}
@@ -384,8 +413,12 @@ class Dns:
             for label, values in rows.items():
                 text += "".join(f"{label} 60 IN {value}\n" for value in values)
             blocks += ZONE.format(name=name, file=lab.write(f"{tag}-{name}zone", text))
-        config = lab.write(f"{tag}.conf", UNBOUND.format(directory=lab.directory(), address=address, pref64=pref64,
-                                                        modules="dns64 iterator" if dns64 else "iterator", zones=blocks))
+        how = "server:\n  module-config: \"iterator\"\n"
+        if snippet:
+            how = f"include: {snippet}\n"
+        elif dns64:
+            how = f"server:\n  module-config: \"dns64 iterator\"\n  dns64-prefix: {pref64}\n"
+        config = lab.write(f"{tag}.conf", UNBOUND.format(directory=lab.directory(), address=address, how=how, zones=blocks))
         self.process = ns.start("unbound", "-d", "-c", config, stderr=subprocess.PIPE)
         self.address, self.ns = address, ns
         wait_until(lambda: self._answers(), timeout=10, what=f"unbound on {address}")
