@@ -111,13 +111,13 @@ def transfer(here, there, address, bound, data=BIG, port=7100, seconds=20):
         client.sendall(data)
         client.shutdown(socket.SHUT_WR)
         assert client.recv(1) == b"!", f"TCP to {address}: no end"
+        taker.join(seconds)
+        assert got.digest() == hashlib.sha256(data).digest(), f"TCP to {address}: other bytes arrived"
         six = family(address) == socket.AF_INET6
         return client.getsockopt(socket.IPPROTO_IPV6 if six else socket.IPPROTO_IP, IPV6_MTU if six else IP_MTU)
     finally:
         client.close()
-        taker.join(seconds)
         server.close()
-        assert got.digest() == hashlib.sha256(data).digest(), f"TCP to {address}: other bytes arrived"
 
 
 def datagrams(here, there, address, bound, sizes, port=7200, discover=None, back=True):
@@ -170,6 +170,7 @@ def iperf(here, there, address, bound, *options, seconds=1):
     there.start("iperf3", "-s", "-1", "-B", bound, "-p", 5301)
     wait_until(lambda: ":5301" in there.run("ss", "-Hlnt"), 5, "iperf3 -s")
     said = json.loads(here.run("iperf3", "-c", address, "-p", 5301, "-t", seconds, "-J", *options, timeout=seconds + 15))
+    assert "error" not in said, f"iperf3 -c {address}: {said.get('error')}"
     end = said["end"]
     found = end.get("sum_received") or end["sum"]
     return found["bits_per_second"] / 1e9, end

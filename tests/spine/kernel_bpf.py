@@ -15,6 +15,7 @@ PER_CPU = (5, 6, 10, 21)
 XDP_ABORTED, XDP_DROP, XDP_PASS, XDP_TX, XDP_REDIRECT = range(5)
 ATTACH_XDP = 37
 FLAG_SKB, FLAG_DRIVER = 1 << 1, 1 << 2
+HAS_FRAGS = 1 << 5      # of a program: takes packets of several buffers, so MTUs above a page are no obstacle
 
 
 def bpf(command, attr, size=None):

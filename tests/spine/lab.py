@@ -343,7 +343,7 @@ class Lab:
     def ready(self, *interfaces):
         """Frames can be redirected to these: their peers get a program that passes everything."""
         if self._pass_fd is None:
-            self._pass_fd = kb.load_program(kb.mov(0, kb.XDP_PASS) + kb.EXIT, name="lab_pass")
+            self._pass_fd = kb.load_program(kb.mov(0, kb.XDP_PASS) + kb.EXIT, name="lab_pass", flags=kb.HAS_FRAGS)
         for interface in interfaces:
             if interface.peer not in self._links:
                 self.attach(interface.peer, self._pass_fd)
