@@ -6,7 +6,7 @@ A generator's frames go over veth to a machine of their own for each way (a name
 counter. One thread does all of it, so its processor time is the whole cost, device and generator included, the same for
 all; TAYGA's process is added. Cases are interleaved in rounds; a round's value is the best of its tries; ratios are those of rounds.
 
-usage: forward.py [--quick] [--rounds N] [--packets N] [--build DIRECTORY] [--json FILE] [--only WORD]
+usage: forward.py [--quick] [--rounds N] [--packets N] [--build DIRECTORY] [--json FILE] [--only WORD,...]
 Exit 1 when a target is missed.
 """
 import argparse
@@ -178,18 +178,22 @@ def nat64(lab, name, home, sessions):
                       tables={"sessions": sessions, "mappings": sessions, "subscribers": 131072})
 
 
+STATEFUL = ((1, "1 flow"), (1000, "1 k flows"), (50000, "50 k flows"), (1000000, "1 M flows"))
+ALWAYS = ("plain XDP redirect", "kernel, IPv6 forwarding, 1 flow")       # what others are compared with
+
+
 def cases(lab, options):
     """All cases that this build can run, the kernel's first."""
     n = options.packets
     made = {}
 
     def add(name, way, generator, **more):
-        if options.only and options.only not in name:
+        if not wanted(name) and name not in ALWAYS:
             return
         made[name] = Case(name, way, generator, more.pop("packets", n), **more)
 
     def wanted(*names):
-        return not options.only or any(options.only in name for name in names)
+        return not options.only or any(word in name for name in names for word in options.only.split(","))
 
     way = plain_redirect(lab)
     add("plain XDP redirect", way, flows6(way.inner, 1))
@@ -197,7 +201,7 @@ def cases(lab, options):
     add("kernel, IPv6 forwarding, 1 flow", way, flows6(way.inner, 1))
     add("kernel, IPv4 forwarding, 1 flow", way, flows4(way.inner, 1))
     add("kernel, IPv6 forwarding, 50 k flows", way, flows6(way.inner, 50000))
-    way = nat44(lab, "masquerade")
+    way = nat44(lab, "masquerade") if wanted("kernel, NAT44, 40 k flows") else way
     add("kernel, NAT44, 40 k flows", way, flows4(way.inner, 40000), warm=40000)
     way = nat44(lab, "snat to 203.0.113.10-203.0.113.41")     # masquerading has 64 k ports in all
     add("kernel, NAT44, all new flows", way, flows4(way.inner, 0), packets=min(n, 131072), reset=lambda dut=way.dut: conntrack_flush(dut))
@@ -207,7 +211,7 @@ def cases(lab, options):
     if not has_translator(lab):
         print("This build has no 'prickle nat64 run': rivals alone.")
         return made
-    if wanted("stateless XDP"):
+    if wanted("stateless XDP, next hops cached", "stateless XDP, without the cache"):
         way = siit(lab, "siit", "xdp")
         add("stateless XDP, next hops cached", way, flows6(way.inner, 1))
         way = siit(lab, "siit-fib", "xdp", **{"nexthop-cache": False})
@@ -215,14 +219,14 @@ def cases(lab, options):
     if wanted("stateless tc"):
         way = siit(lab, "siit-tc", "tc")
         add("stateless tc", way, flows6(way.inner, 1))
-    if wanted("stateful XDP"):
+    if wanted(*(f"stateful XDP, {text}" for _, text in STATEFUL)):
         way = nat64(lab, "nat64", "xdp", 1 << 21)
-        for count, text in ((1, "1 flow"), (1000, "1 k flows"), (50000, "50 k flows"), (1000000, "1 M flows")):
+        for count, text in STATEFUL:
             add(f"stateful XDP, {text}", way, flows6(way.inner, count), warm=count if count > 1 else 0)
     if wanted("stateful XDP, all new flows"):
         way = nat64(lab, "nat64-new", "xdp", 1 << 22)
         add("stateful XDP, all new flows", way, flows6(way.inner, 0), packets=min(n, 131072))
-    if wanted("stateful tc"):
+    if wanted("stateful tc, 1 k flows"):
         way = nat64(lab, "nat64-tc", "tc", 1 << 17)
         add("stateful tc, 1 k flows", way, flows6(way.inner, 1000), warm=1000)
     return made
@@ -282,7 +286,7 @@ def main():
     parser.add_argument("--rounds", type=int, default=0)
     parser.add_argument("--packets", type=int, default=1 << 19, help="in each try")
     parser.add_argument("--quick", action="store_true")
-    parser.add_argument("--only", help="cases with this word in their name")
+    parser.add_argument("--only", help="cases with one of these words (separated by commas) in their name, and what they are compared with")
     parser.add_argument("--build", default=os.path.join(ROOT, "build"))
     parser.add_argument("--json", help="write the figures to this file")
     options = parser.parse_args()

@@ -273,7 +273,7 @@ class Clat464:
         more = {"untouched": untouched}
         if lan:
             self.lan = lab.ns("lan")
-            self.lan0, self.clat_lan = lab.veth(self.lan, "eth0", self.clat, "lan", [self.LAN + "/24"], [self.LAN_ROUTER + "/24"], **more)
+            self.lan0, self.clat_lan = lab.veth(self.lan, "eth0", self.clat, names[0], [self.LAN + "/24"], [self.LAN_ROUTER + "/24"], **more)
             self.lan.ip("route", "add", "default", "via", self.LAN_ROUTER)
         self.uplink, self.isp = lab.veth(self.clat, names[1], self.plat, names[2], [self.UPLINK + "/64"], [self.ISP + "/64"], **more)
         self.outside, self.four0 = lab.veth(self.plat, names[3], self.four, "eth0", [self.PLAT4 + "/24"], [self.FOUR + "/24"], **more)
