@@ -210,19 +210,42 @@ static int add(struct cli *cli)
 
 struct find {
 	const struct xlat_bib *want;
+	bool has6, has4;
 	struct xlat_bib found;
 };
 
-static int find_outside(void *arg, uint32_t number, const void *value)
+static int find_mapping(void *arg, uint32_t number, const void *value)
 {
 	struct find *f = arg;
 	const struct xlat_bib *b = value;
 
 	(void)number;
-	if (b->refs == 0 || b->key.protocol != f->want->key.protocol || b->addr4 != f->want->addr4 || b->port4 != f->want->port4)
+	if (b->refs == 0 || b->key.protocol != f->want->key.protocol ||
+	    (f->has4 && (b->addr4 != f->want->addr4 || b->port4 != f->want->port4)) ||
+	    (f->has6 && memcmp(&b->key, &f->want->key, sizeof(b->key)) != 0))
 		return 0;
 	f->found = *b;
 	return 1;
+}
+
+/* By either side, so that both are told of. call->result: 0 or -ENOENT. */
+static int find_and_remove(struct nat64 *n, struct xlat_call *call, bool has6, bool has4, struct errmsg *why)
+{
+	struct find f = { .want = &call->bib, .has6 = has6, .has4 = has4 };
+	uint32_t fresh = XLAT_READ(nat64_control(n)->slab[XLAT_SLAB_BIB].fresh);
+	int err = fresh > 1 ? nat64_walk_array(nat64_map(n, "bib"), fresh - 1, sizeof(struct xlat_bib), find_mapping, &f, why) : 0;
+
+	if (err < 0)
+		return err;
+	if (err == 0) {
+		call->result = -ENOENT;
+		return 0;
+	}
+	call->bib = f.found;
+	err = nat64_call(n, call, why);
+	if (err == 0 && call->result == 0)
+		call->bib = f.found;
+	return err;
 }
 
 static int remove_one(struct cli *cli)
@@ -240,17 +263,8 @@ static int remove_one(struct cli *cli)
 	if (code != CLI_OK)
 		return code;
 	code = stateful_only(cli, n);
-	if (code == CLI_OK && !has6) {
-		struct find f = { .want = &call.bib };
-		uint32_t fresh = XLAT_READ(nat64_control(n)->slab[XLAT_SLAB_BIB].fresh);
-		err = fresh > 1 ? nat64_walk_array(nat64_map(n, "bib"), fresh - 1, sizeof(struct xlat_bib), find_outside, &f, &why) : 0;
-		if (err == 0)
-			call.result = -ENOENT;
-		else if (err == 1)
-			call.bib = f.found;
-	}
-	if (code == CLI_OK && err >= 0 && call.result == 0)
-		err = nat64_call(n, &call, &why);
+	if (code == CLI_OK)
+		err = find_and_remove(n, &call, has6, has4, &why);
 	nat64_close(n);
 	if (code != CLI_OK)
 		return code;

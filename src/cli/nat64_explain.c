@@ -32,7 +32,6 @@ static enum nat64_option_id setting_of(unsigned reason, unsigned mode)
 {
 	switch (reason) {
 	case XLAT_R_NOT_OURS:
-	case XLAT_R_NO_MAPPING:
 	case XLAT_R_DESTINATION_UNTRANSLATABLE:
 		return mode == XLAT_NAT64 ? NAT64_OPTION_pref64 : NAT64_OPTION_mappings;
 	case XLAT_R_PASS_LIST:

@@ -150,9 +150,10 @@ static int look(void *arg, struct nat64 *n, uint64_t number, struct buf *out)
 	int err = nat64_stats(n, &stats, &why);
 	double at_s = now_s(), seconds = at_s - w->last_s;
 
-	(void)number;
 	if (err != 0)
 		return nat64_cli_fail(w->cli, err, &why);
+	if (number > 0 && !cli_json(w->cli))
+		buf_addc(out, '\n');
 	if (cli_json(w->cli)) {
 		as_json(out, w, &stats, seconds);
 	} else {

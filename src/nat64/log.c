@@ -84,6 +84,8 @@ bool nat64_log_event(const struct nat64_log *log, const struct xlat_event *e)
 
 	if (e->kind >= ARRAY_LEN(lines))
 		return false;
+	if (log->none)
+		return true;
 	AUTO_EVENT struct event *ev = event_child(log->ev, lines[e->kind].name);
 	if (e->kind == XLAT_EVENT_BLOCK_TAKEN || e->kind == XLAT_EVENT_BLOCK_FREED)
 		add_block(log, ev, e);

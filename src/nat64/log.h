@@ -15,6 +15,7 @@ struct nat64_log {
 	struct event *ev;		/* the instance's: has its name as a field */
 	int64_t clock_offset_ns;	/* from CLOCK_MONOTONIC to real time */
 	uint32_t subscriber_bits;
+	bool none;			/* the settings' `log` is none: the programs tell of port blocks all the same */
 };
 
 /* ev is borrowed. */

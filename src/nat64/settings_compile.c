@@ -651,7 +651,7 @@ static void compile_packets(struct compile *k)
 		x->own4 = addr[0];
 	(void)address(k, NAT64_OPTION_icmp_source6, x->own6, &family);
 	s->log = (__typeof__(s->log))NUMBER(log);
-	x->flags |= stateful && s->log == NAT64_LOG_SESSIONS ? XLAT_LOG_SESSIONS | XLAT_LOG_MAPPINGS : 0;
+	x->flags |= stateful && s->log == NAT64_LOG_SESSIONS ? XLAT_LOG_SESSIONS : 0;	/* whose lines have the mapping as well */
 	x->flags |= stateful && s->log == NAT64_LOG_MAPPINGS ? XLAT_LOG_MAPPINGS : 0;
 	s->sizes.sessions = stateful ? NUMBER32(table_sessions) : FEW;
 	s->sizes.mappings = stateful ? NUMBER32(table_mappings) : FEW;

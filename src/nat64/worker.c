@@ -262,6 +262,7 @@ static int configure(struct worker *w)
 		.syn_ms = (uint32_t)(((uint64_t)w->config.timeout[XLAT_T_TCP_INCOMING_SYN] << XLAT_TICK_SHIFT) / 1000000),
 	};
 	w->log.subscriber_bits = w->config.subscriber_bits;
+	w->log.none = s->log == NAT64_LOG_NONE;
 	if (w->slow != NULL)
 		slow_configure(w->slow, &w->slow_settings, &w->config);
 	return prefixes_configure(w->prefixes, s, &w->why);
