@@ -512,17 +512,27 @@ static void read_options(struct xlat_ftp *f, enum ftp_side from, uint8_t *option
 	}
 }
 
-static void answer_sender(const struct xlat_ftp *f, enum ftp_side from, uint32_t ack, struct ftp_result *r)
+/*
+ * A segment that ends within a line that is held, or was and is rewritten now: its receiver gets the line with the last byte, and
+ * acknowledges no part of it. So the ALG does, once all before it has arrived. The last byte stays the receiver's.
+ */
+static void answer_held(const struct xlat_ftp *f, enum ftp_side from, uint32_t ack, uint32_t stop, struct ftp_result *r)
 {
 	const struct xlat_ftp_side *s = &f->side[from];
 
-	r->answer = true;
-	r->answer_seq = ack;
-	r->answer_ack = s->next;
-	r->answer_window = f->window[!from];
-	r->answer_stamped = (f->flags & STAMPED * 3) == STAMPED * 3;
-	r->answer_stamp = f->stamp[!from];
-	r->answer_echo = f->stamp[from];
+	for (unsigned i = 0; i < s->edits; i++) {
+		const struct xlat_ftp_edit *e = &s->edit[i];
+
+		if (!at_or_after(stop, e->at + 1) || (!open_edit(s, i) && at_or_after(stop, end_of(e))) || !at_or_after(s->acked, e->at))
+			continue;
+		r->answer = true;
+		r->answer_seq = ack;
+		r->answer_ack = open_edit(s, i) ? s->next : stop;
+		r->answer_window = f->window[!from];
+		r->answer_stamped = (f->flags & STAMPED * 3) == STAMPED * 3;
+		r->answer_stamp = f->stamp[!from];
+		r->answer_echo = f->stamp[from];
+	}
 }
 
 void ftp_begin(struct xlat_ftp *f, uint32_t seq)
@@ -600,10 +610,8 @@ bool ftp_segment(struct xlat_ftp *f, enum ftp_side from, struct slice segment, c
 			other->acked = back;
 		put32(tcp + 8, back);
 	}
-	const struct xlat_ftp_edit *held = s->held ? &s->edit[s->edits - 1] : NULL;
-
-	if (held != NULL && data.len != 0 && at_or_after(stop, held->at + 1) && at_or_after(s->acked, held->at))
-		answer_sender(f, from, ack, result);
+	if (data.len != 0)
+		answer_held(f, from, ack, stop, result);
 	return true;
 }
 

@@ -131,7 +131,7 @@ static void configuration(struct xlat_config *c, enum xlat_mode mode)
 				   .key = { 1, 2 } };
 	must(inet_pton(AF_INET6, "64:ff9b::", c->prefix[0].addr) == 1);
 	c->prefix[0].bits = 96;
-	c->pool[0] = (struct xlat_pool){ .first = mode == XLAT_NAT64 ? 0xc6336401 : 0xc6336400, .count = mode == XLAT_NAT64 ? 1 : 256,
+	c->pool[0] = (struct xlat_pool){ .first = mode == XLAT_NAT64 ? 0xc6336401 : 0xc6336400, .count = mode == XLAT_NAT64 ? 1 : 8,
 					 .port_first = 1024, .port_last = 65535 };
 	c->subscriber_mask[0] = c->subscriber_mask[1] = 0xffffffff;
 	must(inet_pton(AF_INET, "198.51.100.254", &c->own4) == 1);

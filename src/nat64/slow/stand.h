@@ -26,7 +26,7 @@ struct stand {
 	int64_t now_ms;
 };
 
-/* A translator with 64:ff9b::/96 (global or not) and pool4 198.51.100.1 (NAT64) or 198.51.100.0/24 (SIIT). */
+/* A translator with 64:ff9b::/96 (global or not) and pool4 198.51.100.1 (NAT64) or 198.51.100.0/29 (SIIT). */
 void stand_init(struct stand *t, enum xlat_mode mode);
 void stand_done(struct stand *t);
 /* After a change of t->config or t->settings. */
