@@ -34,6 +34,7 @@ static const struct { int id; const char *name, *since; } helpers[] = {
 	{ BPF_FUNC_ringbuf_reserve, "ringbuf_reserve", "5.8" },
 	{ BPF_FUNC_ringbuf_submit, "ringbuf_submit", "5.8" },
 	{ BPF_FUNC_ktime_get_coarse_ns, "ktime_get_coarse_ns", "5.11" },
+	{ BPF_FUNC_check_mtu, "check_mtu", "5.12" },
 	{ BPF_FUNC_timer_init, "timer_init", "5.15" },
 	{ BPF_FUNC_timer_set_callback, "timer_set_callback", "5.15" },
 	{ BPF_FUNC_timer_start, "timer_start", "5.15" },

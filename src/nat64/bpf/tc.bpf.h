@@ -310,9 +310,15 @@ XLAT_INLINE int tc_translated(struct __sk_buff *skb, struct xlat *x, const struc
 {
 	struct xlat_nexthop hop = { 0 };
 	int why = nexthop_find(skb, x, c, &hop);
+	__u32 mtu = 0;
 
-	if (unlikely(why != 0 && why != BPF_FIB_LKUP_RET_NO_NEIGH))
-		return tc_no_hop(skb, x, c, link, why);
+	if (unlikely(why != 0)) {
+		if (why != BPF_FIB_LKUP_RET_NO_NEIGH)
+			return tc_no_hop(skb, x, c, link, why);
+		/* The routes tell no MTU without a neighbour; the device does, in mtu, whatever the answer. */
+		(void)bpf_check_mtu(skb, hop.ifindex, &mtu, 0, 0);
+		hop.mtu = mtu < 65536 ? (__u16)mtu : 0;
+	}
 	switch (xlat_fit(x, nexthop_mtu(x, &hop))) {
 	case XLAT_TRANSLATE:
 		return why == 0 ? tc_send(skb, x, &hop, link) : tc_send_by_neighbour(skb, x, hop.ifindex, link);
