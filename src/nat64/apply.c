@@ -16,6 +16,7 @@
 #include "base/cleanup.h"
 #include "nat64/host.h"
 #include "nat64/instance_private.h"
+#include "nat64/run_private.h"
 #include "nat64/tc.h"
 #include "spine/pins.h"
 
@@ -353,6 +354,16 @@ static int sweep_interfaces(struct nat64 *n, struct errmsg *why)
 	return err != 0 ? err : nat64_host_remove(n->name, why);
 }
 
+/* Hosts that were told of the prefix by advertisements would send to it until its lifetime ends. */
+static void say_farewell(struct nat64 *n)
+{
+	AUTO_ARENA struct arena arena = ARENA_INIT(64u << 20);
+	const struct nat64_settings *s = bank_settings(n, &arena);
+
+	if (s != NULL)
+		prefixes_farewell(s);
+}
+
 int nat64_remove(const struct nat64_where *where, struct errmsg *why)
 {
 	struct nat64 *n;
@@ -361,6 +372,8 @@ int nat64_remove(const struct nat64_where *where, struct errmsg *why)
 	if (err != 0)
 		return err;
 	err = device_free(n->name, why);
+	if (err == 0 && n->exists)
+		say_farewell(n);
 	if (err == 0)
 		err = n->exists ? attach_end(n, NULL, why) : sweep_interfaces(n, why);
 	nat64_step(n, "detached");

@@ -92,3 +92,19 @@ void prefixes_free(struct prefixes *p, bool removed)
 	announce_free(p->announce, removed);
 	free(p);
 }
+
+void prefixes_farewell(const struct nat64_settings *s)
+{
+	struct prefixes *p = NULL;
+	struct loop *loop = NULL;
+	struct errmsg nothing;
+
+	if (s->announce_count == 0 || loop_new(&loop) != 0)
+		return;
+	/* The loop never runs, so all that is sent is the farewell. */
+	if (prefixes_new(loop, NULL, NULL, &p) == 0 && announce_again(p, s, &nothing) == 0)
+		prefixes_free(p, true);
+	else
+		prefixes_free(p, false);
+	loop_free(loop);
+}

@@ -53,6 +53,8 @@ MUST_USE int prefixes_new(struct loop *loop, void (*learnt)(void *arg, const str
 MUST_USE int prefixes_configure(struct prefixes *p, const struct nat64_settings *s, struct errmsg *why);
 /* removed: the translator is gone, and hosts are told so. NULL is fine. */
 void prefixes_free(struct prefixes *p, bool removed);
+/* For a translator that ends without its daemon: tell hosts that the prefixes of these settings are over. Best effort. */
+void prefixes_farewell(const struct nat64_settings *s);
 
 /* --- watch.c --- */
 

@@ -3,9 +3,11 @@
 The tc home, on cables whose ends nobody has touched: segmentation and checksums are left to devices, as they are on a host
 that knows nothing of us.
 """
+import fcntl
 import json
 import os
 import socket
+import struct
 import subprocess
 import sys
 
@@ -177,8 +179,6 @@ def a_tunnel_without_ethernet_headers_is_as_good():
     with Lab(PRICKLE) as lab:
         net = Line(lab, untouched=True)
         net.nat.ip("tuntap", "add", "dev", "tun0", "mode", "tun")
-        import fcntl
-        import struct
         with net.nat.entered():
             tun = os.open("/dev/net/tun", os.O_RDWR | os.O_CLOEXEC)
             fcntl.ioctl(tun, 0x400454ca, struct.pack("16sH14x", b"tun0", 0x1001))  # TUNSETIFF, IFF_TUN | IFF_NO_PI
