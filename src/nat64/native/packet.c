@@ -160,6 +160,7 @@ void packet_apply(const struct xlat *x, struct slice packet, struct buf *out)
 /* A header as the judge sees it. */
 struct seen { bool six, fragment, whole; uint8_t protocol; size_t l4; uint64_t pseudo; size_t claimed; };
 
+/* Where things are, or what is wrong with the headers. */
 static const char *see(struct slice p, bool inner, struct seen *s)
 {
 	size_t header, total;
@@ -198,6 +199,9 @@ static const char *see(struct slice p, bool inner, struct seen *s)
 				return "reserved bits of the fragment header";
 			header = 48;
 		}
+		/* Behind these there is more than is looked at here. */
+		if (s->protocol == 0 || s->protocol == 43 || s->protocol == 44 || s->protocol == 60)
+			return "extension headers";
 	}
 	if (inner ? false : total != p.len)
 		return "IP length";
@@ -207,7 +211,24 @@ static const char *see(struct slice p, bool inner, struct seen *s)
 	return NULL;
 }
 
-static const char *judge(struct slice p, bool inner)
+/* The sum of TCP, UDP, DCCP, UDP-Lite or ICMP over all of `l4`, 0xffff if its checksum is right; 0 for others. */
+static uint16_t transport_sum(const struct seen *s, struct slice l4)
+{
+	bool icmp = s->protocol == (s->six ? 58 : 1);
+
+	if (!icmp && s->protocol != 6 && s->protocol != 17 && s->protocol != 33 && s->protocol != 136)
+		return 0;
+	return fold(sum_bytes(l4) + (icmp && !s->six ? 0 : s->pseudo + l4.len + s->protocol));
+}
+
+static bool is_error(const struct seen *s, struct slice l4)
+{
+	if (s->protocol != (s->six ? 58 : 1) || s->fragment || l4.len < 8)
+		return false;
+	return s->six ? l4.ptr[0] < 128 : l4.ptr[0] == 3 || l4.ptr[0] == 11 || l4.ptr[0] == 12;
+}
+
+static const char *judge(struct slice p, bool inner, bool deep)
 {
 	struct seen s;
 	const char *wrong = see(p, inner, &s);
@@ -218,24 +239,74 @@ static const char *judge(struct slice p, bool inner)
 	l4 = slice_of(p.ptr + s.l4, MIN(p.len - s.l4, s.claimed));
 	if (s.six ? s.protocol == 1 : s.protocol == 58)
 		return "ICMP of the other family";
-	bool icmp = s.protocol == (s.six ? 58 : 1);
 	if (s.fragment)
-		return icmp && !inner ? "a fragment of ICMP" : NULL;
-	bool error = icmp && l4.len >= 8 && (s.six ? l4.ptr[0] < 128 : l4.ptr[0] == 3 || l4.ptr[0] == 11 || l4.ptr[0] == 12);
-	if (s.whole && (icmp || s.protocol == 6 || s.protocol == 17 || s.protocol == 33 || s.protocol == 136)) {
+		return s.protocol == (s.six ? 58 : 1) && !inner ? "a fragment of ICMP" : NULL;
+	if (s.whole) {
 		bool none = s.protocol == 17 && l4.len >= 8 && l4.ptr[6] == 0 && l4.ptr[7] == 0;
-		uint64_t sum = sum_bytes(l4) + (icmp && !s.six ? 0 : s.pseudo + l4.len + s.protocol);
-		if (none ? s.six && !inner : fold(sum) != 0xffff)
+		uint16_t sum = transport_sum(&s, l4);
+		if (none ? s.six && !inner : sum != 0xffff && sum != 0)
 			return inner ? "checksum of the inner transport" : none ? "UDP over IPv6 without a checksum" : "checksum of the transport";
 	}
-	if (error && inner)
+	if (!is_error(&s, l4))
+		return NULL;
+	if (inner)
 		return "an error in an error";
-	return error ? judge(slice_from(l4, 8), true) : NULL;
+	return deep ? judge(slice_from(l4, 8), true, true) : NULL;
 }
 
 const char *packet_judge(struct slice packet)
 {
-	return judge(packet, false);
+	return judge(packet, false, true);
+}
+
+const char *packet_judge_outer(struct slice packet)
+{
+	return judge(packet, false, false);
+}
+
+/* Version, length and IPv4's checksum. */
+static void seal_header(uint8_t *p, size_t bytes, bool inner)
+{
+	bool six = p[0] >> 4 == 6;
+	size_t header = (p[0] & 15u) * 4u;
+
+	if (six) {
+		if (!inner && bytes >= 40)
+			put(p + 4, (uint32_t)MIN(bytes - 40, 65535u), 2);
+		return;
+	}
+	if (header < 20 || header > bytes)
+		p[0] = (uint8_t)((p[0] & 0xf0) | 5);
+	header = (p[0] & 15u) * 4u;
+	if (!inner || packet_get(slice_of(p, bytes), 2, 2) < header)
+		put(p + 2, (uint32_t)MIN(bytes, 65535u), 2);
+	put(p + 10, 0, 2);
+	put(p + 10, (uint16_t)~fold(sum_bytes(slice_of(p, header))), 2);
+}
+
+static void seal(uint8_t *p, size_t bytes, bool inner)
+{
+	struct seen s;
+
+	if (bytes < 20)
+		return;
+	seal_header(p, bytes, inner);
+	if (see(slice_of(p, bytes), inner, &s) != NULL || s.fragment || !s.whole)
+		return;
+	struct slice l4 = slice_of(p + s.l4, MIN(bytes - s.l4, s.claimed));
+	if (!inner && is_error(&s, l4))
+		seal(p + s.l4 + 8, l4.len - 8, true);
+	size_t at = s.protocol == 6 ? 16 : s.protocol == 1 || s.protocol == 58 ? 2 : 6;
+	if (l4.len < at + 2 || transport_sum(&s, l4) == 0 || (s.protocol == 17 && p[s.l4 + 6] == 0 && p[s.l4 + 7] == 0))
+		return;
+	put(p + s.l4 + at, 0, 2);
+	uint16_t sum = (uint16_t)~transport_sum(&s, l4);
+	put(p + s.l4 + at, sum == 0 && s.protocol == 17 ? 0xffff : sum, 2);
+}
+
+void packet_seal(uint8_t *packet, size_t bytes)
+{
+	seal(packet, bytes, false);
 }
 
 void world_prefix(struct xlat_config *c, unsigned index, const char *address, uint8_t bits, bool global_only)

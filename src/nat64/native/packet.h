@@ -32,6 +32,10 @@ void packet_apply(const struct xlat *x, struct slice packet, struct buf *out);
  * the same of the packet within as far as it is there.
  */
 const char *packet_judge(struct slice packet);
+/* The same without the packet in an ICMP error. */
+const char *packet_judge_outer(struct slice packet);
+/* Make a packet of IP without extension headers right where that is possible: version, length, IPv4's checksum, then that of the transport. */
+void packet_seal(uint8_t *packet, size_t bytes);
 /* Big-endian fields. */
 uint32_t packet_get(struct slice packet, size_t at, unsigned bytes);
 /* Addresses as text into network order; IPv4 in [0]. */
