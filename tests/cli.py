@@ -146,6 +146,7 @@ def limits_are_listed():
     names = [row["name"] for row in rows]
     assert len(set(names)) == len(names), "a name is used twice"
     keys = {row["key"] for row in json.loads(prickle("config", "show", "--json").stdout)}
+    keys |= set(re.findall(r"^\| `([^`]+)`", prickle("nat64", "check", "--reference").stdout, re.M))
     lost = [row["name"] for row in rows if row["setting"] not in keys | {None}]
     assert not lost, f"settings that do not exist: {lost}"
     assert {row["module"] for row in json.loads(prickle("limits", "conf", "--json").stdout)} == {"conf"}

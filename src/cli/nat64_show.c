@@ -96,6 +96,9 @@ static void find_warnings(struct show *s, const char *name)
 			 "write 'pref64: PREFIX'\n");
 	if (s->x->mode == XLAT_NAT64 && walk_ms > WALK_LATE_MS)
 		buf_adds(&s->warnings, "the walk that ends old sessions has stopped: 'prickle nat64 apply FILE' starts it again\n");
+	if (XLAT_READ(s->c->trace.on) != 0)
+		buf_adds(&s->warnings, "packets are traced, which costs time: 'prickle nat64 trace' runs, or was killed; one more, ended by Ctrl-C, "
+			 "switches it off\n");
 	if (s->stats.events_lost > 0)
 		buf_printf(&s->warnings, "%llu lines of the log were lost, for want of room or of a daemon\n",
 			   (unsigned long long)s->stats.events_lost);

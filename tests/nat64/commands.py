@@ -185,6 +185,25 @@ def a_stateless_translator_is_looked_at():
         while t.json("show")["daemon"] and time.monotonic() < deadline:
             time.sleep(0.2)
         assert any("daemon does not run" in w for w in t.json("show")["warnings"]), t.json("show")
+        got = traced(lab, net.nat, "test", lambda: net.four.run("ping", "-c1", "-W2", net.SERVICE), "--protocol", "icmp", "--count", "1")
+        assert len(got) == 1, "a trace without a daemon"
+
+
+def a_trace_that_was_killed_is_told():
+    """show warns of a trace that was killed; the next one ends it"""
+    with Lab(PRICKLE) as lab:
+        net = DataCentre(lab)
+        t = net.siit().start()
+        process = net.nat.start(PRICKLE, "nat64", "trace")
+        deadline = time.monotonic() + 5
+        while not any("traced" in w for w in t.json("show")["warnings"]) and time.monotonic() < deadline:
+            time.sleep(0.1)
+        process.kill()
+        process.wait()
+        assert any("traced" in w for w in t.json("show")["warnings"])
+        again = t.command("trace", "--seconds", "1")
+        assert "takes its place" in again.stderr, again
+        assert t.json("show")["warnings"] == []
 
 
 def a_stateful_translator_is_looked_at():
@@ -259,4 +278,4 @@ def static_mappings_come_and_go():
 
 tap.run([good_and_bad_files, what_is_shown_is_a_file, a_missing_interface_is_told, a_file_of_mappings, the_reference_is_what_the_manual_has,
          packets_are_explained_by_a_file, a_packet_of_a_capture_is_explained, every_reason_has_a_sentence, no_translator_is_told,
-         a_stateless_translator_is_looked_at, a_stateful_translator_is_looked_at, static_mappings_come_and_go])
+         a_stateless_translator_is_looked_at, a_trace_that_was_killed_is_told, a_stateful_translator_is_looked_at, static_mappings_come_and_go])
