@@ -59,7 +59,7 @@ static int read_text(struct nat64 *n, struct errmsg *why)
 	if (fd < 0 || !pin_is_map(fd))
 		return errmsg_set(why, fd < 0 ? fd : -EPROTO, "read the settings of translator '%s'", n->name);
 	if (bpf_obj_get_info_by_fd(fd, &info, &size) != 0 || info.value_size < sizeof(struct text_value) ||
-	    info.value_size > NAT64_TEXT_BYTES_MAX + sizeof(struct text_value) + PATH_MAX)
+	    info.value_size > NAT64_FILE_BYTES_MAX + sizeof(struct text_value) + PATH_MAX)
 		return errmsg_say(why, -EPROTO, "the settings of translator '%s' are damaged", n->name);
 	AUTO_FREE struct text_value *value = calloc(1, info.value_size + 8u);
 	if (value == NULL)
@@ -300,8 +300,8 @@ static int write_text(struct nat64 *n, uint32_t bank, const struct nat64_setting
 	uint32_t key = 0;
 	int err;
 
-	if (text.len > NAT64_TEXT_BYTES_MAX || path.len >= PATH_MAX)
-		return errmsg_say(why, -EINVAL, "the settings are longer than %d bytes", NAT64_TEXT_BYTES_MAX);
+	if (text.len > NAT64_FILE_BYTES_MAX || path.len >= PATH_MAX)
+		return errmsg_say(why, -EINVAL, "the settings are longer than %d bytes", NAT64_FILE_BYTES_MAX);
 	if (value == NULL)
 		return errmsg_set(why, -ENOMEM, "keep the settings");
 	value->len = text.len;

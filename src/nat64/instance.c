@@ -286,7 +286,7 @@ int instance_open(const struct nat64_where *where, const char *name, uint32_t fl
 	n->config_bank = n->text_bank = NO_BANK;
 	n->step = where->step;
 	n->step_arg = where->step_arg;
-	buf_init(&n->text, NAT64_TEXT_BYTES_MAX);
+	buf_init(&n->text, NAT64_FILE_BYTES_MAX);
 	if (name != NULL)
 		memcpy(n->name, name, strlen(name));
 	/* Its warnings are for developers; errors come with a sentence of ours. */

@@ -61,6 +61,22 @@ static int64_t now_ms(void)
 	return clock_gettime(CLOCK_MONOTONIC, &t) == 0 ? (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000 : 0;
 }
 
+uint32_t run_tick(void)
+{
+	struct timespec t;
+
+	return clock_gettime(CLOCK_MONOTONIC, &t) != 0 ? 0 :
+	       (uint32_t)(((uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec) >> XLAT_TICK_SHIFT);
+}
+
+void run_slow_ends(struct nat64 *n)
+{
+	uint32_t now = run_tick();
+
+	XLAT_WRITE(n->control->slow_beat, now - 2 * XLAT_SLOW_BEAT_TICKS);
+	XLAT_WRITE(n->control->slow_until, now);
+}
+
 static void say(const struct keeper *k, const char *what, const char *text)
 {
 	(void)fprintf(stderr, "prickle nat64 %s: %s%s%s\n", k->n->name, what, *text != '\0' ? ": " : "", text);
@@ -250,6 +266,7 @@ static void reap(struct keeper *k)
 			close(k->channel);
 		k->channel = -1;
 		k->worker = 0;
+		run_slow_ends(k->n);
 		if (k->stop)
 			return;
 		if (!k->ready) {

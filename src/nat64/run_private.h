@@ -27,6 +27,11 @@ struct tell {
 	struct xlat_prefix prefix;
 };
 
+/* The tick of the programs' clock now. */
+uint32_t run_tick(void);
+/* Nobody reads the slow path any more: programs hear of it at once, and flows that were kept on it are free to go. */
+void run_slow_ends(struct nat64 *n);
+
 struct worker;
 
 /* The worker's life, in a child process; returns its exit status. */

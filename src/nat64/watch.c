@@ -8,7 +8,6 @@
 #include <linux/rtnetlink.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
@@ -122,12 +121,10 @@ static void read_hops(struct nat64 *n, struct used *u)
 	struct xlat_nexthop_key key, *at = NULL, next;
 	struct xlat_nexthop hop;
 	int fd = nat64_map(n, "nexthop");
-	struct timespec t;
-	uint32_t now;
+	uint32_t now = run_tick();
 
-	if (fd < 0 || clock_gettime(CLOCK_MONOTONIC, &t) != 0)
+	if (fd < 0)
 		return;
-	now = (uint32_t)(((uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec) >> XLAT_TICK_SHIFT);
 	for (uint32_t i = 0; i < HOPS_LOOKED_AT && bpf_map_get_next_key(fd, at, &next) == 0; i++) {
 		/* Used in the last ten seconds: then it is in use. */
 		if (bpf_map_lookup_elem(fd, &next, &hop) == 0 && !xlat_passed(now, hop.until + XLAT_TICKS(10000)))

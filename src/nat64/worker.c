@@ -270,11 +270,7 @@ static int configure(struct worker *w)
 
 static void beat_now(struct worker *w)
 {
-	struct timespec t;
-
-	if (clock_gettime(CLOCK_MONOTONIC, &t) == 0)
-		w->n->control->slow_beat =
-			(uint32_t)(((uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec) >> XLAT_TICK_SHIFT);
+	XLAT_WRITE(w->n->control->slow_beat, run_tick());
 }
 
 static void check_generation(struct worker *w)
@@ -486,8 +482,7 @@ int worker_main(struct nat64 *n, const struct nat64_settings *settings, int keep
 	on_neighbours(&w->neighbours);
 	worker_tell(w, &(struct tell){ .kind = TELL_READY });
 	loop_run(w->loop);
-	/* From here on packets need not wait for nobody. */
-	n->control->slow_beat -= 2 * XLAT_SLOW_BEAT_TICKS;
+	run_slow_ends(n);
 	prefixes_free(w->prefixes, w->removed);
 	event_log_flush(w->events);
 	return w->status;
