@@ -646,7 +646,7 @@ XLAT_INLINE int find_mapping(struct xlat *x, const struct xlat_config *c, __be32
 	x->flow.addr4 = local;
 	x->flow.port4 = port;
 	x->flow.bib = number;
-	/* A number is given out again 2 s after its mapping ended; the port's entry changed before that. */
+	/* A number is given out again only a while after its mapping ended (XLAT_GRACE); the port's entry changed before that. */
 	if (b->addr4 != local || b->port4 != port || b->key.protocol != protocol || (b->flags & XLAT_BIB_ENDS) != 0 || XLAT_READ(*entry) != number)
 		return -1;
 	return 0;

@@ -17,7 +17,7 @@
 /* How often a lost compare-and-swap is tried again before the packet is given up (CONTENTION). */
 #define XLAT_TRIES 8
 /* No program that looked at an entry is still running after this. */
-#define XLAT_GRACE XLAT_TICKS(2000)
+#define XLAT_GRACE XLAT_TICKS(1000)
 
 /* What a step of session.h tells the next one. */
 enum xlat_came { XLAT_CAME_OK, XLAT_CAME_SAID /* verdict and reason are set */, XLAT_CAME_NEW, XLAT_CAME_AGAIN, XLAT_CAME_FULL };
