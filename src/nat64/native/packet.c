@@ -375,7 +375,8 @@ int world_send(struct world *w, uint32_t flags, uint32_t mtu)
 	if (verdict != XLAT_TRANSLATE && verdict != XLAT_ERROR)
 		return verdict;
 	packet_apply(&w->x, packet, &w->out);
-	const char *wrong = packet_judge(buf_slice(&w->out));
+	/* In an error of our own is what arrived, of whatever kind. */
+	const char *wrong = verdict == XLAT_ERROR ? packet_judge_outer(buf_slice(&w->out)) : packet_judge(buf_slice(&w->out));
 	if (wrong != NULL && (right || verdict == XLAT_ERROR)) {
 		fprintf(stderr, "after the translation: %s\n", wrong);
 		abort();
