@@ -7,6 +7,8 @@
 #include "nat64/core/plan.h"
 
 /* Verifier and compiler see the bound at the same place. */
+/* A length from 1 to max, a power of two: by arithmetic, since compilers move comparisons to other registers than those that are used. */
+#define HOME_LENGTH(v, max) do { (v)--; XLAT_KEEP(v); (v) &= (max) - 1; (v)++; } while (0)
 #define HOME_BOUND(v, mask) do { (v) &= (mask); XLAT_KEEP(v); (v) &= (mask); } while (0)
 
 XLAT_INLINE struct xlat_control *home_control(void)

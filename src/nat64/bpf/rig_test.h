@@ -63,9 +63,8 @@ static inline int rig_print(enum libbpf_print_level level, const char *format, v
 }
 
 /* Returns 0 or what the kernel said. */
-static inline int rig_init(struct rig *r, const struct rig_sizes *sizes)
+static inline int rig_load(struct rig *r, struct slice object, const struct rig_sizes *sizes)
 {
-	struct slice object = nat64_object();
 	uint32_t counts[XLAT_SLABS] = { sizes->sessions + 1, sizes->bibs + 1, sizes->subscribers + 1 };
 	int err;
 
@@ -95,6 +94,11 @@ static inline int rig_init(struct rig *r, const struct rig_sizes *sizes)
 	r->frags = bpf_program__fd(bpf_object__find_program_by_name(r->object, "nat64_xdp_frags"));
 	r->call = bpf_program__fd(bpf_object__find_program_by_name(r->object, "nat64_call"));
 	return 0;
+}
+
+static inline int rig_init(struct rig *r, const struct rig_sizes *sizes)
+{
+	return rig_load(r, nat64_object(), sizes);
 }
 
 static inline void rig_done(struct rig *r)

@@ -60,8 +60,8 @@ static long xdp_sum_chunk(__u32 turn, void *arg)
 		return 1;
 	if (n > XDP_CHUNK)
 		n = XDP_CHUNK;
-	XLAT_KEEP(n);
-	if (n < 1 || n > XDP_CHUNK || bpf_xdp_load_bytes(s->ctx, s->from, c->bytes, n) != 0)
+	HOME_LENGTH(n, XDP_CHUNK);
+	if (bpf_xdp_load_bytes(s->ctx, s->from, c->bytes, n) != 0)
 		return 1;
 	c->bytes[n] = 0;
 	c->bytes[n + 1] = 0;
@@ -199,9 +199,9 @@ XLAT_PART int xdp_edit(struct xdp_md *ctx, struct xlat *x, __u32 link, __u32 tag
 	if (bpf_xdp_store_bytes(ctx, n, &type, 2) != 0)
 		return -1;
 	n = x->head_bytes;
-	XLAT_KEEP(n);
-	if (n < 1 || n > XLAT_HEAD_BYTES)
+	if (n == 0 || n > XLAT_HEAD_BYTES)
 		return -1;
+	HOME_LENGTH(n, 256);
 	return bpf_xdp_store_bytes(ctx, link_new, x->head, n) == 0 ? 0 : -1;
 }
 
@@ -292,11 +292,11 @@ XLAT_INLINE bool xdp_read_any(struct xdp_md *ctx, struct xlat *x, __u32 link)
 
 	if (n > XLAT_BYTES)
 		n = XLAT_BYTES;
-	XLAT_KEEP(n);
-	if (n < 1 || n > XLAT_BYTES)
+	if (n == 0)
 		return false;
 	x->in_bytes = n;
 	xlat_zero(x->in, sizeof(x->in));
+	HOME_LENGTH(n, XLAT_BYTES);
 	return bpf_xdp_load_bytes(ctx, link, x->in, n) == 0;
 }
 

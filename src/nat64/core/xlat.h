@@ -138,6 +138,8 @@ struct xlat {
 	struct xlat_call call;		/* what xlat_call_run is asked */
 	__u32 blur, spare3;
 };
+/* What the kernel's homes bound lengths and offsets by, so that the verifier sees it. */
+_Static_assert(sizeof(struct xlat) >= offsetof(struct xlat, head) + 256, "a bound of 256 stays within the structure");
 
 /*
  * The verifier follows the values of what a loop carries from turn to turn, and two ways through each turn are 2^n ways through the
