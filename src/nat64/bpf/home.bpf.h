@@ -26,6 +26,7 @@ XLAT_INLINE __u64 home_clock_ns(const struct xlat_control *c)
 /* All of struct xlat that a home says, but for the packet: in, in_bytes, packet_bytes, family. */
 XLAT_INLINE void home_begin(struct xlat *x, __u64 now_ns)
 {
+	x->in_bytes = 0;		/* none copied yet: tests tell by it who did a packet */
 	x->flags = 0;
 	x->gso_bytes = 0;
 	x->mark = 0;

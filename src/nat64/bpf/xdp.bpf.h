@@ -9,7 +9,7 @@
  * header, not inverted. One right checksum of 65,536 looks like that, and computing it again does no harm.
  */
 #pragma once
-#include "nat64/bpf/nexthop.bpf.h"
+#include "nat64/bpf/fast.bpf.h"
 
 #define XDP_LINK_BYTES	14u
 #define XDP_TAG_BYTES	4u
@@ -426,6 +426,7 @@ XLAT_INLINE int xdp_run(struct xdp_md *ctx, bool frags)
 	__u32 at = XLAT_SCRATCH_PACKET, family = 0, link, verdict;
 	struct xlat *x = bpf_map_lookup_elem(&scratch, &at);
 	const struct xlat_control *c = home_control();
+	__u64 bytes;
 
 	if (x == NULL || c == NULL)
 		return XDP_PASS;
@@ -435,7 +436,17 @@ XLAT_INLINE int xdp_run(struct xdp_md *ctx, bool frags)
 	home_begin(x, unlikely(c->clock_fixed != 0) ? c->clock_ns : bpf_ktime_get_coarse_ns());
 	x->family = family;
 	x->ifindex = ctx->ingress_ifindex;
-	x->packet_bytes = (frags ? (__u32)bpf_xdp_get_buff_len(ctx) : (__u32)(end - data)) - link;
+	bytes = frags ? bpf_xdp_get_buff_len(ctx) : (__u64)(end - data);
+	XLAT_KEEP(bytes);		/* pointers are subtracted in 64 bits, says the verifier */
+	x->packet_bytes = (__u32)bytes - link;
+	if (likely(link == XDP_LINK_BYTES)) {
+		int done = fast_run(ctx, x, c, family);
+
+		if (done != 0)
+			return done;
+		data = (void *)(long)ctx->data;
+		end = (void *)(long)ctx->data_end;
+	}
 	if (unlikely(link != XDP_LINK_BYTES) || !xdp_read_fast(x, data + XDP_LINK_BYTES, end, family)) {
 		if (!xdp_read_any(ctx, x, link))
 			return XDP_PASS;

@@ -1,0 +1,314 @@
+/*
+ * The short way of the XDP home: TCP and UDP that need nothing but new addresses, from frame to frame without struct xlat.
+ *
+ * The core handles every packet there is, by one piece of memory that a packet is copied to and an edit that is copied back; most
+ * packets pay for that with more time than their translation takes. So this file repeats the core's rules for the plainest
+ * case, in two parts: *_plan looks at a packet and changes nothing - whatever is unusual, it gives up, and the core takes the
+ * packet - and fast_write changes the frame. The differential test holds both to the same bytes.
+ *
+ * Not here: anything with a reason. So a packet that went this way counts as translated, reason none.
+ */
+#pragma once
+#include "nat64/bpf/nexthop.bpf.h"
+
+#define FAST_LINK 14u
+#define FAST_ROWS 4u		/* of pool4, subscribers: longer lists are the core's */
+
+struct fast {
+	__u32 family;			/* as it arrived */
+	__u32 protocol, bytes;		/* transport with its data */
+	__u32 tos_flow;			/* IPv6's first word without the version, IPv4's TOS */
+	__u32 ttl, csum;		/* csum: as it lies there */
+	__u32 tcp_flags;
+	bool dont_fragment;
+	__be32 src[4], dst[4];		/* old; and new: */
+	__be32 to_src[4], to_dst[4];
+	__be16 sport, dport, to_sport, to_dport;
+};
+
+XLAT_INLINE __u16 fast_fold(__u64 sum)
+{
+	sum = (sum & 0xffffffff) + (sum >> 32);
+	sum = (sum & 0xffffffff) + (sum >> 32);
+	sum = (sum & 0xffff) + (sum >> 16);
+	sum = (sum & 0xffff) + (sum >> 16);
+	return (__u16)sum;
+}
+
+/* Sums here are of words as they lie in memory (RFC 1071 2 (B)). */
+XLAT_INLINE __u64 fast_sum(const __be32 a[4])
+{
+	return (__u64)(__u32)a[0] + (__u32)a[1] + (__u32)a[2] + (__u32)a[3];
+}
+
+/* A TCP or UDP header with a checksum that is whole. */
+XLAT_INLINE bool fast_transport(struct fast *f, const __u8 *l4, const void *end)
+{
+	if (f->protocol == XLAT_TCP) {
+		if ((const void *)(l4 + 20) > end || f->bytes < 20)
+			return false;
+		f->csum = *(const __u16 *)(const void *)(l4 + 16);
+		f->tcp_flags = l4[13];
+	} else if (f->protocol == XLAT_UDP) {
+		f->csum = *(const __u16 *)(const void *)(l4 + 6);
+		if (f->bytes < 8 || f->csum == 0)
+			return false;
+	} else {
+		return false;
+	}
+	f->sport = *(const __be16 *)(const void *)l4;
+	f->dport = *(const __be16 *)(const void *)(l4 + 2);
+	return f->csum != fast_fold(fast_sum(f->src) + fast_sum(f->dst) + bpf_htons((__u16)f->bytes) + bpf_htons((__u16)f->protocol));
+}
+
+XLAT_INLINE bool fast_read6(struct fast *f, const __u8 *ip, const void *end, __u32 packet_bytes)
+{
+	__u32 first;
+
+	if ((const void *)(ip + 48) > end)
+		return false;
+	first = bpf_ntohl(*(const __be32 *)(const void *)ip);
+	f->family = 6;
+	f->bytes = bpf_ntohs(*(const __be16 *)(const void *)(ip + 4));
+	f->protocol = ip[6];
+	f->ttl = ip[7];
+	f->tos_flow = first & 0x0fffffff;
+	if (first >> 28 != 6 || f->ttl <= 1 || f->bytes + 40 != packet_bytes)
+		return false;
+	for (int i = 0; i < 4; i++) {
+		f->src[i] = *(const __be32 *)(const void *)(ip + 8 + 4 * i);
+		f->dst[i] = *(const __be32 *)(const void *)(ip + 24 + 4 * i);
+	}
+	return fast_transport(f, ip + 40, end);
+}
+
+XLAT_INLINE bool fast_read4(struct fast *f, const __u8 *ip, const void *end, __u32 packet_bytes)
+{
+	const __u32 *w = (const __u32 *)(const void *)ip;
+	__u32 total;
+
+	if ((const void *)(ip + 28) > end || ip[0] != 0x45)
+		return false;
+	total = bpf_ntohs(*(const __be16 *)(const void *)(ip + 2));
+	f->family = 4;
+	f->bytes = total - 20;
+	f->protocol = ip[9];
+	f->ttl = ip[8];
+	f->tos_flow = ip[1];
+	f->dont_fragment = (ip[6] & 0x40) != 0;
+	if (f->ttl <= 1 || total < 28 || total != packet_bytes || (*(const __be16 *)(const void *)(ip + 6) & bpf_htons(0x3fff)) != 0)
+		return false;
+	if (fast_fold((__u64)w[0] + w[1] + w[2] + w[3] + w[4]) != 0xffff)
+		return false;
+	f->src[0] = w[3];
+	f->dst[0] = w[4];
+	f->src[1] = f->src[2] = f->src[3] = 0;
+	f->dst[1] = f->dst[2] = f->dst[3] = 0;
+	return fast_transport(f, ip + 20, end);
+}
+
+/* The address is in the only translation prefix, which has 96 bits. */
+XLAT_INLINE bool fast_in_prefix(const struct xlat_config *c, const __be32 a[4])
+{
+	return ((a[0] ^ c->prefix[0].addr[0]) | (a[1] ^ c->prefix[0].addr[1]) | (a[2] ^ c->prefix[0].addr[2])) == 0;
+}
+
+XLAT_INLINE bool fast_allowed4(const struct xlat_config *c, __be32 a)
+{
+	return !addr_special4(a) && (!c->prefix[0].global_only || addr_global4(a));
+}
+
+/* Slot of the row's first address less that address, and whether a row has the address; -1: none, -2: too many rows. */
+XLAT_INLINE int fast_row(const struct xlat_config *c, __be32 address)
+{
+	__u32 a = bpf_ntohl(address);
+
+	if (c->pool_count > FAST_ROWS)
+		return -2;
+	for (int i = 0; i < (int)FAST_ROWS; i++) {
+		if (i < (int)c->pool_count && a - c->pool[i].first < c->pool[i].count)
+			return i;
+	}
+	return -1;
+}
+
+/* What has to hold of the configuration, and of the moment. */
+XLAT_INLINE bool fast_may(const struct xlat_config *c, const struct xlat_control *control, __u32 now, __u32 family)
+{
+	if (c->prefix_count != 1 || c->prefix[0].bits != 96 || (family == 6 ? c->pass6_count : c->pass4_count) != 0 || control->trace.on != 0)
+		return false;
+	return control->slow_ifindex == 0 || xlat_passed(now, XLAT_READ(control->slow_until));
+}
+
+/* --- stateless ------------------------------------------------------------------------------------------- */
+
+/* RFC 7757 3.3: a mapping, else the prefix. */
+XLAT_INLINE bool fast_to4(struct xlat *x, const struct xlat_config *c, const __be32 a[4], __be32 *out, bool *by_prefix)
+{
+	const struct xlat_eam *e = siit_eam6(x, c, a);
+
+	*by_prefix = e == NULL;
+	if (e != NULL) {
+		*out = eam_to4(e, a);
+		return true;
+	}
+	*out = a[3];
+	return fast_in_prefix(c, a) && fast_allowed4(c, a[3]);
+}
+
+XLAT_INLINE bool fast_siit6(struct xlat *x, const struct xlat_config *c, struct fast *f)
+{
+	bool by_prefix;
+
+	if (!fast_to4(x, c, f->dst, &f->to_dst[0], &by_prefix))
+		return false;
+	if (by_prefix && c->hairpin_eam == 2 && (c->flags & XLAT_EAM) != 0)
+		return false;
+	return fast_to4(x, c, f->src, &f->to_src[0], &by_prefix);
+}
+
+XLAT_INLINE bool fast_to6(const struct xlat_config *c, const struct xlat_eam *e, __be32 a, __be32 out[4])
+{
+	if (e != NULL) {
+		eam_to6(e, a, out);
+		return true;
+	}
+	out[0] = c->prefix[0].addr[0];
+	out[1] = c->prefix[0].addr[1];
+	out[2] = c->prefix[0].addr[2];
+	out[3] = a;
+	return fast_allowed4(c, a);
+}
+
+XLAT_INLINE bool fast_siit4(struct xlat *x, const struct xlat_config *c, struct fast *f)
+{
+	const struct xlat_eam *dst = siit_eam4(x, c, f->dst[0]), *src;
+
+	if (dst == NULL && fast_row(c, f->dst[0]) < 0)
+		return false;
+	src = c->hairpin_eam == 1 && dst != NULL ? NULL : siit_eam4(x, c, f->src[0]);
+	return fast_to6(c, dst, f->dst[0], f->to_dst) && fast_to6(c, src, f->src[0], f->to_src);
+}
+
+/* --- the frame ---------------------------------------------------------------------------------------------- */
+
+/* 0: not done, nothing was changed; else what the program returns. */
+XLAT_INLINE int fast_write(struct xdp_md *ctx, struct xlat *x, const struct xlat_config *c, const struct fast *f, const struct xlat_nexthop *hop)
+{
+	__u32 wire = f->bytes + (f->family == 6 ? 20 : 40);
+	__u32 tos = f->family == 6 ? f->tos_flow >> 20 : f->tos_flow, mtu = nexthop_mtu(x, hop);
+	__u64 sum = (__u16)~f->csum;
+	__u8 *data = (void *)(long)ctx->data;
+	const void *end = (void *)(long)ctx->data_end;
+	struct xlat_stats *s = env_stats(x);
+	__u32 *w;
+	__u16 csum;
+
+	if (f->family == 4) {
+		if (mtu < 1280 && mtu != 0)
+			mtu = 1280;
+		if (!f->dont_fragment && (mtu == 0 || mtu > c->lowest_mtu6))
+			mtu = c->lowest_mtu6 < 1280 ? 1280 : c->lowest_mtu6;
+	}
+	if ((mtu != 0 && wire > mtu) || s == NULL || wire > 65535)
+		return 0;
+	for (int i = 0; i < 4; i++)
+		sum += (__u64)(__u32)~f->src[i] + (__u32)~f->dst[i];
+	if (f->family == 6)
+		sum += (__u64)(__u32)f->to_src[0] + (__u32)f->to_dst[0];
+	else
+		sum += fast_sum(f->to_src) + fast_sum(f->to_dst);
+	sum += (__u64)(__u16)~f->sport + (__u16)~f->dport + f->to_sport + f->to_dport;
+	csum = (__u16)~fast_fold(sum);
+	if ((c->flags & XLAT_TOS_COPY) == 0)
+		tos = c->tos & 0xff;
+	if (f->family == 6) {
+		if ((void *)(data + FAST_LINK + 60) > end && f->protocol == XLAT_TCP)
+			return 0;
+		if ((void *)(data + FAST_LINK + 48) > end)
+			return 0;
+		data += FAST_LINK + 40;
+	} else {
+		if ((void *)(data + FAST_LINK + 40) > end && f->protocol == XLAT_TCP)
+			return 0;
+		if ((void *)(data + FAST_LINK + 28) > end)
+			return 0;
+		data += FAST_LINK + 20;
+	}
+	*(__be16 *)(void *)data = f->to_sport;
+	*(__be16 *)(void *)(data + 2) = f->to_dport;
+	if (f->protocol == XLAT_TCP) {
+		if ((void *)(data + 18) > end)
+			return XDP_DROP;
+		*(__u16 *)(void *)(data + 16) = csum;
+	} else {
+		*(__u16 *)(void *)(data + 6) = csum == 0 ? 0xffff : csum;
+	}
+	if (bpf_xdp_adjust_head(ctx, f->family == 6 ? 20 : -20) != 0)
+		return XDP_DROP;
+	data = (void *)(long)ctx->data;
+	end = (void *)(long)ctx->data_end;
+	if ((void *)(data + FAST_LINK + 40) > end && f->family == 4)
+		return XDP_DROP;
+	if ((void *)(data + FAST_LINK + 20) > end)
+		return XDP_DROP;
+	__builtin_memcpy(data, hop->to, 6);
+	__builtin_memcpy(data + 6, hop->from, 6);
+	w = (__u32 *)(void *)(data + FAST_LINK);
+	if (f->family == 6) {
+		*(__be16 *)(void *)(data + 12) = bpf_htons(0x0800);
+		w[0] = bpf_htonl(0x45u << 24 | tos << 16 | wire);
+		w[1] = bpf_htonl((env_random(x) & 0xffff) << 16 | (wire > BUILD_UNFRAGMENTED ? 0x4000u : 0));
+		w[2] = bpf_htonl((f->ttl - 1) << 24 | f->protocol << 16);
+		w[3] = f->to_src[0];
+		w[4] = f->to_dst[0];
+		*(__u16 *)(void *)(data + FAST_LINK + 10) = (__u16)~fast_fold((__u64)w[0] + w[1] + w[2] + w[3] + w[4]);
+	} else {
+		*(__be16 *)(void *)(data + 12) = bpf_htons(0x86dd);
+		w[0] = bpf_htonl(6u << 28 | tos << 20);
+		w[1] = bpf_htonl(f->bytes << 16 | f->protocol << 8 | (f->ttl - 1));
+		for (int i = 0; i < 4; i++) {
+			w[2 + i] = f->to_src[i];
+			w[6 + i] = f->to_dst[i];
+		}
+	}
+	s->reason[XLAT_TRANSLATE][XLAT_R_NONE]++;
+	s->packets[f->family == 4]++;
+	s->bytes[f->family == 4] += wire + (f->family == 6 ? 20 : -20);
+	s->nexthop_hits++;
+	return hop->ifindex == ctx->ingress_ifindex ? XDP_TX : (int)bpf_redirect(hop->ifindex, 0);
+}
+
+/*
+ * 0: nothing was done, the core takes the packet. The link header has no tags; `family` by its type. A function of its own,
+ * since its variables must not be on the stack while the core works.
+ */
+static __attribute__((noinline)) int fast_run(struct xdp_md *ctx, struct xlat *x, const struct xlat_control *control, __u32 family)
+{
+	const __u8 *ip = (void *)(long)ctx->data + FAST_LINK;
+	const void *end = (void *)(long)ctx->data_end;
+	struct xlat_nexthop_key key = { .family = family == 6 ? 4 : 6 };
+	const struct xlat_config *c;
+	const struct xlat_nexthop *hop;
+	struct fast f;
+
+	x->bank = control->bank & 1;
+	c = env_config(x);
+	if (c == NULL || !fast_may(c, control, x->now, family))
+		return 0;
+	if (family == 6 ? !fast_read6(&f, ip, end, x->packet_bytes) : !fast_read4(&f, ip, end, x->packet_bytes))
+		return 0;
+	f.to_sport = f.sport;
+	f.to_dport = f.dport;
+	if (c->mode != XLAT_SIIT || !(family == 6 ? fast_siit6(x, c, &f) : fast_siit4(x, c, &f)))
+		return 0;
+	if (family == 6)
+		key.addr[0] = f.to_dst[0];
+	else
+		addr_set(key.addr, f.to_dst);
+	hop = bpf_map_lookup_elem(&nexthop, &key);
+	if (hop == NULL || hop->generation != XLAT_READ(control->nexthop_generation) || xlat_passed(x->now, hop->until) ||
+	    (c->flags & XLAT_NEXTHOP_CACHE) == 0 || hop->flags != XLAT_HOP_REDIRECT)
+		return 0;
+	return fast_write(ctx, x, c, &f, hop);
+}
