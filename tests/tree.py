@@ -42,7 +42,7 @@ LAYERS = {
     # The translation for both compilers, then its homes.
     "nat64/core": ["base"],
     "nat64/native": ["base", "nat64/core"],
-    "nat64/bpf": ["base", "nat64/core"],
+    "nat64/bpf": ["base", "nat64/core", "nat64/native"],  # native: its tests
     "nat64/slow": ["base", "nat64/core", "nat64/native"],
     "nat64": ["base", "sys", "conf", "spine", "nat64/bpf", "nat64/core", "nat64/native", "nat64/slow"],
     "roles": ["base", "sys", "conf", "engine", "mail/session", "nat64"] + MAIL,

@@ -647,6 +647,16 @@ static void with_nets(struct xlat_config *c)
 	c->pool[2] = (struct xlat_pool){ .first = 0xc0000200, .count = 16 };
 }
 
+static void with_pool(struct xlat_config *c, uint32_t ports)
+{
+	c->pool_count = 2;
+	c->pool[0] = (struct xlat_pool){ .first = 0xcb007100, .count = 4, .port_first = 1024, .port_last = 65535 };
+	c->pool[1] = (struct xlat_pool){ .first = 0xcb007110, .count = 2, .port_first = 3000, .port_last = 3999, .slot = 4, .flags = XLAT_POOL_SHARED };
+	c->ports = ports;
+	c->sessions_max = 400;
+	c->ports_max = 200;
+}
+
 static size_t make_eams(struct xlat_config *c, struct xlat_eam *out)
 {
 	/* Host to host, unequal suffixes both ways, a net in a net. */
@@ -667,6 +677,7 @@ static void run(const char *name, struct xlat_config *config, const struct xlat_
 	struct xlat_native_sizes native_sizes = { sizes.sessions, sizes.bibs, sizes.subscribers, sizes.fragments };
 	struct timespec from, to;
 	uint32_t reasons = 0;
+	struct errmsg why;
 	cpu_set_t one_cpu;
 
 	memset(l, 0, sizeof(*l));
@@ -696,6 +707,7 @@ static void run(const char *name, struct xlat_config *config, const struct xlat_
 		one(l);
 	clock_gettime(CLOCK_MONOTONIC, &to);
 	same_tables(l);
+	ck_assert_msg(xlat_native_verify(l->native, &why) == 0, "%s: %s", name, why.text);
 	for (uint32_t i = 0; i < XLAT_REASONS; i++)
 		reasons += l->reason_seen[i];
 	printf("# %s: %llu packets alike in %.1f s: %llu passed, %llu dropped, %llu translated (%llu by the short way), %llu answered, %llu to the slow path; %u reasons\n",
@@ -756,6 +768,35 @@ START_TEST(clat)
 }
 END_TEST
 
+START_TEST(nat64_with_shared_ports)
+{
+	struct xlat_config c;
+
+	basics(&c, XLAT_NAT64, 96);
+	with_pool(&c, XLAT_PORTS_SHARED);
+	run("NAT64", &c, NULL, 0, 5, 2 * PACKETS);
+	with_errors(&c);
+	c.filtering = XLAT_ADDRESS_DEPENDENT;
+	c.zero_checksum = XLAT_ZERO_DROP;
+	c.flags |= XLAT_LOG_SESSIONS | XLAT_LOG_MAPPINGS;
+	run("NAT64, address-dependent filtering", &c, NULL, 0, 6, 2 * PACKETS);
+}
+END_TEST
+
+START_TEST(nat64_with_blocks_of_ports_and_limits)
+{
+	struct xlat_config c;
+
+	basics(&c, XLAT_NAT64, 64);
+	with_pool(&c, XLAT_PORTS_BLOCKS);
+	c.block_ports = 64;
+	c.rate = 20;
+	c.burst = 40;
+	c.sessions_max = 30;
+	run("NAT64, blocks", &c, NULL, 0, 7, 2 * PACKETS);
+}
+END_TEST
+
 int main(void)
 {
 	const char *why;
@@ -767,7 +808,8 @@ int main(void)
 	Suite *suite = suite_create("nat64/differential");
 	TCase *tcase = tcase_create("differential");
 	const TTest *const tests[] = {
-		siit_with_prefixes_of_all_lengths, siit_with_explicit_mappings, clat,
+		siit_with_prefixes_of_all_lengths, siit_with_explicit_mappings, clat, nat64_with_shared_ports,
+		nat64_with_blocks_of_ports_and_limits,
 	};
 
 	tcase_set_timeout(tcase, 60);

@@ -6,6 +6,7 @@
  */
 #pragma once
 #include "nat64/core/address.h"
+#include "nat64/core/fragment.h"
 #include "nat64/core/icmp.h"
 
 #define BUILD_MASK	  127u
