@@ -262,12 +262,17 @@ XLAT_PART int xlat_permitted(struct xlat *x)
 {
 	const struct xlat_config *c;
 	struct xlat_session_key permit;
+	struct xlat_bib *b;
 
 	if (x == NULL)
 		return 0;
 	c = env_config(x);
 	if (c == NULL || c->filtering != XLAT_ADDRESS_DEPENDENT)
 		return c != NULL;
+	/* Made for a call that the inside host asked for (RFC 6384 7). */
+	b = env_bib(x, x->flow.bib);
+	if (b != NULL && (XLAT_READ(b->flags) & XLAT_BIB_ALG) != 0)
+		return 1;
 	permit_key(&x->flow.key, &permit);
 	if (env_session(x, &permit) == NULL)
 		return 0;

@@ -63,11 +63,13 @@ static int map_port(void *arg, uint16_t port, __be32 *addr4, uint16_t *port4)
 	return 0;
 }
 
-static void leave(struct slow *s, const struct xlat_session_key *key)
+/* Whether the session's packets take the slow path. 0 or negative errno. */
+static int hold(struct slow *s, const struct xlat_session_key *key, bool hold)
 {
-	struct xlat_call call = { .op = XLAT_CALL_ALG, .count = 0, .session = *key };
+	struct xlat_call call = { .op = XLAT_CALL_ALG, .count = hold, .session = *key };
+	int err = s->ops.call(s->arg, &call);
 
-	s->ops.call(s->arg, &call);
+	return err != 0 ? err : call.result;
 }
 
 /* Send the segment in s->segment behind the IP header of `translated`, in as many packets as the MTU asks for. */
@@ -166,7 +168,7 @@ bool slow_alg(struct slow *s, const struct slow_packet *p, struct slice translat
 	if (begins) {
 		ftp_begin(&f, get32(segment.ptr + 4));
 	} else if (s->ops.ftp_load(s->arg, &key, &f) != 0) {
-		leave(s, &key);		/* began without us: nothing is known of its numbers */
+		hold(s, &key, false);	/* began without us: nothing is known of its numbers */
 		return false;
 	}
 	struct mapping m = { .s = s, .key = &key, .addr4 = from == FTP_CLIENT ? s->x.to.src[0] : s->x.ip.dst[0] };
@@ -178,12 +180,13 @@ bool slow_alg(struct slow *s, const struct slow_packet *p, struct slice translat
 	bool ends = (segment.ptr[13] & TCP_RST) != 0 || ftp_done(&f);
 	int err = s->ops.ftp_save(s->arg, &key, ends ? NULL : &f);
 
-	if (begins && err != 0) {	/* no room: the connection does without the ALG */
-		leave(s, &key);
+	if (begins && (err != 0 || hold(s, &key, true) != 0)) {	/* no room: the connection does without the ALG */
+		hold(s, &key, false);
+		s->ops.ftp_save(s->arg, &key, NULL);
 		return false;
 	}
 	if (ends && (segment.ptr[13] & TCP_RST) == 0)
-		leave(s, &key);
+		hold(s, &key, false);
 	send_segment(s, p, translated, ip_bytes);
 	if (r.answer)
 		send_answer(s, p, &r);
@@ -201,12 +204,9 @@ void slow_alg_sweep(struct slow *s)
 			s->sweeping = false;
 			return;
 		}
-		struct xlat_call call = { .op = XLAT_CALL_ALG, .count = 1, .session = next };
-		int err = s->ops.call(s->arg, &call);
-
 		s->swept = next;
 		s->sweeping = true;
-		if (err == 0 && call.result == -ENOENT) {
+		if (hold(s, &next, true) == -ENOENT) {
 			s->ops.ftp_save(s->arg, &next, NULL);
 			s->sweeping = false;	/* what follows a key that is gone is not defined: begin again with the next call */
 			return;

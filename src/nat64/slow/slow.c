@@ -267,7 +267,7 @@ static void process(struct slow *s, const struct slow_packet *p)
 	uint32_t mtu = 0;
 	int verdict = plan(s, p, 0);
 
-	if (verdict >= 0 && s->x.reason == XLAT_R_STORED_SYN && verdict != XLAT_TRANSLATE) {
+	if (verdict >= 0 && s->x.reason == XLAT_R_STORED_SYN && verdict != XLAT_TRANSLATE && s->x.ip.family == 4) {
 		struct packet read;
 
 		if (packet_read(p->bytes, &read) == XLAT_R_NONE)
