@@ -53,7 +53,6 @@ static enum nat64_option_id setting_of(unsigned reason, unsigned mode)
 		return NAT64_OPTION_hairpin;
 	case XLAT_R_ZERO_CHECKSUM:
 		return NAT64_OPTION_zero_checksum;
-	case XLAT_R_TOO_BIG:
 	case XLAT_R_MUST_FRAGMENT:
 		return NAT64_OPTION_lowest_mtu6;
 	case XLAT_R_SESSIONS_FULL:
@@ -184,6 +183,17 @@ static int native_statics(struct explain *e, struct xlat_native *native, struct 
 	return 0;
 }
 
+/* With --mtu: would what comes out fit the next link? The same question that homes ask once they know the way. */
+static int fit(struct explain *e, struct xlat_native *native)
+{
+	uint64_t mtu;
+	int code = cli_number(e->cli, "mtu", 68, 65535, 0, &mtu);
+
+	if (code == CLI_OK && mtu != 0 && e->x->verdict == XLAT_TRANSLATE)
+		(void)xlat_native_fit(native, e->x, (uint32_t)mtu);
+	return code;
+}
+
 /* By a file alone: the native home with empty tables. */
 static int plan_native(struct explain *e, const char *path)
 {
@@ -218,6 +228,8 @@ static int plan_native(struct explain *e, const char *path)
 		code = number_option(e->cli, e->x);
 		if (code == CLI_OK)
 			(void)xlat_native_plan(native, e->x);
+		if (code == CLI_OK)
+			code = fit(e, native);
 	}
 	xlat_native_free(native);
 	return err != 0 ? nat64_cli_fail(e->cli, err, &why) : code;
@@ -230,6 +242,19 @@ static void fill_desk(struct xlat *x, struct slice packet)
 	memcpy(x->in, packet.ptr, x->in_bytes);
 	x->packet_bytes = (uint32_t)packet.len;
 	x->family = packet.ptr[0] >> 4;
+}
+
+/* No table is asked: any home with the configuration will do. */
+static int fit_running(struct explain *e)
+{
+	static const struct xlat_native_sizes sizes = { 16, 16, 16, 16 };
+	struct xlat_native *native;
+
+	if (xlat_native_new(e->config, &sizes, &native) != 0)
+		return cli_fail(e->cli, CLI_TEMPORARY, "out of memory");
+	int code = fit(e, native);
+	xlat_native_free(native);
+	return code;
 }
 
 static int plan_running(struct explain *e)
@@ -259,7 +284,9 @@ static int plan_running(struct explain *e)
 	err = code == CLI_OK ? nat64_call(n, &call, &why) : 0;
 	*e->x = *desk;
 	nat64_close(n);
-	return err != 0 ? nat64_cli_fail(e->cli, err, &why) : code;
+	if (err != 0)
+		return nat64_cli_fail(e->cli, err, &why);
+	return code == CLI_OK && cli_value(e->cli, "mtu") != NULL ? fit_running(e) : code;
 }
 
 /* ---- telling ---- */
@@ -377,6 +404,7 @@ const struct cli_command cmd_nat64_explain = {
 		{ "packet", 'P', "N", "which of the capture; 1 without it" },
 		{ "mark", 'm', "N", "the packet has this mark" },
 		{ "interface", 'i', "IF", "it arrives on this interface" },
+		{ "mtu", 'M', "BYTES", "the next link takes packets of this size" },
 		{ "host", 'H', NULL, "it comes from the host itself (mode clat)" },
 		{ "bytes", 'b', NULL, "print the resulting bytes as well" }, { 0 } },
 	.json = true,

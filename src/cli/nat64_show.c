@@ -2,6 +2,7 @@
  * `prickle nat64 show`: one translator at a glance; what is wrong comes first, with what to do about it.
  */
 #include <arpa/inet.h>
+#include <bpf/bpf.h>
 #include <errno.h>
 #include <stdlib.h>
 
@@ -11,6 +12,7 @@
 #include "nat64/walk.h"
 #include "nat64/words.h"
 
+#define MAPPINGS_SHOWN 8u
 #define WALK_LATE_MS 5000		/* the walk runs many times a second */
 #define NEARLY_FULL(used, size) ((uint64_t)(used) * 10 >= (uint64_t)(size) * 9)
 
@@ -144,6 +146,38 @@ static void text_pool(struct buf *out, const struct show *s)
 	}
 }
 
+/* A few of the explicit mappings in force, the host's own among them: in mode clat no file has that one. */
+static uint32_t look_at_mappings(const struct show *s, struct xlat_eam *out, uint32_t max)
+{
+	uint32_t bank = XLAT_READ(s->c->bank), id, count = 0;
+	struct xlat_eam4_key key, next;
+
+	if (s->x->mode == XLAT_NAT64 || bpf_map_lookup_elem(nat64_map(s->n, "eam4"), &bank, &id) != 0)
+		return 0;
+	AUTO_FD int fd = bpf_map_get_fd_by_id(id);
+	for (bool more = fd >= 0 && bpf_map_get_next_key(fd, NULL, &next) == 0; more && count < max;
+	     more = bpf_map_get_next_key(fd, &key, &next) == 0) {
+		key = next;
+		if (bpf_map_lookup_elem(fd, &key, &out[count]) == 0)
+			count++;
+	}
+	return count;
+}
+
+static void text_mappings(struct buf *out, const struct show *s)
+{
+	struct xlat_eam some[MAPPINGS_SHOWN + 1];
+	uint32_t count = look_at_mappings(s, some, MAPPINGS_SHOWN + 1);
+
+	for (uint32_t i = 0; i < MIN(count, MAPPINGS_SHOWN); i++) {
+		buf_adds(out, i == 0 ? "mappings\n  " : "  ");
+		words_mapping_text(out, &some[i]);
+		buf_addc(out, '\n');
+	}
+	if (count > MAPPINGS_SHOWN)
+		buf_adds(out, "  and more\n");
+}
+
 static void text_traffic(struct buf *out, const struct show *s)
 {
 	static const char *const directions[] = { "IPv6 to IPv4", "IPv4 to IPv6" };
@@ -197,6 +231,7 @@ static void as_text(struct buf *out, const struct show *s, const char *name)
 		buf_printf(out, "  by protocol   %llu tcp, %llu udp, %llu icmp\n", (unsigned long long)s->usage->sessions[0],
 			   (unsigned long long)s->usage->sessions[1], (unsigned long long)s->usage->sessions[2]);
 	}
+	text_mappings(out, s);
 	text_pool(out, s);
 	text_traffic(out, s);
 	if (cli_has(s->cli, "settings") && s->settings != NULL) {
@@ -231,6 +266,20 @@ static json_t *json_pool(const struct show *s)
 	return list;
 }
 
+static json_t *json_mappings(const struct show *s)
+{
+	struct xlat_eam some[MAPPINGS_SHOWN];
+	uint32_t count = look_at_mappings(s, some, MAPPINGS_SHOWN);
+	json_t *list = json_array();
+
+	for (uint32_t i = 0; i < count; i++) {
+		AUTO_BUF struct buf text = BUF_INIT(200);
+		words_mapping_text(&text, &some[i]);
+		json_array_append_new(list, json_string(buf_cstr(&text)));
+	}
+	return list;
+}
+
 static json_t *as_json(const struct show *s, const char *name)
 {
 	json_t *tables = json_object(), *warnings = json_array(), *interfaces = json_array(), *prefixes = json_array();
@@ -257,6 +306,7 @@ static json_t *as_json(const struct show *s, const char *name)
 			      "interfaces", interfaces, "pref64", prefixes, "tables", tables, "pool4", json_pool(s), "packets",
 			      "6to4", (json_int_t)s->stats.packets[0], "4to6", (json_int_t)s->stats.packets[1], "bytes",
 			      "6to4", (json_int_t)s->stats.bytes[0], "4to6", (json_int_t)s->stats.bytes[1]);
+	json_object_set_new(o, "some_mappings", json_mappings(s));
 	if (s->settings != NULL) {
 		AUTO_BUF struct buf text = BUF_INIT(8u << 20);
 		nat64_settings_json(s->settings, &text);

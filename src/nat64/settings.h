@@ -68,6 +68,7 @@ struct nat64_settings {
 	__be32 clat6[4];
 	bool clat6_from_uplink;
 	enum { NAT64_LOG_NONE, NAT64_LOG_BLOCKS, NAT64_LOG_MAPPINGS, NAT64_LOG_SESSIONS } log;
+	enum { NAT64_LOG_TEXT, NAT64_LOG_JSON, NAT64_LOG_JOURNALD } log_format;	/* as enum event_format */
 	uint32_t slow_datagrams_max, fragment_ms;
 	uint64_t slow_bytes_max;
 	struct config_listen metrics;	/* where OpenMetrics are served by `run`; empty: nowhere */

@@ -651,6 +651,7 @@ static void compile_packets(struct compile *k)
 		x->own4 = addr[0];
 	(void)address(k, NAT64_OPTION_icmp_source6, x->own6, &family);
 	s->log = (__typeof__(s->log))NUMBER(log);
+	s->log_format = (__typeof__(s->log_format))NUMBER(log_format);
 	x->flags |= stateful && s->log == NAT64_LOG_SESSIONS ? XLAT_LOG_SESSIONS : 0;	/* whose lines have the mapping as well */
 	x->flags |= stateful && s->log == NAT64_LOG_MAPPINGS ? XLAT_LOG_MAPPINGS : 0;
 	s->sizes.sessions = stateful ? NUMBER32(table_sessions) : FEW;
@@ -700,7 +701,7 @@ static void compile_metrics(struct compile *k)
 bool nat64_option_serves(enum nat64_option_id id, unsigned mode)
 {
 	static const char *const stateful[] = {
-		"subscribers.", "filtering", "ftp", "quarantine", "log", "static", "timers.udp", "timers.icmp", "timers.tcp", "tables.sessions",
+		"subscribers.", "filtering", "ftp", "quarantine", "static", "timers.udp", "timers.icmp", "timers.tcp", "tables.sessions",
 		"tables.mappings", "tables.subscribers", "tables.pool",
 	};
 	struct slice key = slice_str(nat64_options[id].key);
@@ -709,6 +710,8 @@ bool nat64_option_serves(enum nat64_option_id id, unsigned mode)
 		if (slice_starts(key, slice_str(stateful[i])))
 			return mode == XLAT_NAT64;
 	}
+	if (id == NAT64_OPTION_log)
+		return mode == XLAT_NAT64;
 	if (slice_starts(key, SLICE("clat.")) || id == NAT64_OPTION_host_traffic)
 		return mode == XLAT_CLAT;
 	if (slice_starts(key, SLICE("mappings")))

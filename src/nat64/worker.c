@@ -401,10 +401,16 @@ static int begin_slow(struct worker *w)
 	return raw_open(&w->raw, &w->why);
 }
 
-static int begin_events(struct worker *w)
+static int begin_events(struct worker *w, const struct nat64_settings *settings)
 {
-	int err = event_log_new(STDERR_FILENO, EVENT_TEXT, EVENT_INFO, NULL, NULL, &w->events);
+	static const enum event_format formats[] = {
+		[NAT64_LOG_TEXT] = EVENT_TEXT, [NAT64_LOG_JSON] = EVENT_JSON, [NAT64_LOG_JOURNALD] = EVENT_JOURNALD,
+	};
+	int fd = settings->log_format == NAT64_LOG_JOURNALD ? event_journald_open(NULL, &w->why) : STDERR_FILENO;
 
+	if (fd < 0)
+		return fd;
+	int err = event_log_new(fd, formats[settings->log_format], EVENT_INFO, NULL, NULL, &w->events);
 	if (err != 0)
 		return errmsg_set(&w->why, err, "begin the log");
 	w->ev = event_root(w->events, "nat64");
@@ -429,7 +435,7 @@ static int begin(struct worker *w, const struct nat64_settings *settings, int ke
 
 	if (err != 0)
 		return errmsg_set(&w->why, err, "event loop");
-	err = begin_events(w);
+	err = begin_events(w, settings);
 	if (err == 0 && prefixes_new(w->loop, learnt, w, &w->prefixes) != 0)
 		err = errmsg_set(&w->why, -ENOMEM, "learn and announce prefixes");
 	if (err == 0)

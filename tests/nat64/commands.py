@@ -110,6 +110,9 @@ def packets_are_explained_by_a_file():
         assert told["verdict"] == "translated" and told["to"]["destination"].startswith("203.0.113.7"), told
         again = json.loads(run("explain", "--config", path, "--json", "--hex", told["result_hex"]).stdout)
         assert again["packet"] == told["result"], again
+        big = "tcp 203.0.113.7 5000 > 10.1.2.9 80 bytes 1460"
+        assert "ICMP type 3 code 4" in run("explain", "--config", path, "--mtu", "1500", big).stdout
+        assert "\ntranslated\n" in run("explain", "--config", path, "--mtu", "1520", big).stdout
         for bad in (["tcp 1.2.3.4 > x"], ["--hex", "4x"], ["--hex", "123"], ["--hex", "00"], []):
             done = run("explain", "--config", path, *bad)
             assert done.returncode == 2, (bad, done)
@@ -165,6 +168,7 @@ def a_stateless_translator_is_looked_at():
         shown = t.json("show")
         assert shown["mode"] == "siit" and shown["daemon"] and shown["warnings"] == [], shown
         assert {i["interface"] for i in shown["interfaces"] if i["running"]} == {"six", "four"}, shown
+        assert shown["some_mappings"] == [f"{net.SERVICE}/32 {net.SIX}/128"], shown
         assert shown["packets"]["4to6"] >= 2 and shown["pref64"] == [PREF64], shown
         assert t.json("stats")["counters"]["packets-6to4"] >= 2
         text = t.command("metrics").stdout
@@ -210,7 +214,7 @@ def a_stateful_translator_is_looked_at():
     """sessions, bib, show, trace and metrics of a NAT64 with traffic"""
     with Lab(PRICKLE) as lab:
         net = Line(lab)
-        t = net.nat64(subscribers={"blocks": {"size": 256}}).start()
+        t = net.nat64(subscribers={"blocks": {"size": 256}}, **{"log-format": "json"}).start()
         net.six.run("ping", "-c1", "-W2", embed(net.FOUR))
         with net.six.entered():
             s = lab.keep(socket.socket(socket.AF_INET6, socket.SOCK_DGRAM))
@@ -246,7 +250,9 @@ def a_stateful_translator_is_looked_at():
         deadline = time.monotonic() + 5
         while "port block taken" not in t.logged() and time.monotonic() < deadline:
             time.sleep(0.1)
-        assert re.search(r'port block taken .*subscriber="2001:db8:6::/64" address="192\.0\.2\.1" ports="\d+-\d+"', t.logged()), t.logged()
+        lines = [json.loads(line) for line in t.logged().splitlines() if "port block taken" in line]
+        assert len(lines) == 1 and lines[0]["subscriber"] == "2001:db8:6::/64" and lines[0]["address"] == POOL4, t.logged()
+        assert re.fullmatch(r"\d+-\d+", lines[0]["ports"]) and lines[0]["translator"] == "test", lines
 
 
 def static_mappings_come_and_go():
