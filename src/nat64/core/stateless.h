@@ -39,7 +39,15 @@ XLAT_INLINE bool siit_ours6(struct xlat *x, const struct xlat_config *config)
 		xlat_step(x, XLAT_S_PREFIX, (__u32)prefix);
 		return true;
 	}
-	return config->mode == XLAT_SIIT && siit_eam6(x, config, x->ip.dst) != NULL;
+	if (config->mode != XLAT_SIIT || siit_eam6(x, config, x->ip.dst) == NULL)
+		return false;
+	/*
+	 * A server with a mapping has IPv6 neighbours, too: what they send to it through this host is plain IPv6, and
+	 * routable without us (7915 5.6).
+	 */
+	if (x->flags & XLAT_INNER)
+		return prefix_find(config, x->inner.dst) >= 0 || siit_eam6(x, config, x->inner.dst) != NULL;
+	return prefix_find(config, x->ip.src) >= 0 || siit_eam6(x, config, x->ip.src) != NULL;
 }
 
 XLAT_INLINE bool siit_ours4(struct xlat *x, const struct xlat_config *config)

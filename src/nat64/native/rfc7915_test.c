@@ -786,6 +786,31 @@ START_TEST(rfc7915_5_6_destinations_may_be_left_alone)
 }
 END_TEST
 
+START_TEST(rfc7915_5_6_plain_ipv6_to_a_host_with_a_mapping_stays_untouched)
+{
+	AUTO_BUF struct buf inner = BUF_INIT(2048);
+	struct packet_ip back = { .src = "2001:db8:9::1", .dst = six.src }, away = { .src = six.src, .dst = "2001:db8:9::1" };
+	struct packet_ip router = { .src = "2001:db8:8::1", .dst = six.src };
+	struct world w;
+
+	begin(&w, NULL);
+	udp(&w, back, 3);
+	ck_assert_int_eq(world_send(&w, 0, 0), XLAT_PASS);
+	ck_assert_uint_eq(w.x.reason, XLAT_R_NOT_OURS);
+	/* "Packet too big" about what it sent to an IPv6 host. */
+	packet_udp(&inner, &away, 1, 2, SLICE("abc"));
+	buf_reset(&w.in);
+	packet_icmp(&w.in, &router, 2, 0, 1280, buf_slice(&inner));
+	ck_assert_int_eq(world_send(&w, 0, 0), XLAT_PASS);
+	ck_assert_uint_eq(w.x.reason, XLAT_R_NOT_OURS);
+	/* The same from one that is IPv4, by the prefix. */
+	back.src = OUTSIDE6;
+	udp(&w, back, 3);
+	ck_assert_int_eq(world_send(&w, 0, 0), XLAT_TRANSLATE);
+	world_close(&w);
+}
+END_TEST
+
 START_TEST(rfc7915_4_4_drops_of_policy_are_answered_when_asked)
 {
 	struct world w;
@@ -1054,6 +1079,7 @@ TEST_MAIN("nat64/rfc7915", rfc7915_4_1_fields_of_the_ipv6_header, rfc7915_5_1_fi
 	  rfc7915_4_5_udp_without_checksum_gets_one_or_is_dropped, rfc7915_4_5_a_zero_sum_is_sent_as_all_ones,
 	  rfc7915_4_5_other_transports_are_forwarded, rfc7915_5_5_checksums_of_dccp_and_udp_lite_follow,
 	  rfc7915_4_6_what_is_not_ours_stays_untouched, rfc7915_5_6_destinations_may_be_left_alone,
+	  rfc7915_5_6_plain_ipv6_to_a_host_with_a_mapping_stays_untouched,
 	  rfc7915_4_4_drops_of_policy_are_answered_when_asked, rfc7915_4_4_no_error_about_errors_fragments_or_nobody,
 	  rfc7915_4_4_errors_may_be_switched_off, rfc7915_4_1_illegal_sources_are_dropped_silently, rfc1812_5_2_2_ipv4_headers_are_verified,
 	  rfc791_lengths_are_verified, rfc1858_tiny_and_overlapping_fragments, rfc7915_1_2_fragments_of_icmp_are_never_translated,
