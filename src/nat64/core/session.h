@@ -13,10 +13,11 @@
  * after reading as before: a freed entry of the hash is used again at once, and its new owner must not get this packet.
  *
  * Under pressure - more than 3/4 of the sessions or mappings are in use - the walk also ends sessions that were never
- * answered: older than 16 s at 3/4, falling to 1 s when the table is full, whatever their timer says. A packet that finds
- * no free number ends such sessions itself, 4 random ones at most. So a flood, from one source or from a million, fills the last
- * quarter only, and those whom somebody answers stay. (RFC 6888 REQ-11 forbids to end mappings to make room; one without an answer
- * carries no communication, and without this rule the first flood ends all service.) One-way UDP gets a new mapping in that case.
+ * answered: older than 4 s at 3/4, falling to 1 s at 7/8, whatever their timer says; numbers of mappings rest for a second, so
+ * that must begin well before the end. A packet that finds no free number ends such sessions itself, 4 random ones at
+ * most. So a flood, from one source or from a million, fills the last quarter only, and those whom somebody answers
+ * stay. (RFC 6888 REQ-11 forbids to end mappings to make room; one without an answer carries no communication, and without
+ * this rule the first flood ends all service.) One-way UDP gets a new mapping in that case.
  */
 #pragma once
 #include "nat64/core/fragment.h"
@@ -290,12 +291,12 @@ XLAT_PART int xlat_patience(struct xlat *x)
 		return 0;
 	c = env_control(x);
 	for (int i = XLAT_SLAB_SESSION; i <= XLAT_SLAB_BIB && c != NULL; i++) {
-		__u32 used = XLAT_READ(c->slab[i].used), quarter = c->slab[i].count / 4, over, ticks;
+		__u32 used = XLAT_READ(c->slab[i].used), eighth = c->slab[i].count / 8, over, ticks;
 
-		if (used <= 3 * quarter)
+		if (used <= 6 * eighth)
 			continue;
-		over = used - 3 * quarter < quarter ? used - 3 * quarter : quarter;
-		ticks = XLAT_TICKS(16000) - (__u32)((__u64)XLAT_TICKS(15000) * over / (quarter + 1));
+		over = used - 6 * eighth < eighth ? used - 6 * eighth : eighth;
+		ticks = XLAT_TICKS(4000) - (__u32)((__u64)XLAT_TICKS(3000) * over / (eighth + 1));
 		if (ticks < least)
 			least = ticks;
 	}

@@ -27,7 +27,7 @@ enum { XLAT_ENOENT = 2, XLAT_EAGAIN = 11, XLAT_EEXIST = 17, XLAT_EINVAL = 22, XL
 
 #define xlat_swap(at, old, new) __sync_bool_compare_and_swap(at, old, new)
 #define xlat_more(at, n)	((void)__sync_fetch_and_add(at, n))
-#define xlat_less(at, n)	((void)__sync_fetch_and_add(at, -(n)))
+#define xlat_less(at, n)	((void)__sync_fetch_and_sub(at, n))
 
 XLAT_INLINE bool xlat_dry(const struct xlat *x)
 {

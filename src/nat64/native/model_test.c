@@ -16,7 +16,7 @@ struct model_session { bool there; uint32_t expires; uint8_t state; };
 struct model {
 	struct model_session session[3][HOSTS][PORTS][REMOTES][RPORTS];
 	struct { bool there; uint32_t addr; unsigned port; } bib[3][HOSTS][PORTS];
-	uint64_t random;
+	__u64 random;
 };
 
 static const unsigned protocols[3] = { XLAT_TCP, XLAT_UDP, XLAT_ICMP };
