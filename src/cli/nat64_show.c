@@ -216,9 +216,13 @@ static void text_head(struct buf *out, const struct show *s, const char *name)
 		words_prefix_text(out, &s->x->prefix[i]);
 	}
 	buf_adds(out, s->x->prefix_count > 0 ? "\n" : "");
-	if (s->settings != NULL)
-		buf_printf(out, "settings      change %u, %zu explicit mappings, %zu static\n", s->x->serial, s->settings->eam_count,
-			   s->settings->bib_count);
+	if (s->settings != NULL) {
+		const struct nat64_value *file = &s->settings->value[NAT64_OPTION_mappings_file];
+		buf_printf(out, "settings      change %u, %zu explicit mappings", s->x->serial, s->settings->eam_count);
+		if (file->count > 0)
+			buf_printf(out, " and those of %.*s", SLICE_FMT(file->items[0].text));
+		buf_printf(out, ", %zu static\n", s->settings->bib_count);
+	}
 }
 
 static void as_text(struct buf *out, const struct show *s, const char *name)
