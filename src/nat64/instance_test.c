@@ -331,6 +331,99 @@ START_TEST(a_missing_interface_changes_nothing)
 }
 END_TEST
 
+/* Slots of the pool in force, by address from 192.0.2.0 on; -1: not there. */
+static void slots_of(int out[16])
+{
+	struct nat64_where where = { .name = "crash" };
+	const struct xlat_config *c;
+	struct errmsg why;
+	struct nat64 *n;
+
+	ck_assert_int_eq(nat64_open(&where, NAT64_LOOK, &n, &why), 0);
+	c = nat64_config(n);
+	for (int i = 0; i < 16; i++)
+		out[i] = -1;
+	for (uint32_t i = 0; i < c->pool_count; i++)
+		for (uint32_t k = 0; k < c->pool[i].count; k++)
+			out[(c->pool[i].first + k) & 15] = (int)(c->pool[i].slot + k);
+	nat64_close(n);
+}
+
+START_TEST(pool_addresses_keep_their_slots_when_rows_grow_move_and_part)
+{
+	struct errmsg why;
+	int before[16], after[16];
+
+	whole(BEGIN "attach: tc\npool4: [192.0.2.2-192.0.2.3]\n");
+	slots_of(before);
+	whole(BEGIN "attach: tc\npool4: [192.0.2.5, 192.0.2.1-192.0.2.4]\n");
+	slots_of(after);
+	ck_assert_int_eq(after[2], before[2]);
+	ck_assert_int_eq(after[3], before[3]);
+	ck_assert_int_ge(after[5], 0);
+	whole(BEGIN "attach: tc\npool4: [192.0.2.3-192.0.2.6, 192.0.2.8, 192.0.2.9]\n");
+	slots_of(before);
+	ck_assert_int_eq(before[3], after[3]);
+	ck_assert_int_eq(before[4], after[4]);
+	ck_assert_int_eq(before[5], after[5]);
+	ck_assert_int_eq(before[2], -1);
+	for (int i = 3; i < 16; i++)
+		for (int k = i + 1; k < 16; k++)
+			ck_assert(before[i] < 0 || before[i] != before[k]);
+	/* Eight slots: six are in use, and those that go hold theirs until the change is made. */
+	ck_assert_int_eq(apply(BEGIN "attach: tc\npool4: [192.0.2.10-192.0.2.12]\n", NULL, &why), -EINVAL);
+	ck_assert_ptr_nonnull(strstr(why.text, "pool4"));
+	slots_of(after);
+	ck_assert_mem_eq(before, after, sizeof(before));
+	gone();
+}
+END_TEST
+
+/* The interface goes at the moment when it is to be attached. */
+static void remove_interface(void *arg, const char *name)
+{
+	int *noted = arg;
+
+	if (strcmp(name, "attachment is noted") == 0 && ++*noted == 2) {
+		struct errmsg why;
+
+		ck_assert_int_eq(device_remove_tap("other", &why), 0);
+	}
+}
+
+START_TEST(a_change_that_fails_half_way_takes_back_what_it_attached)
+{
+	AUTO_ARENA struct arena arena = ARENA_INIT(ARENA_BYTES);
+	AUTO_BUF struct buf notice = BUF_INIT(65536);
+	struct errmsg why;
+	struct nat64 *n;
+	uint32_t ifindex;
+	int noted = 0;
+	struct nat64_where where = { .step = remove_interface, .step_arg = &noted };
+
+	/* Any TAP does. */
+	ck_assert_int_eq(device_make_tap("other", &ifindex, &why), 0);
+	ck_assert_int_eq(nat64_apply(&where, parse(&arena, "name: crash\nmode: siit\ninterfaces: [lo, nat64-other]\nattach: tc\n"
+							   "pref64: [\"2001:db8:64::/96\"]\nmappings: [\"192.0.2.1/32 2001:db8::1/128\"]\n"),
+				     &n, &notice, &why), -ENODEV);
+	nothing_left();
+	/* The same of one that runs: it stays as it was. */
+	whole("name: crash\nmode: siit\ninterfaces: [lo]\nattach: tc\npref64: [\"2001:db8:64::/96\"]\nmappings: [\"192.0.2.1/32 2001:db8::1/128\"]\n");
+	ck_assert(tc_runs());
+	noted = 0;
+	ck_assert_int_eq(device_make_tap("other", &ifindex, &why), 0);
+	ck_assert_int_eq(nat64_apply(&where, parse(&arena, "name: crash\nmode: siit\ninterfaces: [lo, nat64-other]\nattach: tc\n"
+							   "pref64: [\"2001:db8:64::/96\"]\nmappings: [\"192.0.2.2/32 2001:db8::2/128\"]\n"),
+				     &n, &notice, &why), -ENODEV);
+	ck_assert(tc_runs());
+	where = (struct nat64_where){ .name = "crash" };
+	ck_assert_int_eq(nat64_open(&where, NAT64_LOOK, &n, &why), 0);
+	ck_assert(slice_find(nat64_settings_text(n), SLICE("192.0.2.1/32")) != SLICE_NPOS);
+	nat64_close(n);
+	gone();
+}
+END_TEST
+
 static int begin_test(void)
 {
 	struct rlimit memory = { RLIM_INFINITY, RLIM_INFINITY };
@@ -363,6 +456,8 @@ int main(void)
 	tcase_add_test(tc, from_tc_to_xdp_and_back_by_apply);
 	tcase_add_test(tc, the_key_and_sizes_stay_and_what_cannot_change_is_refused);
 	tcase_add_test(tc, a_missing_interface_changes_nothing);
+	tcase_add_test(tc, pool_addresses_keep_their_slots_when_rows_grow_move_and_part);
+	tcase_add_test(tc, a_change_that_fails_half_way_takes_back_what_it_attached);
 	tcase_set_timeout(tc, 120);
 	suite_add_tcase(suite, tc);
 	SRunner *runner = srunner_create(suite);
