@@ -190,6 +190,104 @@ XLAT_INLINE bool fast_siit4(struct xlat *x, const struct xlat_config *c, struct 
 	return fast_to6(c, dst, f->dst[0], f->to_dst) && fast_to6(c, src, f->src[0], f->to_src);
 }
 
+/* --- stateful --------------------------------------------------------------------------------------------- */
+
+/* Which sessions may go this way at all: in force, all its transitions lead to where it is, and answered or not as it was before. */
+XLAT_INLINE bool fast_session(struct xlat *x, const struct xlat_config *c, struct fast *f, const struct xlat_session_key *key, bool from4)
+{
+	struct xlat_session *s = env_session(x, key);
+	union xlat_session_word w;
+	__u32 expires, until, timer;
+
+	if (s == NULL)
+		return false;
+	expires = XLAT_READ(s->expires);
+	w.word = XLAT_READ(*session_word(s));
+	f->to_src[0] = XLAT_READ(s->addr4);
+	if (expires == 0 || XLAT_READ(s->expires) != expires || xlat_passed(x->now, expires) || (w.part.flags & XLAT_SESSION_ALG) != 0)
+		return false;
+	f->to_sport = w.part.port4;
+	if (from4 == ((w.part.flags & XLAT_SESSION_INBOUND) == 0) && (w.part.flags & XLAT_SESSION_ANSWERED) == 0)
+		return false;
+	timer = session_timer(key);
+	if (f->protocol == XLAT_TCP) {
+		if (w.part.state != XLAT_ESTABLISHED || tcp_event((__u8)f->tcp_flags) != XLAT_E_OTHER)
+			return false;
+		timer = XLAT_T_TCP_ESTABLISHED;
+	}
+	until = xlat_tick(x->now + c->timeout[timer < XLAT_T_COUNT ? timer : 0]);
+	if (until - expires + XLAT_MOVES > 2 * XLAT_MOVES && !xlat_swap(&s->expires, expires, until))
+		return false;
+	return true;
+}
+
+/* The source is one that may: a short list of subscribers, or none. */
+XLAT_INLINE bool fast_subscriber(const struct xlat_config *c, const __be32 a[4])
+{
+	if (c->subscriber_count == 0)
+		return true;
+	for (int i = 0; i < (int)FAST_ROWS; i++) {
+		const struct xlat_net6 *n = &c->subscriber[i];
+
+		if (i < (int)c->subscriber_count && (((a[0] ^ n->addr[0]) & n->mask[0]) | ((a[1] ^ n->addr[1]) & n->mask[1]) |
+						     ((a[2] ^ n->addr[2]) & n->mask[2]) | ((a[3] ^ n->addr[3]) & n->mask[3])) == 0)
+			return true;
+	}
+	return false;
+}
+
+/* Out: the session tells all. Hairpinning is the core's. */
+XLAT_INLINE bool fast_nat6(struct xlat *x, const struct xlat_config *c, struct fast *f)
+{
+	struct xlat_session_key key = { .dst4 = f->dst[3], .sport = f->sport, .dport = f->dport, .protocol = (__u8)f->protocol };
+
+	addr_set(key.src6, f->src);
+	if (!fast_in_prefix(c, f->dst) || !fast_allowed4(c, f->dst[3]) || fast_row(c, f->dst[3]) != -1)
+		return false;
+	if (fast_in_prefix(c, f->src) || addr_special6(f->src) || !fast_subscriber(c, f->src))
+		return false;
+	f->to_dst[0] = f->dst[3];
+	return fast_session(x, c, f, &key, false);
+}
+
+/* In: port table, mapping, session. */
+XLAT_INLINE bool fast_nat4(struct xlat *x, const struct xlat_config *c, struct fast *f)
+{
+	struct xlat_session_key key = { .dst4 = f->src[0], .dport = f->sport, .protocol = (__u8)f->protocol };
+	int row = fast_row(c, f->dst[0]);
+	const struct xlat_pool *pool;
+	struct xlat_bib *b;
+	__u32 *entry, number;
+
+	if (row < 0 || !fast_allowed4(c, f->src[0]))
+		return false;
+	pool = &c->pool[row & (FAST_ROWS - 1)];
+	entry = port_entry(x, pool->slot + (bpf_ntohl(f->dst[0]) - pool->first), (__u8)f->protocol, bpf_ntohs(f->dport));
+	if (entry == NULL)
+		return false;
+	number = XLAT_READ(*entry);
+	if (number == 0 || (number & XLAT_PORT_RESTS) != 0)
+		return false;
+	b = env_bib(x, number);
+	if (b == NULL || XLAT_READ(b->refs) == 0)
+		return false;
+	for (int i = 0; i < 4; i++)
+		key.src6[i] = XLAT_READ(b->key.addr6[i]);
+	key.sport = XLAT_READ(b->key.port6);
+	if (b->addr4 != f->dst[0] || b->port4 != f->dport || b->key.protocol != f->protocol || (b->flags & XLAT_BIB_ENDS) != 0 || XLAT_READ(*entry) != number)
+		return false;
+	if (!fast_session(x, c, f, &key, true))
+		return false;
+	f->to_sport = f->sport;
+	f->to_dport = key.sport;
+	f->to_src[0] = c->prefix[0].addr[0];
+	f->to_src[1] = c->prefix[0].addr[1];
+	f->to_src[2] = c->prefix[0].addr[2];
+	f->to_src[3] = f->src[0];
+	addr_set(f->to_dst, key.src6);
+	return true;
+}
+
 /* --- the frame ---------------------------------------------------------------------------------------------- */
 
 /* 0: not done, nothing was changed; else what the program returns. */
@@ -248,8 +346,6 @@ XLAT_INLINE int fast_write(struct xdp_md *ctx, struct xlat *x, const struct xlat
 		return XDP_DROP;
 	data = (void *)(long)ctx->data;
 	end = (void *)(long)ctx->data_end;
-	if ((void *)(data + FAST_LINK + 40) > end && f->family == 4)
-		return XDP_DROP;
 	if ((void *)(data + FAST_LINK + 20) > end)
 		return XDP_DROP;
 	__builtin_memcpy(data, hop->to, 6);
@@ -264,6 +360,8 @@ XLAT_INLINE int fast_write(struct xdp_md *ctx, struct xlat *x, const struct xlat
 		w[4] = f->to_dst[0];
 		*(__u16 *)(void *)(data + FAST_LINK + 10) = (__u16)~fast_fold((__u64)w[0] + w[1] + w[2] + w[3] + w[4]);
 	} else {
+		if ((void *)(w + 10) > end)
+			return XDP_DROP;
 		*(__be16 *)(void *)(data + 12) = bpf_htons(0x86dd);
 		w[0] = bpf_htonl(6u << 28 | tos << 20);
 		w[1] = bpf_htonl(f->bytes << 16 | f->protocol << 8 | (f->ttl - 1));
@@ -300,8 +398,12 @@ static __attribute__((noinline)) int fast_run(struct xdp_md *ctx, struct xlat *x
 		return 0;
 	f.to_sport = f.sport;
 	f.to_dport = f.dport;
-	if (c->mode != XLAT_SIIT || !(family == 6 ? fast_siit6(x, c, &f) : fast_siit4(x, c, &f)))
+	if (c->mode == XLAT_NAT64) {
+		if (family == 6 ? !fast_nat6(x, c, &f) : !fast_nat4(x, c, &f))
+			return 0;
+	} else if (c->mode != XLAT_SIIT || (family == 6 ? !fast_siit6(x, c, &f) : !fast_siit4(x, c, &f))) {
 		return 0;
+	}
 	if (family == 6)
 		key.addr[0] = f.to_dst[0];
 	else
