@@ -26,6 +26,7 @@ struct tell {
 	uint32_t kind;
 	struct xlat_prefix prefix;
 };
+_Static_assert(sizeof(struct tell) == 24, "what a subverted worker can say");
 
 /* The tick of the programs' clock now. */
 uint32_t run_tick(void);
