@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """
 The CLAT: a host with IPv6 alone whose own IPv4 programs reach IPv4 servers, a router whose LAN has IPv4, and how the prefix is
-found: by our own router advertisements and by DNS (unbound). The provider's side is a stateless translator of ours here, for
-the CLAT's address and the customer's prefix.
+found: by our own router advertisements and by DNS (unbound). The provider's side is mostly a stateless translator of ours, so
+that tests see which address they came from.
 """
 import os
 import socket
@@ -10,10 +10,9 @@ import sys
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import lab as labs  # noqa: E402
-from lab import Clat464, HostClat, Instance, Lab, PREF64, embed, tap, wait_until  # noqa: E402
+from lab import Clat464, HostClat, Instance, Lab, PREF64, tap, wait_until  # noqa: E402
 
 PRICKLE = sys.argv[1] if len(sys.argv) > 1 else None
-MIB = 1 << 20
 ADDRESS6 = "2001:db8:c::c1a7"
 
 
@@ -149,5 +148,18 @@ def the_prefix_is_learnt_by_dns():
         reaches(net.clat, net)
 
 
+def everything_is_found_by_itself():
+    """464XLAT with a stateful provider: the CLAT is told its uplink and nothing else"""
+    with Lab(PRICKLE) as lab:
+        net = HostClat(lab)
+        net.start_plat(announce={"interfaces": ["customer"]})
+        customer(lab, net, pref64=["auto"], clat={"uplink": "uplink"}).start()
+        wait_until(lambda: net.clat.done("ping", "-c1", "-W1", net.FOUR).returncode == 0, timeout=15, what="the prefix")
+        web = lab.web(net.four, net.FOUR)
+        assert net.clat.run("curl", "-s", "-m5", f"http://{net.FOUR}/") == "hello\n"
+        assert web.seen[0][0] == labs.POOL4, web.seen
+
+
 tap.run([the_hosts_own_ipv4_programs_reach_ipv4, a_lan_behind_the_clat_reaches_ipv4,
-         the_address_is_made_from_the_uplinks_prefix_and_follows_it, the_prefix_is_learnt_from_our_advertisements, the_prefix_is_learnt_by_dns])
+         the_address_is_made_from_the_uplinks_prefix_and_follows_it, the_prefix_is_learnt_from_our_advertisements, the_prefix_is_learnt_by_dns,
+         everything_is_found_by_itself])
