@@ -151,10 +151,16 @@ START_TEST(rfc7915_4_5_checksum_over_the_payload_is_finished)
 	AUTO_BUF struct buf data = BUF_INIT(4000), in = BUF_INIT(4000), want = BUF_INIT(4000), out = BUF_INIT(4000);
 	static struct xlat x;
 
-	for (size_t n = 0; n < 70; n++) {
+	/* Lengths, then all values of two bytes: with one of them the sum is 0, which has to be written as 65535. */
+	for (uint32_t i = 0; i < 70 + 65536; i++) {
+		size_t n = i < 70 ? i : 2;
+
 		buf_reset(&data);
 		buf_reset(&out);
-		wire_fill(&data, n, (uint32_t)n);
+		if (i < 70)
+			wire_fill(&data, n, i);
+		else
+			buf_be16(&data, (uint16_t)i);
 		wire_udp(&in, &four, 7, 9, buf_slice(&data), true);
 		wire_udp(&want, &six, 7, 9, buf_slice(&data), false);
 		x = (struct xlat){ .verdict = XLAT_TRANSLATE, .strip = 28, .head_bytes = 48, .out_bytes = (uint32_t)(48 + n), .csum_at = 46,

@@ -414,6 +414,57 @@ START_TEST(rfc6384_lines_in_parts_are_held_and_acknowledged)
 }
 END_TEST
 
+/* The ALG must not acknowledge what is on its way: bytes before those that it holds. */
+START_TEST(held_bytes_are_acknowledged_with_all_before_them)
+{
+	AUTO_BUF struct buf b = BUF_INIT(200), out = BUF_INIT(200);
+	struct ftp_result r;
+	struct net n;
+
+	net_init(&n, 16);
+	greet(&n);
+	put_segment(&b, n.end[0].first, n.end[0].rcv, ACK, (struct slice){ 0 }, SLICE("NOOP\r\nEP"));
+	ck_assert(ftp_segment(&n.ftp, FTP_CLIENT, buf_slice(&b), &n.host, &out, &r));
+	ck_assert(!r.answer);
+	ck_assert_slice_eq(slice_from(buf_slice(&out), 20), SLICE("NOOP\r\n"));
+	put_segment(&b, n.end[1].nxt, n.end[0].first + 6, ACK, (struct slice){ 0 }, (struct slice){ 0 });
+	ck_assert(ftp_segment(&n.ftp, FTP_SERVER, buf_slice(&b), &n.host, &out, &r));
+	ck_assert_uint_eq(get32(out.ptr + 8), n.end[0].first + 8);
+	net_done(&n);
+}
+END_TEST
+
+START_TEST(rewritten_lines_are_kept_until_they_are_acknowledged)
+{
+	AUTO_BUF struct buf b = BUF_INIT(200), out = BUF_INIT(200);
+	struct ftp_result r;
+	struct net n;
+
+	net_init(&n, 17);
+	greet(&n);
+	uint32_t at = n.end[0].first;
+	struct slice line = SLICE("ALGS STATUS64\r\n");
+
+	for (unsigned i = 0; i <= XLAT_FTP_EDITS; i++, at += (uint32_t)line.len) {
+		put_segment(&b, at, n.end[0].rcv, ACK | FIN, (struct slice){ 0 }, line);
+		b.ptr[13] = i == XLAT_FTP_EDITS ? ACK | FIN : ACK;
+		ck_assert(ftp_segment(&n.ftp, FTP_CLIENT, buf_slice(&b), &n.host, &out, &r));
+		ck_assert_uint_eq(r.trimmed, i == XLAT_FTP_EDITS);
+		ck_assert_uint_eq(out.len, i == XLAT_FTP_EDITS ? 20 : 26);
+		ck_assert_uint_eq(get32(out.ptr + 4), n.end[0].first + i * 6);
+		ck_assert_uint_eq(out.ptr[13], ACK);
+	}
+	/* One acknowledged: there is room for one. */
+	put_segment(&b, n.end[1].nxt, n.end[0].first + 6, ACK, (struct slice){ 0 }, (struct slice){ 0 });
+	ck_assert(ftp_segment(&n.ftp, FTP_SERVER, buf_slice(&b), &n.host, &out, &r));
+	ck_assert_uint_eq(get32(out.ptr + 8), n.end[0].first + line.len);
+	put_segment(&b, at - (uint32_t)line.len, n.end[0].rcv, ACK, (struct slice){ 0 }, line);
+	ck_assert(ftp_segment(&n.ftp, FTP_CLIENT, buf_slice(&b), &n.host, &out, &r));
+	ck_assert_slice_eq(slice_from(buf_slice(&out), 20), SLICE("NOOP\r\n"));
+	net_done(&n);
+}
+END_TEST
+
 START_TEST(segments_after_a_gap_wait_for_a_retransmission)
 {
 	AUTO_BUF struct buf b = BUF_INIT(200), out = BUF_INIT(200);
@@ -524,5 +575,6 @@ TEST_MAIN("nat64/ftp", rfc6384_6_epsv_becomes_pasv_and_227_becomes_229, rfc6384_
 	  rfc6384_11_algs_tells_and_sets_the_status, rfc6384_5_after_auth_tls_nothing_is_looked_at,
 	  replies_keep_their_commands_through_preliminary_ones_and_several_lines, a_server_that_leaves_out_replies_does_not_stop_the_alg,
 	  lines_longer_than_any_command_pass, rfc6384_lines_in_parts_are_held_and_acknowledged, segments_after_a_gap_wait_for_a_retransmission,
+	  held_bytes_are_acknowledged_with_all_before_them, rewritten_lines_are_kept_until_they_are_acknowledged,
 	  rfc2018_sack_blocks_move_with_the_numbers_and_options_stay, a_line_that_ends_with_the_connection_is_none,
 	  lost_repeated_and_cut_segments_change_nothing)

@@ -165,6 +165,20 @@ START_TEST(rfc5722_4_overlap_drops_the_datagram_and_the_rest_of_it)
 }
 END_TEST
 
+START_TEST(rfc5722_4_the_end_that_says_more_follows_is_an_overlap)
+{
+	struct reassembly *r = begin(16, 1 << 20);
+	AUTO_BUF struct buf whole = BUF_INIT(70000);
+	enum xlat_reason why;
+
+	ck_assert_int_eq(part(r, &six, 16, false, 16, 1, 0, &whole, &why), REASSEMBLY_KEPT);
+	ck_assert_int_eq(part(r, &six, 16, false, 16, 1, 0, &whole, &why), REASSEMBLY_KEPT);
+	ck_assert_int_eq(part(r, &six, 16, true, 16, 1, 0, &whole, &why), REASSEMBLY_DROPPED);
+	ck_assert_int_eq(why, XLAT_R_FRAGMENT_OVERLAP);
+	reassembly_free(r);
+}
+END_TEST
+
 START_TEST(rfc1858_tiny_fragments_are_refused)
 {
 	struct reassembly *r = begin(16, 1 << 20);
@@ -349,7 +363,7 @@ START_TEST(rfc3168_5_3_congestion_of_one_fragment_is_that_of_the_datagram)
 END_TEST
 
 TEST_MAIN("nat64/reassemble", rfc6146_3_4_fragments_come_together_in_any_order,
-	  rfc5722_4_overlap_drops_the_datagram_and_the_rest_of_it, rfc1858_tiny_fragments_are_refused,
+	  rfc5722_4_overlap_drops_the_datagram_and_the_rest_of_it, rfc5722_4_the_end_that_says_more_follows_is_an_overlap, rfc1858_tiny_fragments_are_refused,
 	  rfc8200_4_5_lengths_that_cannot_be_are_refused, rfc6146_4_fragment_min_two_seconds_and_no_more,
 	  rfc6146_5_2_the_oldest_goes_first_and_a_source_has_its_share, bytes_and_fragments_are_bounded,
 	  rfc7112_headers_behind_the_fragment_header_are_kept_if_the_first_fragment_has_them_all,
