@@ -59,6 +59,7 @@ struct reassembly {
 	struct map datagrams, sources;
 	struct list ages;
 	uint64_t bytes;
+	int64_t retry_ms;		/* no datagram's turn comes before that */
 };
 
 int reassembly_new(const struct reassembly_limits *limits, void (*count)(void *arg, enum xlat_reason reason), void *arg,
@@ -72,6 +73,7 @@ int reassembly_new(const struct reassembly_limits *limits, void (*count)(void *a
 	r->count = count;
 	r->arg = arg;
 	list_init(&r->ages);
+	r->retry_ms = INT64_MAX;
 	*out = r;
 	return 0;
 }
@@ -213,6 +215,8 @@ static struct datagram *datagram_of(struct reassembly *r, const struct packet *p
 	d->until_ms = now_ms + r->limits.fragment_ms;
 	d->retry_step_ms = RETRY_MS;
 	d->retry_ms = now_ms + RETRY_MS;
+	if (d->retry_ms < r->retry_ms)
+		r->retry_ms = d->retry_ms;
 	list_push_back(&r->ages, &d->age);
 	list_push_back(&s->ages, &d->of_source);
 	return d;
@@ -418,9 +422,11 @@ static bool leaderless(const struct datagram *d)
 int64_t reassembly_retry(struct reassembly *r, int64_t now_ms, enum reassembly_verdict (*ask)(void *arg, struct slice fragment),
 			 void (*take)(void *arg, struct slice fragment, uint32_t mark), void *arg)
 {
-	int64_t next = -1;
+	int64_t next = INT64_MAX;
 	struct list *item = r->ages.next;
 
+	if (now_ms < r->retry_ms)
+		return r->retry_ms == INT64_MAX ? -1 : r->retry_ms - now_ms;
 	while (item != &r->ages) {
 		struct datagram *d = container_of(item, struct datagram, age);
 
@@ -440,10 +446,11 @@ int64_t reassembly_retry(struct reassembly *r, int64_t now_ms, enum reassembly_v
 			d->retry_step_ms *= 2;
 			d->retry_ms = now_ms + d->retry_step_ms;
 		}
-		if (next < 0 || d->retry_ms - now_ms < next)
-			next = d->retry_ms - now_ms;
+		if (d->retry_ms < next)
+			next = d->retry_ms;
 	}
-	return next;
+	r->retry_ms = next;
+	return next == INT64_MAX ? -1 : next - now_ms;
 }
 
 void reassembly_usage(const struct reassembly *r, uint32_t *datagrams, uint64_t *bytes, uint32_t *sources)

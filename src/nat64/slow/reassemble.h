@@ -45,7 +45,7 @@ enum reassembly_result reassembly_add(struct reassembly *r, const struct packet 
 /*
  * Fragments that came before their first one: it may have gone by on the fast path, which then knows how they are translated. Those whose
  * turn it is (after 4, 8, 16, ... ms) are asked for by one of them; TAKE hands all of the datagram out, in order, and forgets it; DROP
- * forgets it. Neither function may call into r. Returns ms until the next turn, or -1. O(datagrams).
+ * forgets it. Neither function may call into r. Returns ms until the next turn, or -1. O(datagrams) when it is the turn of one, else O(1).
  */
 enum reassembly_verdict { REASSEMBLY_WAIT, REASSEMBLY_TAKE, REASSEMBLY_DROP };
 int64_t reassembly_retry(struct reassembly *r, int64_t now_ms, enum reassembly_verdict (*ask)(void *arg, struct slice fragment),

@@ -26,7 +26,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	t.mtu4 = t.path4 = rd_u8(&r) * 8u;
 	if (t.mtu4 < 68)
 		t.mtu4 = t.path4 = 0;
-	t.settings.datagrams_max = 8;
+	t.settings.datagrams_max = 32;
+	t.settings.bytes_max = 16384;
 	t.settings.syns_max = 4;
 	stand_configure(&t);
 	for (unsigned i = 0; i < 64 && rd_left(&r) > 2 && !r.bad; i++) {
