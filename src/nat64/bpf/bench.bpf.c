@@ -11,20 +11,15 @@ char _license[] SEC("license") = "Dual MIT/GPL";
 
 XLAT_MAP(bench, BPF_MAP_TYPE_ARRAY, 1, __u32, struct bench, BPF_F_MMAPABLE);
 
-struct bench_run { struct xdp_md *ctx; __u32 frame_bytes; };
-
-static long bench_step(__u32 turn, void *arg)
+/* 1: the frame cannot be made. A loop of the compiler's, since the core's calls are as deep as the kernel allows: no bpf_loop around them. */
+XLAT_INLINE int bench_step(struct xdp_md *ctx, struct bench *b, __u32 turn, __u32 frame_bytes)
 {
-	struct bench_run *r = arg;
-	struct xdp_md *ctx = r->ctx;
-	__u32 zero = 0, flow, verdict;
-	struct bench *b = bpf_map_lookup_elem(&bench, &zero);
-	__u32 now = (__u32)(ctx->data_end - ctx->data);
+	__u64 now = (__u64)ctx->data_end - (__u64)ctx->data;
+	__u32 flow;
 	__u8 *ip;
 
-	if (b == NULL)
-		return 1;
-	if (now != r->frame_bytes && bpf_xdp_adjust_head(ctx, (int)(now - r->frame_bytes)) != 0)
+	XLAT_KEEP(now);
+	if ((__u32)now != frame_bytes && bpf_xdp_adjust_head(ctx, (int)((__u32)now - frame_bytes)) != 0)
 		return 1;
 	ip = (void *)(long)ctx->data;
 	if ((void *)(ip + 14 + 60) > (void *)(long)ctx->data_end || b->flows == 0)
@@ -39,19 +34,27 @@ static long bench_step(__u32 turn, void *arg)
 		*(__be32 *)(void *)(ip + 12) = bpf_htonl(flow >> 10);
 		*(__be16 *)(void *)(ip + 40) = bpf_htons((__u16)(1024 + (flow & 1023)));
 	}
-	if (b->only_write)
-		return 0;
-	verdict = (__u32)xdp_run(ctx, false);
-	b->verdicts[verdict & 7]++;
 	return 0;
 }
 
 SEC("xdp")
 int nat64_bench(struct xdp_md *ctx)
 {
-	struct bench_run r = { .ctx = ctx, .frame_bytes = (__u32)(ctx->data_end - ctx->data) };
-	__u32 zero = 0;
+	__u32 zero = 0, verdict;
 	struct bench *b = bpf_map_lookup_elem(&bench, &zero);
+	__u64 frame_bytes = (__u64)ctx->data_end - (__u64)ctx->data;
 
-	return b == NULL ? -1 : (int)bpf_loop(b->count, bench_step, &r, 0);
+	XLAT_KEEP(frame_bytes);
+	if (b == NULL)
+		return -1;
+#pragma clang loop unroll(disable)
+	for (__u32 i = 0; i < BENCH_TURNS; i++) {
+		if (bench_step(ctx, b, i, (__u32)frame_bytes) != 0)
+			return -2;
+		if (b->only_write)
+			continue;
+		verdict = (__u32)xdp_run(ctx, false);
+		b->verdicts[verdict & 7]++;
+	}
+	return BENCH_TURNS;
 }
