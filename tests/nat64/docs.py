@@ -8,8 +8,10 @@ usage: docs.py PRICKLE
 import os
 import re
 import select
+import shlex
 import subprocess
 import sys
+import tempfile
 import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
@@ -51,7 +53,7 @@ class Setup:
         self.hosts.get("written", lambda *_: None)(block["file"], path)
 
     def command(self, ns, line):
-        words = line.split("#")[0].split()
+        words = shlex.split(line, comments=True)
         host = next(name for name, one in self.hosts.items() if one is ns)
         words = [self.files.get((host, word), word) for word in words]
         if words[:3] == ["prickle", "nat64", "run"]:
@@ -135,18 +137,22 @@ def every_reason_of_the_document_exists():
     assert len(named) > 20 and named <= known, f"no such reasons: {sorted(named - known)}"
 
 
-def every_key_of_the_document_exists():
+def every_configuration_of_the_document_is_fine():
     with open(DOCUMENT, encoding="utf-8") as f:
         text = f.read()
     with open(os.path.join(ROOT, "src/nat64/settings.def"), encoding="utf-8") as f:
         known = set(re.findall(r'OPTION\(\w+, \w+, "([a-z0-9.-]+)"', f.read()))
-    heads = {key.split(".")[0] for key in known}
-    for block in re.findall(r"```yaml\n(.*?)```", text, re.S):
-        for key in re.findall(r"^([a-z0-9-]+):", block, re.M):
-            assert key in heads, f"no key '{key}'"
     for key in re.findall(r"`((?:subscribers|tables|timers|icmp|clat|announce)\.[a-z.]+)`", text):
         assert key in known, f"no key '{key}'"
+    found = re.findall(r"```yaml\n(.*?)```", text, re.S)
+    assert len(found) >= 5
+    for block in found:
+        with tempfile.NamedTemporaryFile("w", suffix=".yaml", encoding="utf-8") as f:
+            f.write(block)
+            f.flush()
+            done = subprocess.run([PRICKLE, "nat64", "check", "--file-only", f.name], capture_output=True, text=True, check=False)
+        assert done.returncode == 0, block + done.stdout + done.stderr
 
 
-tap.run([every_reason_of_the_document_exists, every_key_of_the_document_exists, siit_in_a_data_centre, nat64_with_dns64_at_an_isp,
+tap.run([every_reason_of_the_document_exists, every_configuration_of_the_document_is_fine, siit_in_a_data_centre, nat64_with_dns64_at_an_isp,
          the_customers_side_of_464xlat, one_host_with_ipv6_alone])
