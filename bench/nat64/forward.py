@@ -10,7 +10,6 @@ usage: forward.py [--quick] [--rounds N] [--packets N] [--build DIRECTORY] [--js
 Exit 1 when a target is missed.
 """
 import argparse
-import ctypes
 import json
 import os
 import shutil
@@ -34,7 +33,6 @@ TAYGA_BURST = 8192
 class Way:
     """A machine between generator and counter: [inner] gen - [in] dut [out] - [end] sink."""
     number = 0
-    peers_pass = False                  # the counter's peer needs nothing: the counter is an XDP program itself
 
     def __init__(self, lab, name, mtu=1500):
         Way.number += 1
@@ -46,18 +44,6 @@ class Way:
         self.dut.ip("neigh", "replace", "2001:db8:4::2", "lladdr", self.end.mac, "dev", "out", "nud", "permanent")
         self.dut.ip("route", "add", "2001:db8:5::/48", "dev", "in")
         self.counter = lab.sink(self.end)
-
-    def napi(self):
-        """Frames of the generator are taken from the ring although no XDP program is on `in`."""
-        with self.dut.entered():
-            _ethtool("in", 0x2c, 1)
-
-
-def _ethtool(name, command, value):
-    import fcntl
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
-        data = ctypes.create_string_buffer(struct.pack("=II", command, value))
-        fcntl.ioctl(s, 0x8946, struct.pack("16sQ16x", name.encode(), ctypes.addressof(data)))
 
 
 class Case:
@@ -121,7 +107,7 @@ def plain_redirect(lab):
 
 def kernel(lab, name):
     way = Way(lab, name)
-    way.napi()
+    way.outer.napi()
     way.dut.forwarding()
     way.dut.ip("route", "add", labs.PREF64, "via", "2001:db8:4::2")
     way.dut.ip("route", "add", "10.64.0.0/16", "dev", "in")
@@ -164,7 +150,7 @@ def tayga(lab):
 def translator(lab, name, home, **settings):
     way = Way(lab, name)
     if home == "tc":
-        way.napi()
+        way.outer.napi()
     Instance(lab, way.dut, {"interfaces": ["in", "out"], "attach": home, "pref64": [labs.PREF64], **settings}, name="bench").start()
     return way
 

@@ -20,10 +20,14 @@ NEIGHBOUR = "2001:db8:77::2"            # another subscriber, on the same cable
 FOUR6 = embed(Line.FOUR)
 SIX, FOUR = Line.SIX, Line.FOUR
 STATIC = 7200
+MAY = ()                                # may be forwarded, as a router would: the receiver judges
 
 
 def make(lab, **more):
     net = Line(lab)
+    if HOME == "tc":
+        net.inside.napi()
+        net.outside.napi()
     net.six.ip("addr", "add", NEIGHBOUR + "/64", "dev", "eth0", "nodad")
     for prefix in ("2001:db8:77::/64", "2001:db8:5::/48"):
         net.nat.ip("route", "add", prefix, "via", net.SIX)
@@ -93,15 +97,15 @@ def inner_error6(net, inner, kind=1, code=4):
 
 
 def from_six(net):
-    """(name, frame, reasons of which one must count; None: it only must not come out)."""
+    """(name, frame, reasons of which one must count; None: it only must not come out; MAY)."""
     plain = six_frame(net, frames.UDP, udp6())
     ip = 14
     yield "cut within the IPv6 header", plain[:14 + 30], None
     yield "cut within the UDP header", plain[:14 + 40 + 4], ("truncated", "bad-length")
     yield "a payload length beyond the packet", patched(plain, ip + 4, b"\xff\x00"), ("bad-length", "truncated")
     yield "a payload length shorter than UDP's header", patched(plain, ip + 4, b"\0\4"), ("bad-length", "truncated")
-    yield "a UDP length beyond the packet", patched(plain, ip + 40 + 4, b"\xff\xff"), ("bad-length", "truncated")
-    yield "a UDP length below its header", patched(plain, ip + 40 + 4, b"\0\3"), ("bad-length", "truncated")
+    yield "a UDP length beyond the packet", patched(plain, ip + 40 + 4, b"\xff\xff"), MAY
+    yield "a UDP length below its header", patched(plain, ip + 40 + 4, b"\0\3"), MAY
     yield "version 5", patched(plain, ip, b"\x50"), ("bad-version", "not-ip")
     yield "version 4 in an IPv6 frame", patched(plain, ip, b"\x45"), ("bad-version", "not-ip")
     yield "an extension header longer than the packet", six_frame(net, 60, extension(17, 200)[:16]), ("truncated", "bad-length", "headers-too-long")
@@ -111,7 +115,7 @@ def from_six(net):
     yield "half a kilobyte of extension headers", six_frame(net, 60, long_chain), ("headers-too-long",)
     routing = struct.pack("!BBBB", 17, 2, 0, 1) + b"\0" * 20
     yield "a routing header with segments left", six_frame(net, 43, routing + udp6()), ("routing-header",)
-    yield "hop-by-hop options in the wrong place", six_frame(net, 60, extension(0) + extension(17) + udp6()), None
+    yield "hop-by-hop options in the wrong place", six_frame(net, 60, extension(0) + extension(17) + udp6()), MAY
     yield "a hop limit of 1", six_frame(net, frames.UDP, udp6(), hops=1), ("hop-limit",)
     yield "a hop limit of 0", six_frame(net, frames.UDP, udp6(), hops=0), ("hop-limit",)
     forged = embed("198.51.100.7")
@@ -151,7 +155,7 @@ def from_four(net):
     yield "an unexpired source route", four_frame(net, frames.UDP, udp4(), options=source_route), ("source-route",)
     for bad in ("127.0.0.1", "224.0.0.1", "0.0.0.0", "255.255.255.255"):
         yield f"the source {bad}", four_frame(net, frames.UDP, udp4(src=bad), src=bad), None
-    yield "the pool's own address as source", four_frame(net, frames.UDP, udp4(src=POOL4), src=POOL4), None
+    yield "the pool's own address as source", four_frame(net, frames.UDP, udp4(src=POOL4), src=POOL4), ("hairpin-loop",)
     yield "a port that nobody has", four_frame(net, frames.UDP, udp4(dport=1999)), ("no-mapping",)
     yield "a TCP packet without a session", four_frame(net, frames.TCP, frames.tcp(FOUR, POOL4, 5, 2999, flags=frames.ACK)), ("no-session", "no-mapping")
     yield "a tiny fragment", four_frame(net, frames.UDP, udp4()[:8], fragment=0x2000)[:14 + 20 + 4], None
@@ -177,9 +181,9 @@ def _throw(net, rows, sender, receiver, version):
         raw.send(frame)
         net.neighbour.goes_on(1)
         out = seen.collect(lambda f: f.version == version and f.dport not in (6500, 41000) and f.type not in (133, 134, 135, 136, 143), quiet=0.02)
-        if out:
+        if out and reasons != MAY:
             wrong.append(f"{name}: came out as {out}")
-        if reasons is None:
+        if not reasons:
             continue
         after = net.instance.reasons()
         moved = {key for key in after if after[key] > before.get(key, 0)} - {"none", "not-ours"}

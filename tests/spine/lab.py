@@ -134,11 +134,18 @@ class Interface:
 
     def offload(self, on):
         """TX checksums, segmentation, GRO: on or off, by the ioctls of ethtool."""
+        for command in (0x17, 0x1f, 0x24, 0x2c, 0x22):  # STXCSUM, STSO, SGSO, SGRO, SUFO
+            with contextlib.suppress(OSError):
+                self._ethtool(command, on)
+
+    def napi(self):
+        """Frames of a generator are taken although no XDP program is here: GRO does that."""
+        self._ethtool(0x2c, True)
+
+    def _ethtool(self, command, on):
         with self.ns.entered(), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
-            for command in (0x17, 0x1f, 0x24, 0x2c, 0x22):  # STXCSUM, STSO, SGSO, SGRO, SUFO
-                value = ctypes.create_string_buffer(struct.pack("=II", command, int(on)))
-                with contextlib.suppress(OSError):
-                    fcntl.ioctl(s, 0x8946, struct.pack("16sQ16x", self.name.encode(), ctypes.addressof(value)))
+            value = ctypes.create_string_buffer(struct.pack("=II", command, int(on)))
+            fcntl.ioctl(s, 0x8946, struct.pack("16sQ16x", self.name.encode(), ctypes.addressof(value)))
 
     def spine_directory(self):
         """Where SPINE keeps what belongs to this interface."""

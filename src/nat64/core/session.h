@@ -806,6 +806,11 @@ XLAT_PART int xlat_pass_in(struct xlat *x, __u32 protocol)
 			x->flow.state = XLAT_V4_INIT;
 		}
 		came = x->flow.slot != 0 ? xlat_session_renew(x) : XLAT_CAME_NEW;
+		/* From outside nobody has an address of the pool but who forges it; answers to it would come back as hairpins. */
+		if (came == XLAT_CAME_NEW && x->ip.family == 4 && xlat_row_of(x, x->ip.src[0], 0) >= 0) {
+			xlat_drop(x, XLAT_R_HAIRPIN_LOOP);
+			return XLAT_CAME_SAID;
+		}
 		if (came == XLAT_CAME_NEW)
 			came = open_in(x);
 		if (came != XLAT_CAME_AGAIN)
