@@ -3,6 +3,7 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <poll.h>
 #include <sched.h>
 #include <signal.h>
@@ -105,6 +106,8 @@ static _Noreturn void serve_web(const char *name)
 	struct sockaddr_in6 here = { .sin6_family = AF_INET6, .sin6_port = htons(PORT) }, from;
 	int s;
 
+	/* Who reads the keeper's report waits for its end, which an inherited descriptor would put off. */
+	(void)close_range(STDERR_FILENO + 1, UINT_MAX, 0);
 	if (!enter(name))
 		_exit(1);
 	s = socket(AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, 0);
