@@ -394,7 +394,7 @@ const struct cli_command cmd_nat64_explain = {
 	.description = "The packet is planned by the code that plans packets, with the tables of the translator that runs; with --config by that file "
 		       "alone, on a machine that need not be the translator. Nothing is changed or counted. Packets are written as on a "
 		       "whiteboard: 'tcp ADDRESS PORT > ADDRESS PORT', 'udp ...', 'ping ADDRESS > ADDRESS', 'icmp ADDRESS > ADDRESS type 3 code 4', 'ip "
-		       "... proto 47'; then words such as ttl 1, tos 16, flags S, bytes 1400.",
+		       "... proto 47'; then words such as ttl 1, tos 16, flags SA (TCP without it begins a connection), bytes 1400.",
 	.args = (const struct cli_arg[]){ { "PACKET", "the packet, in words", .optional = true, .many = true }, { 0 } },
 	.options = (const struct cli_option[]){
 		CLI_OPTION_TRANSLATOR, CLI_OPTION_NAT64_NETNS,

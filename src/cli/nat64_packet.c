@@ -28,18 +28,20 @@ static bool is_address(struct slice word, unsigned *family)
 	return words_address(word, 0, addr, family, NULL) == 0;
 }
 
-/* People's words -> those of spine/frame.h: ports stand behind addresses, ICMP is of the family of the addresses, ping is an echo. */
+/* People's words -> those of spine/frame.h: ports stand behind addresses, ICMP is of the family of the addresses, ping is an
+ * echo, TCP without flags begins a connection. */
 static void usual_words(struct slice text, struct buf *out)
 {
 	struct slice rest = text, word, first = words_next(&rest);
 	AUTO_BUF struct buf tail = BUF_INIT(65536);
 	unsigned family = 0, one;
 	bool ping = slice_eq(first, SLICE("ping"));
-	bool ports = slice_eq(first, SLICE("tcp")) || slice_eq(first, SLICE("udp"));
+	bool tcp = slice_eq(first, SLICE("tcp")), ports = tcp || slice_eq(first, SLICE("udp")), flags = false;
 
 	while ((word = words_next(&rest)).len > 0) {
 		struct slice after = rest, port = words_next(&after);
 		uint64_t number;
+		flags = flags || slice_eq(word, SLICE("flags"));
 		if (!is_address(word, &one)) {
 			buf_printf(&tail, " %.*s", SLICE_FMT(word));
 			continue;
@@ -58,6 +60,9 @@ static void usual_words(struct slice text, struct buf *out)
 			buf_printf(&tail, " %s", buf_cstr(&host));
 		}
 	}
+	/* Who asks about a connection means its beginning: an ACK from nowhere would be dropped. */
+	if (tcp && !flags)
+		buf_adds(&tail, " flags S");
 	if (ping)
 		buf_printf(out, "%s%s type %u", family == 6 ? "icmp6" : "icmp", buf_cstr(&tail), family == 6 ? 128 : 8);
 	else

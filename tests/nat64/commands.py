@@ -96,6 +96,7 @@ def packets_are_explained_by_a_file():
     cases = [
         ("ping 2001:db8:1::9 > 2001:db8:64::203.0.113.7", "translated", "10.1.2.9 > 203.0.113.7: ICMP type 8"),
         ("tcp 203.0.113.7 5000 > 10.1.2.9 80 flags S", "translated", "2001:db8:64::cb00:7107.5000 > 2001:db8:1::9.80"),
+        ("tcp 203.0.113.7 5000 > 10.1.2.9 80", "translated", "TCP [S]"),
         ("udp [2001:db8:1::9]:53 > [2001:db8:64::203.0.113.7]:53 bytes 100", "translated", "length 100"),
         ("ping 2001:db8:1::9 > 2001:db8:64::203.0.113.7 ttl 1", "answered", "ICMP6 type 3 code 0"),
         ("udp 203.0.113.7 1 > 10.1.2.200 2", "passed", "decided by pass: 10.1.2.200 (line 5)"),
