@@ -243,6 +243,7 @@ def report(made, rows):
     print(f"\n{'million packets a CPU-second (all new: million flows)':<58}{'median':>10}       {'10 %':>8}   {'90 %':>7}")
     for case in made.values():
         median, low, high = traffic.spread(case.samples)
+        assert median > 0 or case.lost == 0, f"{case.name}: nothing arrives any more; is the program still attached (nat64 show)?"
         rows.add(case.name, median, "M/s", (low, high), note=f"lost {case.lost} of {case.sent}" if case.lost else "")
     print(f"\n{'ratios':<58}")
     for name, against, target in TARGETS:
