@@ -20,9 +20,14 @@
 #include "nat64/tc.h"
 #include "spine/pins.h"
 
-#define WALK_PERIOD_MS	50u
-#define WALK_ROUND_MS	10000u		/* the whole slab once in this time */
+#define WALK_PERIOD_MS	10u
+#define WALK_ROUND_MS	10000u		/* the whole slab once in this time, if the batch allows it */
 #define WALK_BATCH_MIN	256u
+/*
+ * The timer interrupts what a processor does: a packet whose program it stops for 8 ms twice counts as a stall, and SPINE ejects
+ * the program. With cold caches an entry takes up to 1 us. Larger tables are walked in more time.
+ */
+#define WALK_BATCH_MAX	1024u
 #define SETTINGS_BYTES	(64u << 20)
 
 /* --- what the settings leave to the host ------------------------------------------------------------- */
@@ -120,7 +125,7 @@ static void init_control(struct nat64 *n, const struct nat64_sizes *sizes)
 
 	c->abi = XLAT_STATE_ABI;
 	c->walk_period_ms = WALK_PERIOD_MS;
-	c->walk_batch = MAX(batch, WALK_BATCH_MIN);
+	c->walk_batch = MIN(MAX(batch, WALK_BATCH_MIN), WALK_BATCH_MAX);
 	init_slab(&c->slab[XLAT_SLAB_SESSION], sizes->sessions);
 	init_slab(&c->slab[XLAT_SLAB_BIB], sizes->mappings);
 	init_slab(&c->slab[XLAT_SLAB_SUBSCRIBER], sizes->subscribers);
