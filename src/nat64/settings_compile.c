@@ -356,7 +356,7 @@ static void compile_mappings(struct compile *k)
 	if (k->x->mode == XLAT_CLAT && !local)
 		tell(k, NAT64_OPTION_mappings, NULL, "a CLAT without the host's own traffic needs 'mappings': which local IPv4 addresses have which "
 		     "IPv6 addresses, '192.168.1.0/24 2001:db8:64::/120'");
-	if (k->x->mode == XLAT_SIIT && v->count == 0 && !file)
+	if (k->x->mode == XLAT_SIIT && v->count == 0 && !file && (k->x->prefix_count == 0 || k->x->pool_count == 0))
 		tell(k, NAT64_OPTION_mappings, NULL, "mode siit needs 'mappings' for the IPv6 hosts that IPv4 reaches%s",
 		     k->x->prefix_count == 0 ? ", and mostly 'pref64' for the others" : k->x->pool_count == 0 ?
 		     ", or 'pool4' with the IPv4 addresses for which pref64 stands" : "");
@@ -659,7 +659,7 @@ static void compile_packets(struct compile *k)
 	s->sizes.subscribers = stateful ? NUMBER32(table_subscribers) : FEW;
 	s->sizes.fragments = NUMBER32(table_fragments);
 	s->sizes.nexthops = NUMBER32(table_nexthops);
-	if (x->sessions_max > s->sizes.sessions)
+	if (stateful && x->sessions_max > s->sizes.sessions)
 		tell(k, NAT64_OPTION_subscriber_sessions, NULL, "one subscriber may have more sessions (%u) than all together ('tables.sessions': %u)",
 		     x->sessions_max, s->sizes.sessions);
 }

@@ -182,6 +182,8 @@ static const struct { const char *good, *bad, *want; } pairs[] = {
 	{ SIIT "pref64: 2001:db8::/96\npool4: [10.0.0.0/8]\nmappings: [192.0.2.1 2001:db9::1]\n",
 	  SIIT "pref64: 64:ff9b::/96\npool4: [10.0.0.0/8]\nmappings: [192.0.2.1 2001:db9::1]\n", "64:ff9b::/96 must not stand for IPv4 addresses that are not global (RFC 6052 3.1)" },
 	{ SIIT "mappings: [192.0.2.1 2001:db8::1]\n", SIIT, "f: mode siit needs 'mappings'" },
+	{ SIIT "pref64: 2001:db8::/96\npool4: [198.51.100.0/24]\n", SIIT "pref64: 2001:db8::/96\n", "or 'pool4' with the IPv4 addresses for which pref64 stands" },
+	{ SIIT "pref64: 2001:db8::/96\npool4: [198.51.100.0/24]\nsubscribers: {sessions: 100}\n", SIIT "pool4: [198.51.100.0/24]\n", "and mostly 'pref64'" },
 	{ SIIT "mappings: [192.0.2.0/24 2001:db8::/120]\n", SIIT "mappings: [192.0.2.0/24 2001:db8::/121]\n", "8 bits of IPv4 addresses do not fit the 7 bits after the IPv6 prefix; make it /120 or shorter" },
 	{ SIIT "mappings: [192.0.2.1 2001:db8::1]\n", SIIT "mappings: [192.0.2.1]\n", "a mapping is an IPv4 and an IPv6 prefix" },
 	{ SIIT "mappings: [192.0.2.1 2001:db8::1, 192.0.2.2 2001:db8::2]\n", SIIT "mappings: [192.0.2.1 2001:db8::1,\n 192.0.2.1 2001:db8::2]\n",
@@ -244,6 +246,57 @@ START_TEST(good_and_bad_files_come_in_pairs)
 }
 END_TEST
 
+/* What packets see of each key, with a value that is not its default. */
+START_TEST(every_key_reaches_the_configuration)
+{
+	struct nat64_settings *s = parse_good(POOL "timers: {udp: 3 m, udp-dns: 7 s, icmp: 61 s, tcp-established: 125 m, tcp-transitory: 5 m,\n"
+		"  tcp-incoming-syn: 8 s, fragments: 4 s}\nlowest-ipv6-mtu: 1400\nmtu: {ipv4: 1480, ipv6: 1492}\ntos: 32\nzero-checksum: drop\n"
+		"nexthop-cache: false\nicmp: {errors: false, admin-prohibited: false, rate: 7, pool: [198.51.101.0/30, 198.51.102.9],\n"
+		"  source4: 203.0.115.1, source6: 2001:db8:f::1}\nhairpin: none\nftp: false\nfiltering: address-dependent\nquarantine: 90 s\n"
+		"log: sessions\nslow-path: {datagrams: 17, memory: 2 MiB}\npass: [10.0.0.0/8, 2001:db8:a::/47]\n"
+		"subscribers: {prefixes: [2001:db8:c000::/34], bits: 56, ports: 600, sessions: 700, rate: 8, burst: 9, blocks: {size: 256, max: 3}}\n"
+		"tables: {sessions: 2000, mappings: 3000, subscribers: 400, fragments: 500, nexthops: 600, pool-addresses: 5}\n"
+		"announce: {interfaces: [eth0], lifetime: 1 h, interval: 100 s, preference: low}\nlog-format: json\n");
+	const struct xlat_config *x = &s->config;
+	static const struct { enum xlat_timer timer; uint64_t seconds; } timers[] = {
+		{ XLAT_T_UDP, 180 }, { XLAT_T_UDP_DNS, 7 }, { XLAT_T_ICMP, 61 }, { XLAT_T_TCP_ESTABLISHED, 7500 }, { XLAT_T_TCP_TRANSITORY, 300 },
+		{ XLAT_T_TCP_INCOMING_SYN, 8 }, { XLAT_T_FRAGMENT, 4 },
+	};
+
+	for (size_t i = 0; i < ARRAY_LEN(timers); i++)
+		ck_assert_uint_eq(((uint64_t)x->timeout[timers[i].timer] << XLAT_TICK_SHIFT) / 1000000000, timers[i].seconds);
+	ck_assert_uint_eq(((uint64_t)x->quarantine << XLAT_TICK_SHIFT) / 1000000000, 90);
+	ck_assert_uint_eq(s->fragment_ms, 4000);
+	ck_assert(x->lowest_mtu6 == 1400 && x->mtu4 == 1480 && x->mtu6 == 1492 && x->tos == 32);
+	ck_assert_uint_eq(x->zero_checksum, XLAT_ZERO_DROP);
+	ck_assert_uint_eq(x->filtering, XLAT_ADDRESS_DEPENDENT);
+	ck_assert_uint_eq(x->flags, XLAT_LOG_SESSIONS);
+	ck_assert_uint_eq(x->hairpin_eam, 0);
+	ck_assert_uint_eq(x->errors_rate, 7);
+	ck_assert_uint_eq(x->error_count, 2);
+	ck_assert_uint_eq(ntohl(x->error_pool[0].mask), 0xfffffffc);
+	ck_assert_uint_eq(ntohl(x->error_pool[1].addr), 0xc6336609);
+	ck_assert_uint_eq(ntohl(x->error_pool[1].mask), UINT32_MAX);
+	ck_assert_uint_eq(ntohl(x->own4), 0xcb007301);
+	ck_assert_uint_eq(ntohl(x->own6[0]), 0x20010db8);
+	ck_assert_uint_eq(ntohl(x->own6[3]), 1);
+	ck_assert(x->pass4_count == 1 && ntohl(x->pass4[0].mask) == 0xff000000);
+	ck_assert(x->pass6_count == 1 && ntohl(x->pass6[0].mask[1]) == 0xfffe0000 && x->pass6[0].mask[2] == 0);
+	ck_assert(x->subscriber_count == 1 && ntohl(x->subscriber[0].mask[1]) == 0xc0000000);
+	ck_assert_uint_eq(x->subscriber_bits, 56);
+	ck_assert_uint_eq(ntohl(x->subscriber_mask[1]), 0xffffff00);
+	ck_assert(x->ports_max == 600 && x->sessions_max == 700 && x->rate == 8 && x->burst == 9);
+	ck_assert(x->ports == XLAT_PORTS_BLOCKS && x->block_ports == 256 && x->blocks_max == 3);
+	ck_assert(s->slow_datagrams_max == 17 && s->slow_bytes_max == 2u << 20);
+	ck_assert(s->sizes.sessions == 2000 && s->sizes.mappings == 3000 && s->sizes.subscribers == 400);
+	ck_assert(s->sizes.fragments == 500 && s->sizes.nexthops == 600 && s->sizes.pool_addresses == 5);
+	ck_assert_uint_eq(s->announce_count, 1);
+	ck_assert(s->announce[0].lifetime_s == 3600 && s->announce[0].interval_s == 100 && s->announce[0].preference == 3);
+	ck_assert_uint_eq(s->log, NAT64_LOG_SESSIONS);
+	ck_assert_uint_eq(s->log_format, 1);
+}
+END_TEST
+
 START_TEST(all_errors_come_at_once)
 {
 	AUTO_BUF struct buf errors = BUF_INIT(100000);
@@ -301,6 +354,7 @@ int main(void)
 	tcase_add_test(one, rfc7422_ports_follow_from_the_address);
 	tcase_add_test(one, hyphens_and_underscores_are_the_same_in_keys);
 	tcase_add_loop_test(one, good_and_bad_files_come_in_pairs, 0, (int)ARRAY_LEN(pairs));
+	tcase_add_test(one, every_key_reaches_the_configuration);
 	tcase_add_test(one, all_errors_come_at_once);
 	tcase_add_test(one, what_is_shown_reads_as_the_same);
 	tcase_add_test(one, notes_say_what_is_allowed_but_should_be_known);

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <pcap/pcap.h>
 #include <stdlib.h>
+#include <string.h>
 
 #define SNAP_BYTES 65535
 
@@ -81,7 +82,7 @@ int capture_read(const char *file, int (*each)(void *arg, struct slice frame, ui
 	int n = 0, err = 0;
 
 	if (p == NULL)
-		return errmsg_say(why, -EINVAL, "%s", error);
+		return strstr(error, file) != NULL ? errmsg_say(why, -EINVAL, "%s", error) : errmsg_say(why, -EINVAL, "%s: %s", file, error);
 	if (pcap_datalink(p) != DLT_EN10MB)
 		err = errmsg_say(why, -EINVAL, "%s: its frames are not Ethernet (link type %s)", file,
 				 pcap_datalink_val_to_name(pcap_datalink(p)));

@@ -119,6 +119,14 @@ def packets_are_explained_by_a_file():
             assert done.returncode == 2, (bad, done)
 
 
+def a_file_that_is_no_capture_is_named():
+    """explain --pcap: an error says which file"""
+    with File(GOOD) as path:
+        for file in (path, "/nowhere.pcap"):
+            told = run("explain", "--config", path, "--pcap", file).stderr
+            assert told.count(file) == 1, told
+
+
 def a_packet_of_a_capture_is_explained():
     """explain --pcap: the frame that was asked for"""
     with File(SIIT) as path, tempfile.NamedTemporaryFile(suffix=".pcap") as pcap:
@@ -284,5 +292,6 @@ def static_mappings_come_and_go():
 
 
 tap.run([good_and_bad_files, what_is_shown_is_a_file, a_missing_interface_is_told, a_file_of_mappings, the_reference_is_what_the_manual_has,
-         packets_are_explained_by_a_file, a_packet_of_a_capture_is_explained, every_reason_has_a_sentence, no_translator_is_told,
+         packets_are_explained_by_a_file, a_file_that_is_no_capture_is_named,
+         a_packet_of_a_capture_is_explained, every_reason_has_a_sentence, no_translator_is_told,
          a_stateless_translator_is_looked_at, a_trace_that_was_killed_is_told, a_stateful_translator_is_looked_at, static_mappings_come_and_go])
