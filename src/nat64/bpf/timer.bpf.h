@@ -10,7 +10,9 @@
 
 #define TIMER_PERIOD_MS	 20u		/* control.walk_period_ms and walk_batch are 0 */
 #define TIMER_BATCH	 1024u
-#define TIMER_BATCH_MAX	 65536u		/* 8 ms */
+#define TIMER_BATCH_MAX	 65536u
+/* It interrupts the packets of its processor: SPINE takes a packet that was stopped for 8 ms for a stall of the program. */
+#define TIMER_SLICE_NS	 1000000ull
 
 XLAT_INLINE __u64 timer_period_ns(const struct xlat_control *c)
 {
@@ -19,6 +21,7 @@ XLAT_INLINE __u64 timer_period_ns(const struct xlat_control *c)
 	return (ms == 0 ? TIMER_PERIOD_MS : ms) * 1000000ull;
 }
 
+/* `arg`: when it has to end. An entry that is looked at costs 0.1 to 1 us, one that ends 5 us. */
 static long timer_step(__u32 turn, void *arg)
 {
 	__u32 at = XLAT_SCRATCH_WALK;
@@ -27,7 +30,7 @@ static long timer_step(__u32 turn, void *arg)
 	if (x == NULL)
 		return 1;
 	(void)xlat_walk_step(x);
-	return 0;
+	return (turn & 15) == 15 && (__s64)(bpf_ktime_get_ns() - *(const __u64 *)arg) >= 0;
 }
 
 static int timer_walk(void *map, __u32 *key, struct xlat_timer_value *value)
@@ -35,7 +38,8 @@ static int timer_walk(void *map, __u32 *key, struct xlat_timer_value *value)
 	__u32 at = XLAT_SCRATCH_WALK;
 	struct xlat *x = bpf_map_lookup_elem(&scratch, &at);
 	struct xlat_control *c = home_control();
-	__u32 batch, nothing = 0;
+	__u64 end = bpf_ktime_get_ns() + TIMER_SLICE_NS;
+	__u32 batch;
 
 	if (x == NULL || c == NULL)
 		return 0;
@@ -45,7 +49,7 @@ static int timer_walk(void *map, __u32 *key, struct xlat_timer_value *value)
 	batch = c->walk_batch == 0 ? TIMER_BATCH : c->walk_batch;
 	if (batch > TIMER_BATCH_MAX)
 		batch = TIMER_BATCH_MAX;
-	(void)bpf_loop(batch, timer_step, &nothing, 0);
+	(void)bpf_loop(batch, timer_step, &end, 0);
 	(void)bpf_timer_start(&value->timer, timer_period_ns(c), 0);
 	return 0;
 }
