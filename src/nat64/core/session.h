@@ -281,11 +281,12 @@ XLAT_PART int xlat_permitted(struct xlat *x)
 	return 1;
 }
 
-/* Ticks that a session may go unanswered: see above. */
+/* Ticks that a session may go unanswered: see above; XLAT_PATIENT: for ever. */
+#define XLAT_PATIENT 0x7fffffffu
 XLAT_PART int xlat_patience(struct xlat *x)
 {
 	const struct xlat_control *c;
-	__u32 least = ~0u;
+	__u32 least = XLAT_PATIENT;
 
 	if (x == NULL)
 		return 0;
@@ -341,7 +342,8 @@ XLAT_PART int xlat_session_end(struct xlat *x, __u32 number, __u32 forced)
 		}
 		if (forced != 1 || (w.part.flags & XLAT_SESSION_ANSWERED) != 0)
 			return 0;
-		if (x->now - s->created < (__u32)xlat_patience(x))
+		/* With a sign: a session may be younger than the walk's clock, which is taken once for many. */
+		if ((__s32)(x->now - s->created) < xlat_patience(x))
 			return 0;
 	}
 	if (!xlat_swap(&s->expires, expires, 0))
@@ -1263,6 +1265,11 @@ XLAT_PART int xlat_call_run(struct xlat *x)
 	if (c == NULL || control == NULL)
 		return 0;
 	end = walk_end(control);
+	/* What an earlier plan on this desk left: XLAT_DRY would make changes void, and a mark choose another pool. The ALG's is its packet's. */
+	if (x->call.op != XLAT_CALL_SLOW)
+		x->flags = 0;
+	if (x->call.op == XLAT_CALL_BIB_ADD && (x->call.bib.flags & XLAT_BIB_STATIC) != 0)
+		x->mark = 0;
 	switch (x->call.op) {
 	case XLAT_CALL_BIB_ADD:
 		x->call.result = call_bib_add(x, c);

@@ -601,6 +601,35 @@ START_TEST(rfc6146_3_4_later_fragments_follow_their_first_one)
 }
 END_TEST
 
+START_TEST(a_desk_that_explained_a_packet_changes_state_all_the_same)
+{
+	struct rig r;
+
+	new_rig(&r);
+	ck_assert_verdict(&r, rig_out_flags(&r, XLAT_UDP, 1, 5000, REMOTE4, 123, 0, XLAT_DRY), XLAT_TRANSLATE);
+	struct xlat_call add = bib_call(XLAT_CALL_BIB_ADD, XLAT_TCP, 1, 22, POOL4, 2222, XLAT_BIB_STATIC);
+	ck_assert_int_eq(xlat_native_call(r.n, &add, &r.x), 0);
+	ck_assert_uint_eq(rig_used(&r, XLAT_SLAB_BIB), 1);
+	ck_assert_verdict(&r, rig_in(&r, XLAT_TCP, REMOTE4, 4000, POOL4, 2222, SYN), XLAT_TRANSLATE);
+	rig_done(&r);
+}
+END_TEST
+
+/* The walk takes the time once; a processor that makes a session meanwhile may be a tick ahead. */
+START_TEST(a_walk_whose_clock_is_behind_ends_nothing)
+{
+	struct rig r;
+
+	new_rig(&r);
+	ck_assert_verdict(&r, rig_out(&r, XLAT_UDP, 1, 5000, REMOTE4, 123, 0), XLAT_TRANSLATE);
+	r.ns -= 1ull << XLAT_TICK_SHIFT;
+	rig_walk(&r, 0);
+	ck_assert_uint_eq(rig_used(&r, XLAT_SLAB_SESSION), 1);
+	ck_assert_ptr_nonnull(rig_session(&r, XLAT_UDP, 1, 5000, REMOTE4, 123));
+	rig_done(&r);
+}
+END_TEST
+
 TEST_MAIN("nat64/state", rfc4787_req_1_mapping_is_endpoint_independent, rfc6146_3_5_1_udp_goes_out_and_answers_come_in,
 	  rfc6146_3_5_1_a_session_lives_for_the_udp_timer_after_its_last_packet, rfc6146_3_5_1_expiry_is_written_only_when_it_moves_by_100_ms,
 	  rfc4787_req_5_dns_has_its_own_timer, rfc6146_3_5_1_2_endpoint_independent_filtering_lets_anyone_answer,
@@ -611,4 +640,5 @@ TEST_MAIN("nat64/state", rfc4787_req_1_mapping_is_endpoint_independent, rfc6146_
 	  rfc6146_3_8_errors_about_hairpinned_packets_hairpin, rfc6146_3_4_other_transports_are_refused,
 	  rfc6146_3_1_static_mappings_stay_and_are_removed_with_their_sessions, rfc6384_mappings_of_the_alg_wait_for_their_session,
 	  rfc6384_control_connections_take_the_slow_path, explain_changes_nothing, pool_rows_shared_drained_and_by_mark,
-	  sources_that_are_no_subscribers_are_refused, rfc6146_3_4_later_fragments_follow_their_first_one)
+	  sources_that_are_no_subscribers_are_refused, rfc6146_3_4_later_fragments_follow_their_first_one,
+	  a_desk_that_explained_a_packet_changes_state_all_the_same, a_walk_whose_clock_is_behind_ends_nothing)
