@@ -26,6 +26,7 @@
 
 #define FRAME_BYTES	  (65535u + 18u)
 #define FRAMES_A_ROUND	  64
+#define EVENTS_A_ROUND	  1024
 #define ETHERNET_BYTES	  14u
 #define TAGS_MAX	  2
 #define BEAT_US		  1000000
@@ -54,8 +55,8 @@ struct worker {
 	struct timer beat, slow_timer, neighbours, settle;
 	unsigned changed;		/* enum watch_seen, to be told */
 	uint32_t generation;
-	uint64_t error_us;		/* tokens of ICMP errors, in microseconds' worth */
-	int64_t error_at_us;
+	struct { uint64_t us; int64_t at_us; } errors[2];	/* tokens of ICMP errors, in microseconds' worth; [1] of those about MTU */
+	uint32_t events_now;		/* in this round */
 	struct errmsg why;
 	int status;
 	uint8_t frame[FRAME_BYTES];
@@ -124,7 +125,7 @@ static void count(void *arg, enum xlat_verdict verdict, enum xlat_reason reason)
 		__atomic_add_fetch(&w->stats->reason[verdict][reason], 1, __ATOMIC_RELAXED);
 }
 
-static bool error_allowed(void *arg)
+static bool error_allowed(void *arg, bool too_big)
 {
 	struct worker *w = arg;
 	int64_t now = loop_now_us(w->loop);
@@ -133,13 +134,13 @@ static bool error_allowed(void *arg)
 	if (w->config.errors_rate == 0)
 		return true;
 	each = 1000000 / w->config.errors_rate;
-	w->error_us += (uint64_t)(now - w->error_at_us);
-	w->error_at_us = now;
-	if (w->error_us > 1000000)
-		w->error_us = 1000000;
-	if (w->error_us < each)
+	w->errors[too_big].us += (uint64_t)(now - w->errors[too_big].at_us);
+	w->errors[too_big].at_us = now;
+	if (w->errors[too_big].us > 1000000)
+		w->errors[too_big].us = 1000000;
+	if (w->errors[too_big].us < each)
 		return false;
-	w->error_us -= each;
+	w->errors[too_big].us -= each;
 	return true;
 }
 
@@ -234,7 +235,15 @@ static int on_event(void *arg, void *data, size_t bytes)
 	memcpy(&e, data, sizeof(e));
 	if (!nat64_log_event(&w->log, &e) && e.kind == XLAT_EVENT_PROBE)
 		slow_event(w->slow, &e, now_ms(w));
-	return 0;
+	/* An error ends the round, after this record. */
+	return ++w->events_now < EVENTS_A_ROUND ? 0 : -EAGAIN;
+}
+
+/* Some of what is there: in a flood of events there is always more, and packets and the beat must not wait for its end. */
+static void read_events(struct worker *w)
+{
+	w->events_now = 0;
+	(void)!ring_buffer__consume(w->ring);
 }
 
 static void on_ring(struct io_watch *watch, uint32_t events)
@@ -242,7 +251,7 @@ static void on_ring(struct io_watch *watch, uint32_t events)
 	struct worker *w = container_of(watch, struct worker, ring_watch);
 
 	(void)events;
-	(void)!ring_buffer__consume(w->ring);
+	read_events(w);
 	tick(w);
 }
 
@@ -300,7 +309,7 @@ static void on_beat(struct timer *t)
 	beat_now(w);
 	check_generation(w);
 	/* Events that came without waking us. */
-	(void)!ring_buffer__consume(w->ring);
+	read_events(w);
 	event_log_flush(w->events);
 	loop_timer_set(w->loop, t, BEAT_US);
 }

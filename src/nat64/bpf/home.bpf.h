@@ -49,36 +49,57 @@ XLAT_INLINE bool home_slow_lives(const struct xlat_control *c, __u32 now)
 	return c->slow_ifindex != 0 && !xlat_passed(now, XLAT_READ(c->slow_beat) + XLAT_SLOW_BEAT_TICKS);
 }
 
-/* A bucket of one second's errors on each processor (RFC 4443 2.4 (f)). */
-XLAT_PART int home_error_allowed(struct xlat *x)
+/* Take a token of a bucket on this processor that holds those of one second; rate 0: no limit. */
+XLAT_PART int home_bucket(struct xlat *x, __u32 id, __u32 rate)
 {
+	const struct xlat_control *control_now = home_control();
 	struct xlat_processor *p;
-	const struct xlat_control *control_now;
-	const struct xlat_config *c;
+	struct xlat_bucket *b;
 	__u64 now, passed;
 	__u32 zero = 0;
 
 	if (x == NULL)
 		return 0;
 	p = bpf_map_lookup_elem(&processor, &zero);
-	c = env_config(x);
-	control_now = home_control();
-	if (p == NULL || c == NULL || control_now == NULL)
+	if (p == NULL || control_now == NULL)
 		return 0;
-	if (c->errors_rate == 0)
+	if (rate == 0)
 		return 1;
+	b = &p->bucket[id & (XLAT_BUCKETS - 1)];
 	now = home_clock_ns(control_now);
-	passed = now - p->error_ns;
+	passed = now - b->ns;
 	if (passed > 1000000000)
 		passed = 1000000000;
-	p->error_ns = now;
-	p->error_tokens += passed * c->errors_rate;
-	if (p->error_tokens > 1000000000ull * c->errors_rate)
-		p->error_tokens = 1000000000ull * c->errors_rate;
-	if (p->error_tokens < 1000000000)
+	b->ns = now;
+	b->tokens += passed * rate;
+	if (b->tokens > 1000000000ull * rate)
+		b->tokens = 1000000000ull * rate;
+	if (b->tokens < 1000000000)
 		return 0;
-	p->error_tokens -= 1000000000;
+	b->tokens -= 1000000000;
 	return 1;
+}
+
+/* The rate of ICMP errors (RFC 4443 2.4 (f)). */
+XLAT_INLINE bool home_error_allowed(struct xlat *x)
+{
+	const struct xlat_config *c = env_config(x);
+
+	return c != NULL && home_bucket(x, x->reason == XLAT_R_TOO_BIG ? XLAT_BUCKET_TOO_BIG : XLAT_BUCKET_ERRORS, c->errors_rate) != 0;
+}
+
+/* The slow path takes this packet: somebody reads it, and it is none too many of its kind. Else the drop is counted. */
+XLAT_INLINE bool home_slow_takes(struct xlat *x, const struct xlat_control *c)
+{
+	if (!home_slow_lives(c, x->now)) {
+		home_count(x, XLAT_DROP, XLAT_R_NO_SLOW_PATH);
+		return false;
+	}
+	if (x->reason == XLAT_R_STORED_SYN && home_bucket(x, XLAT_BUCKET_SYNS, XLAT_SYNS_A_SECOND) == 0) {
+		home_count(x, XLAT_DROP, XLAT_R_SYN_LIMITED);
+		return false;
+	}
+	return true;
 }
 
 XLAT_INLINE bool home_traced_address(const struct xlat_trace_filter *f, const struct xlat_ends *e)

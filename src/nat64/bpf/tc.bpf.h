@@ -202,10 +202,8 @@ XLAT_INLINE int tc_link(struct __sk_buff *skb, __u32 link)
 /* To the daemon, as it came; its device makes segments and completes checksums. */
 XLAT_INLINE int tc_slow(struct __sk_buff *skb, struct xlat *x, const struct xlat_control *c, __u32 link)
 {
-	if (!home_slow_lives(c, x->now)) {
-		home_count(x, XLAT_DROP, XLAT_R_NO_SLOW_PATH);
+	if (!home_slow_takes(x, c))
 		return TC_ACT_SHOT;
-	}
 	if (tc_link(skb, link) != 0)
 		return tc_spoilt(x);
 	return (int)bpf_redirect(c->slow_ifindex, 0);

@@ -305,10 +305,8 @@ XLAT_INLINE bool xdp_read_any(struct xdp_md *ctx, struct xlat *x, __u32 link)
 /* To the daemon, as the frame came. */
 XLAT_INLINE int xdp_slow(struct xlat *x, const struct xlat_control *c)
 {
-	if (!home_slow_lives(c, x->now)) {
-		home_count(x, XLAT_DROP, XLAT_R_NO_SLOW_PATH);
+	if (!home_slow_takes(x, c))
 		return XDP_DROP;
-	}
 	return (int)bpf_redirect(c->slow_ifindex, 0);
 }
 

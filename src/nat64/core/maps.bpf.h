@@ -49,12 +49,17 @@ XLAT_MAP(stats, BPF_MAP_TYPE_PERCPU_ARRAY, 1, __u32, struct xlat_stats, 0);
 enum xlat_scratch { XLAT_SCRATCH_PACKET, XLAT_SCRATCH_WALK, XLAT_SCRATCHES };
 XLAT_MAP(scratch, BPF_MAP_TYPE_PERCPU_ARRAY, XLAT_SCRATCHES, __u32, struct xlat, 0);
 
-/* What programs of a processor keep between packets: tokens of ICMP errors. */
-struct xlat_processor {
-	__u64 error_ns;			/* when tokens were counted last */
-	__u64 error_tokens;		/* in 1/10^9 of an error */
-	__u64 spare[6];
+/*
+ * What programs of a processor keep between packets: buckets of tokens. Errors that tell of a smaller MTU have their own: a scan from
+ * outside, which is answered by the others, must not stop path MTU discovery for all. SYNs that nobody asked for have one, so that a flood of
+ * them leaves room for the other packets of the slow path.
+ */
+enum xlat_bucket_id { XLAT_BUCKET_ERRORS, XLAT_BUCKET_TOO_BIG, XLAT_BUCKET_SYNS, XLAT_BUCKETS = 4 };
+struct xlat_bucket {
+	__u64 ns;			/* when tokens were counted last */
+	__u64 tokens;			/* in 1/10^9 */
 };
+struct xlat_processor { struct xlat_bucket bucket[XLAT_BUCKETS]; };
 XLAT_MAP(processor, BPF_MAP_TYPE_PERCPU_ARRAY, 1, __u32, struct xlat_processor, 0);
 
 /* Pieces of payload, to be summed: 512 bytes is what bpf_csum_diff takes, and room for the last word. */

@@ -112,7 +112,7 @@ static void answer(struct slow *s, struct slice packet, uint32_t mark, uint8_t t
 		e.from = memcmp(c->own6, none, 16) != 0 ? (const uint8_t *)c->own6 : packet.ptr + 24;
 	if (!slow_error_make(&e, packet, &s->error))
 		return;
-	if (!s->ops.error_allowed(s->arg)) {
+	if (!s->ops.error_allowed(s->arg, family == 4 ? type == 3 && code == 4 : type == 2)) {
 		slow_count(s, XLAT_R_ERROR_LIMITED);
 		return;
 	}
@@ -282,7 +282,7 @@ static void process(struct slow *s, const struct slow_packet *p)
 		buf_reset(&s->out);
 		if (slow_apply(&s->x, p->bytes, &s->out) != 0)
 			break;
-		if (s->ops.error_allowed(s->arg))
+		if (s->ops.error_allowed(s->arg, s->x.reason == XLAT_R_TOO_BIG))
 			slow_send(s, s->x.ip.family, buf_slice(&s->out), p->mark, &mtu);
 		else
 			slow_count(s, XLAT_R_ERROR_LIMITED);

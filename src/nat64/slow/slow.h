@@ -31,8 +31,8 @@ struct slow_ops {
 	uint32_t (*mtu)(void *arg, unsigned family, const __be32 addr[4]);
 	/* Count an outcome that the programs do not see. */
 	void (*count)(void *arg, enum xlat_verdict verdict, enum xlat_reason reason);
-	/* Whether another ICMP error may be sent now. */
-	bool (*error_allowed)(void *arg);
+	/* Whether another ICMP error may be sent now. too_big: it tells of a smaller MTU; those are counted on their own. */
+	bool (*error_allowed)(void *arg, bool too_big);
 	/*
 	 * The map `ftp` (core/state.h). load: 0, -ENOENT. save: 0, -E2BIG; NULL deletes. next: the key that follows `key` in any order (NULL: the
 	 * first), -ENOENT at the end. All three may be NULL: no ALG.

@@ -62,7 +62,7 @@ static void count(void *arg, enum xlat_verdict verdict, enum xlat_reason reason)
 	t->counted[reason]++;
 }
 
-static bool allowed(void *arg)
+static bool allowed(void *arg, bool too_big)
 {
 	return !((struct stand *)arg)->quiet;
 }
