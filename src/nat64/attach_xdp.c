@@ -89,7 +89,7 @@ static int adopt(struct nat64 *n, struct spine_device *d, const char *name, bool
 	struct adopt_request r = {
 		.prog_fd = program, .name = name, .match = "", .order = -1,
 		.verdicts = SPINE_PASS | SPINE_DROP | SPINE_ABORTED | SPINE_TX | SPINE_REDIRECT, .continues = SPINE_PASS,
-		.redirect = true, .accept_unbounded = true,
+		.redirect = true, .accept_unbounded = true, .patient = true,
 	};
 	int err;
 

@@ -344,7 +344,7 @@ static int add(struct spine_device *d, const struct adopt_request *r, const stru
 		.continues = r->terminal ? 0 : r->continues != 0 ? r->continues : SPINE_PASS,
 		.prog_id = p->info.id, .generation = d->generation + 1, .cost = report->cost,
 		.memory_bytes = p->memory_bytes, .installed_at_s = now_s(), .cpu_permille = r->cpu_permille,
-		.by_operator = (r->order >= 0 ? OPERATOR_ORDER : 0u) | (r->terminal ? OPERATOR_TERMINAL : 0u),
+		.patient = r->patient, .by_operator = (r->order >= 0 ? OPERATOR_ORDER : 0u) | (r->terminal ? OPERATOR_TERMINAL : 0u),
 	};
 	size_t count = d->count;
 	int err, slot = device_free_slot(d, taken != NULL ? (int)taken->slot : -1, why);

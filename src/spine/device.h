@@ -53,7 +53,8 @@ struct spine_record {
 	uint8_t digest[32], signer[32];
 	uint32_t cpu_permille;
 	uint32_t by_operator;		/* enum spine_by_operator */
-	uint32_t spare[14];
+	uint32_t patient;		/* adopt_request.patient */
+	uint32_t spare[13];
 };
 
 /* What a person decided instead of the manifest: a replace keeps it. */
@@ -156,6 +157,11 @@ struct adopt_request {
 	bool terminal, fail_closed, accept_unbounded;
 	uint32_t cpu_permille;
 	bool redirect;			/* REDIRECT to all ports */
+	/*
+	 * Stalls and faults are counted and eject nothing: for programs without which the host's traffic ends, whose makers
+	 * answer for their time. (A virtual machine that loses its processor for 64 ms looks like a stall.)
+	 */
+	bool patient;
 };
 MUST_USE int spine_adopt(struct spine_device *d, const struct adopt_request *r, struct spine_change *c);
 /*

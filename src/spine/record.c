@@ -139,7 +139,8 @@ int device_fill_slot(struct spine_device *d, const struct spine_record *r, int p
 		.fail_closed = r->fail_closed != 0,
 		.budget_ns = (uint64_t)r->cpu_permille * 1000 * 1000,
 		/* What ran alone before us goes on as it did: only stalls throw it out. */
-		.faults_max = r->source == SOURCE_TAKEN_OVER ? 0 : SLOT_FAULTS_MAX,
+		.faults_max = r->source == SOURCE_TAKEN_OVER || r->patient != 0 ? 0 : SLOT_FAULTS_MAX,
+		.patient = r->patient,
 		.state = SPINE_SLOT_ACTIVE,
 	};
 	if (bpf_map_update_elem(d->slots_fd, &r->slot, &prog_fd, BPF_ANY) == 0)

@@ -678,15 +678,20 @@ static void roll_window(struct gen *g)
 	p_set(p, same);
 }
 
-/* A stall of `ticks` at R0: the first marks, a long or a second one ejects. Falls through: it stays. */
+/*
+ * A stall of `ticks` at R0: the first marks, a long or a second one ejects, unless the slot is patient. Falls through: it
+ * stays.
+ */
 static void judge_stall(struct gen *g, program_label eject)
 {
 	struct program *p = g->p;
-	program_label mark = p_label(p);
+	program_label mark = p_label(p), stays = p_label(p);
 
 	/* Two processors may stall in it at a time. */
 	p_mov_imm(p, R1, 1);
 	p_insn(p, BPF_STX | BPF_ATOMIC | BPF_W, R9, R1, CTL(strikes), BPF_ADD);
+	p_load(p, BPF_DW, R1, R9, CTL(patient));
+	p_jump_imm(p, BPF_JNE, true, R1, 0, stays);
 	p_load(p, BPF_DW, R1, R7, CPU(ticks));
 	p_jump_imm(p, BPF_JGE, true, R1, (int32_t)ticks(g, SPINE_STALL_EJECTS_MS), eject);
 	p_load(p, BPF_DW, R1, R9, CTL(strike_jiffies));
@@ -696,6 +701,7 @@ static void judge_stall(struct gen *g, program_label eject)
 	p_jump_imm(p, BPF_JLE, true, R2, (int32_t)(g->spec->hz * SPINE_STALL_MEMORY_S), eject);
 	p_set(p, mark);
 	p_store(p, BPF_DW, R9, CTL(strike_jiffies), R0);
+	p_set(p, stays);
 }
 
 /*

@@ -514,6 +514,24 @@ START_TEST(a_stall_of_nested_loops_ejects_after_one_packet)
 }
 END_TEST
 
+START_TEST(a_patient_slot_counts_stalls_and_stays)
+{
+	struct rig r;
+	struct spine_slot_control *c;
+
+	start(&r, _i);
+	c = rig_add(&r, 9, rig_stalls(&r, ticks_of(SPINE_STALL_EJECTS_MS)), RULE);
+	c->patient = 1;
+	build(&r);
+	for (uint32_t i = 1; i <= 2; i++) {
+		ck_assert_uint_eq(rig_send(&r, PORT), XDP_PASS);
+		ck_assert_uint_eq(c->state, SPINE_SLOT_ACTIVE);
+		ck_assert_uint_eq(c->strikes, i);
+	}
+	rig_done(&r);
+}
+END_TEST
+
 START_TEST(a_short_stall_marks_and_a_second_one_ejects)
 {
 	struct rig r;
@@ -1033,6 +1051,7 @@ int main(void)
 		a_slot_that_is_off_is_skipped_or_drops,
 		faults_of_one_kind_eject_at_their_number,
 		a_stall_of_nested_loops_ejects_after_one_packet,
+		a_patient_slot_counts_stalls_and_stays,
 		a_short_stall_marks_and_a_second_one_ejects,
 		greed_is_blamed_on_the_greedy,
 		greed_before_a_terminal_extension_is_blamed_as_well,

@@ -71,7 +71,8 @@ struct spine_slot_control {
 	uint32_t ejected_cpu;
 	uint32_t strikes;		/* stalls ever */
 	uint64_t faults_max;		/* so many of one kind in a window of a second eject; 0: never */
-	uint64_t spare[2];
+	uint64_t patient;		/* not 0: stalls are counted and eject nothing */
+	uint64_t spare;
 };
 _Static_assert(sizeof(struct spine_slot_control) == 64, "read by generated code");
 
