@@ -4,11 +4,13 @@ The daemon of a translator: its rights, its deaths, what it follows, its metrics
 
 usage: daemon.py PRICKLE
 """
+import contextlib
 import os
 import signal
 import socket
 import subprocess
 import sys
+import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from lab import DataCentre, HostClat, Instance, Lab, Line, PREF64, embed, tap, wait_until  # noqa: E402
@@ -127,6 +129,64 @@ def an_interface_that_comes_back_is_attached_again():
         assert rows["four"]["running"] and rows["six"]["running"], rows
 
 
+def next_hops_follow_routes_and_neighbours():
+    """packets go where the kernel's tables say now: a remembered next hop would serve for a second more"""
+    for attach in ("tc", "xdp"):
+        with Lab(PRICKLE) as lab:
+            net = DataCentre(lab)
+            other = lab.ns("other")
+            _, port = lab.veth(other, "eth0", net.nat, "other", ["198.51.100.2/24"], ["198.51.100.1/24"])
+            lab.ready(port)
+            for ns, gateway in ((net.four, net.NAT4), (other, "198.51.100.1")):
+                ns.ip("addr", "add", "198.18.0.7/32", "dev", "lo")
+                ns.ip("route", "replace", "default", "via", gateway)
+            net.nat.ip("route", "add", "198.18.0.0/24", "via", net.FOUR)
+            net.siit(attach=attach, interfaces=["six", "four", "other"]).start()
+            for ns, address in ((net.four, net.FOUR), (other, "198.51.100.2")):
+                wait_until(lambda: answers(net.six, embed(address)), 5, f"{address} by {attach}")
+            stream = lab.keep(Stream(net, "198.18.0.7", [net.four, other]))
+            stream.settle(0)
+            net.nat.ip("route", "replace", "198.18.0.0/24", "via", "198.51.100.2")
+            stream.settle(1)
+            mac = "02:00:00:00:77:01"
+            other.ip("link", "set", "eth0", "address", mac)
+            net.nat.ip("neigh", "replace", "198.51.100.2", "lladdr", mac, "dev", "other", "nud", "reachable")
+            stream.settle(1)
+
+
+class Stream:
+    """Numbered datagrams from `six` to an address that several hosts have, all the time."""
+    QUICKLY = 0.25
+
+    def __init__(self, net, address, hosts):
+        self.sender, self.to = net.six.udp(net.SIX), (embed(address), 9)
+        self.hosts, self.number = [ns.udp(address, 9, timeout=0) for ns in hosts], 0
+
+    def settle(self, host):
+        """All that is sent from QUICKLY seconds from now on, for as long, arrives at this host and at no other."""
+        start, first, got = time.monotonic(), None, [set() for _ in self.hosts]
+        while time.monotonic() < start + 2 * self.QUICKLY:
+            self.number += 1
+            first = self.number if first is None and time.monotonic() > start + self.QUICKLY else first
+            self.sender.sendto(str(self.number).encode(), self.to)
+            time.sleep(0.005)
+            self._take(got)
+        time.sleep(0.1)
+        self._take(got)
+        wanted = set(range(first, self.number + 1))
+        for at, numbers in enumerate(got):
+            assert wanted & numbers == (wanted if at == host else set()), f"host {at} got {len(wanted & numbers)} of {len(wanted)}"
+
+    def _take(self, got):
+        for numbers, one in zip(got, self.hosts):
+            with contextlib.suppress(BlockingIOError):
+                while True:
+                    numbers.add(int(one.recv(100)))
+
+    def close(self):
+        pass
+
+
 def a_clat_follows_its_uplink():
     with Lab(PRICKLE) as lab:
         net = HostClat(lab)
@@ -183,5 +243,6 @@ def count_pins():
 tap.run([what_reads_packets_has_three_rights_and_a_filter, a_worker_that_dies_is_started_again,
          a_second_daemon_of_a_translator_is_refused, the_end_leaves_it_running_and_remove_takes_it_away,
          metrics_are_served_and_other_requests_refused, jumbo_frames_are_translated_on_xdp,
-         an_interface_that_comes_back_is_attached_again, a_clat_follows_its_uplink, a_host_s_clat_by_xdp_is_refused,
+         an_interface_that_comes_back_is_attached_again, next_hops_follow_routes_and_neighbours,
+         a_clat_follows_its_uplink, a_host_s_clat_by_xdp_is_refused,
          a_translator_of_a_namespace_that_is_gone_is_cleaned_up])
