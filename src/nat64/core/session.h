@@ -12,7 +12,7 @@
  * is written only when it moves by more than 100 ms. Fields of a found session are taken as true only if `expires` is the same
  * after reading as before: a freed entry of the hash is used again at once, and its new owner must not get this packet.
  *
- * Under pressure - more than 3/4 of the sessions or mappings are in use - the walk also ends sessions that were never
+ * Under pressure - more than 3/4 of the sessions, mappings or subscribers are in use - the walk also ends sessions that were never
  * answered: older than 4 s at 3/4, falling to 1 s at 7/8, whatever their timer says; numbers of mappings rest for a second, so
  * that must begin well before the end. A packet that finds no free number ends such sessions itself, 4 random ones at
  * most. So a flood, from one source or from a million, fills the last quarter only, and those whom somebody answers
@@ -291,7 +291,7 @@ XLAT_PART int xlat_patience(struct xlat *x)
 	if (x == NULL)
 		return 0;
 	c = env_control(x);
-	for (int i = XLAT_SLAB_SESSION; i <= XLAT_SLAB_BIB && c != NULL; i++) {
+	for (int i = 0; i < XLAT_SLABS && c != NULL; i++) {
 		__u32 used = XLAT_READ(c->slab[i].used), eighth = c->slab[i].count / 8, over, ticks;
 
 		if (used <= 6 * eighth)

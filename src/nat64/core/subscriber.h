@@ -56,10 +56,14 @@ XLAT_INLINE bool subscriber_rate(struct xlat *x, struct xlat_subscriber *s, cons
 	return false;
 }
 
-/* Count a session of subscriber `number` and so hold the entry. COME_OK, AGAIN (it is ending), or SAID: as many as it may. */
+/*
+ * Count a session of subscriber `number` and so hold the entry. COME_OK, AGAIN (it is ending), or SAID: as many as it may. What the outside
+ * begins gets three quarters of them: else a stranger who knows one port could keep the subscriber from beginning any.
+ */
 XLAT_INLINE int subscriber_join(struct xlat *x, const struct xlat_config *c, __u32 number)
 {
 	struct xlat_subscriber *s = env_subscriber(x, number);
+	__u32 most = c->sessions_max - (x->flow.inbound != 0 ? c->sessions_max / 4 : 0);
 
 	if (s == NULL)
 		return XLAT_CAME_AGAIN;
@@ -68,7 +72,7 @@ XLAT_INLINE int subscriber_join(struct xlat *x, const struct xlat_config *c, __u
 
 		if ((n & XLAT_SUBSCRIBER_DEAD) != 0 || XLAT_READ(s->state) != 1)
 			return XLAT_CAME_AGAIN;
-		if (c->sessions_max != 0 && n >= c->sessions_max) {
+		if (most != 0 && n >= most) {
 			subscriber_refuse(x, s, XLAT_R_SUBSCRIBER_SESSIONS);
 			return XLAT_CAME_SAID;
 		}

@@ -367,9 +367,49 @@ START_TEST(rfc6888_req_7_memory_of_what_ended_is_used_again)
 }
 END_TEST
 
+START_TEST(rfc6146_5_2_strangers_leave_a_subscriber_sessions_of_its_own)
+{
+	struct xlat_config c = rig_config(1);
+	struct rig r;
+
+	c.sessions_max = 8;
+	rig_init(&r, &c);
+	ck_assert_verdict(&r, rig_out(&r, XLAT_UDP, 1, 5000, REMOTE4, 123, 0), XLAT_TRANSLATE);
+	unsigned port = be16toh(r.x.to.sport);
+	for (unsigned i = 0; i < 5; i++)
+		ck_assert_verdict(&r, rig_in(&r, XLAT_UDP, REMOTE4 + 1 + i, 4000, POOL4, port, 0), XLAT_TRANSLATE);
+	ck_assert_int_ne(rig_in(&r, XLAT_UDP, REMOTE4 + 9, 4000, POOL4, port, 0), XLAT_TRANSLATE);
+	ck_assert_uint_eq(r.x.reason, XLAT_R_SUBSCRIBER_SESSIONS);
+	ck_assert_verdict(&r, rig_out(&r, XLAT_UDP, 1, 5001, REMOTE4, 123, 0), XLAT_TRANSLATE);
+	ck_assert_verdict(&r, rig_out(&r, XLAT_UDP, 1, 5002, REMOTE4, 123, 0), XLAT_TRANSLATE);
+	ck_assert_int_ne(rig_out(&r, XLAT_UDP, 1, 5003, REMOTE4, 123, 0), XLAT_TRANSLATE);
+	rig_done(&r);
+}
+END_TEST
+
+START_TEST(rfc6146_5_2_a_flood_of_subscribers_does_not_keep_new_ones_out)
+{
+	struct xlat_config c = rig_config(1);
+	struct rig r;
+
+	rig_init_sized(&r, &c, 1000, 40);
+	ck_assert_verdict(&r, rig_out(&r, XLAT_UDP, 1, 5000, REMOTE4, 123, 0), XLAT_TRANSLATE);
+	ck_assert_verdict(&r, rig_in(&r, XLAT_UDP, REMOTE4, 123, POOL4, be16toh(r.x.to.sport), 0), XLAT_TRANSLATE);
+	for (unsigned i = 2; i < 60; i++)
+		rig_out(&r, XLAT_UDP, i, 5000, REMOTE4, 123, 0);
+	ck_assert_uint_eq(r.x.reason, XLAT_R_SUBSCRIBERS_FULL);
+	rig_walk(&r, 4100);
+	rig_settle(&r);
+	ck_assert_verdict(&r, rig_out(&r, XLAT_UDP, 99, 5000, REMOTE4, 123, 0), XLAT_TRANSLATE);
+	ck_assert_ptr_nonnull(rig_session(&r, XLAT_UDP, 1, 5000, REMOTE4, 123));
+	rig_done(&r);
+}
+END_TEST
+
 TEST_MAIN("nat64/subscriber", rfc6888_req_2_pooling_is_paired, rfc6888_req_2_a_full_address_does_not_break_a_pair,
 	  rfc6888_req_4_limits_of_sessions_and_ports, rfc6888_req_4_rate_of_new_sessions, rfc6888_req_8_freed_ports_rest,
 	  a_rest_of_long_ago_is_over_although_the_clock_went_round, rfc6431_ports_come_in_blocks_with_one_event_each, rfc6431_freed_blocks_rest,
 	  rfc7422_ports_are_computed_without_a_log, rfc6888_req_12_destinations_are_logged_only_when_asked,
 	  rfc6146_5_3_tables_that_are_full_say_so, a_flood_from_one_source_shuts_nobody_out, a_flood_from_one_source_meets_its_limit,
-	  a_flood_from_very_many_sources_shuts_nobody_out, rfc6888_req_7_memory_of_what_ended_is_used_again)
+	  a_flood_from_very_many_sources_shuts_nobody_out, rfc6888_req_7_memory_of_what_ended_is_used_again,
+	  rfc6146_5_2_strangers_leave_a_subscriber_sessions_of_its_own, rfc6146_5_2_a_flood_of_subscribers_does_not_keep_new_ones_out)
