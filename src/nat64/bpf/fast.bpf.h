@@ -204,7 +204,7 @@ XLAT_INLINE bool fast_session(struct xlat *x, const struct xlat_config *c, struc
 	expires = XLAT_READ(s->expires);
 	w.word = XLAT_READ(*session_word(s));
 	f->to_src[0] = XLAT_READ(s->addr4);
-	if (expires == 0 || XLAT_READ(s->expires) != expires || xlat_passed(x->now, expires) || (w.part.flags & XLAT_SESSION_ALG) != 0)
+	if (expires == 0 || XLAT_READ(s->tag) != session_tag(key) || XLAT_READ(s->expires) != expires || xlat_passed(x->now, expires) || (w.part.flags & XLAT_SESSION_ALG) != 0)
 		return false;
 	f->to_sport = w.part.port4;
 	if (from4 == ((w.part.flags & XLAT_SESSION_INBOUND) == 0) && (w.part.flags & XLAT_SESSION_ANSWERED) == 0)

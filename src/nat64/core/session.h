@@ -10,7 +10,8 @@
  *
  * `expires` is also the lock of a session: 0 says that a processor ends or renews it, so whoever swaps a value for 0 owns it. It
  * is written only when it moves by more than 100 ms. Fields of a found session are taken as true only if `expires` is the same
- * after reading as before: a freed entry of the hash is used again at once, and its new owner must not get this packet.
+ * after reading as before, and `tag` is that of the key: a freed entry of the hash is used again at once, also between the look-up and
+ * the first read, and its new owner must not get this packet.
  *
  * Under pressure - more than 3/4 of the sessions, mappings or subscribers are in use - the walk also ends sessions that were never
  * answered: older than 4 s at 3/4, falling to 1 s at 7/8, whatever their timer says; numbers of mappings rest for a second, so
@@ -58,6 +59,16 @@ union xlat_session_word {
 	__u32 word;
 	struct { __be16 port4; __u8 state, flags; } part;
 };
+
+/* What an entry says of its key, which cannot be read where a value is found. Not keyed: it is compared with entries of other sessions by accident alone. */
+XLAT_INLINE __u32 session_tag(const struct xlat_session_key *key)
+{
+	__u64 tag = ((__u64)key->src6[0] << 32 | key->src6[1]) * 0x9e3779b97f4a7c15u;
+
+	tag = (tag ^ ((__u64)key->src6[2] << 32 | key->src6[3])) * 0xbf58476d1ce4e5b9u;
+	tag = (tag ^ ((__u64)key->dst4 << 32 | (__u32)key->sport << 16 | key->dport)) * 0x94d049bb133111ebu;
+	return (__u32)(tag >> 32) ^ ((__u32)key->protocol << 8 | key->prefix);
+}
 
 XLAT_INLINE __u32 *session_word(struct xlat_session *s)
 {
@@ -153,7 +164,7 @@ XLAT_INLINE int session_use(struct xlat *x, const struct xlat_config *c, struct 
 	x->flow.port4 = w.part.port4;
 	x->flow.bib = XLAT_READ(s->bib);
 	x->flow.slot = XLAT_READ(s->slot);
-	if (XLAT_READ(s->expires) != expires)
+	if (XLAT_READ(s->tag) != session_tag(&x->flow.key) || XLAT_READ(s->expires) != expires)
 		return XLAT_CAME_AGAIN;
 	if (unlikely(session_over(x, c, &x->flow.key, expires, w.part.state)))
 		return XLAT_CAME_NEW;
@@ -323,7 +334,7 @@ XLAT_PART int xlat_session_end(struct xlat *x, __u32 number, __u32 forced)
 	c = env_config(x);
 	key = x->ending;
 	s = env_session(x, &key);
-	if (c == NULL || s == NULL || XLAT_READ(s->slot) != number)
+	if (c == NULL || s == NULL || XLAT_READ(s->slot) != number || XLAT_READ(s->tag) != session_tag(&key))
 		return 0;
 	expires = XLAT_READ(s->expires);
 	w.word = XLAT_READ(*session_word(s));
@@ -393,7 +404,7 @@ XLAT_PART int xlat_session_renew(struct xlat *x)
 		return XLAT_CAME_NEW;
 	expires = XLAT_READ(s->expires);
 	w.word = XLAT_READ(*session_word(s));
-	if (expires == 0 || !session_over(x, c, &key, expires, w.part.state))
+	if (expires == 0 || XLAT_READ(s->tag) != session_tag(&key) || !session_over(x, c, &key, expires, w.part.state))
 		return XLAT_CAME_AGAIN;
 	b = env_bib(x, s->bib);
 	if (b == NULL || (b->flags & XLAT_BIB_ENDS) != 0)
@@ -502,6 +513,7 @@ XLAT_PART int xlat_session_make(struct xlat *x)
 	value.flags = x->flow.inbound != 0 ? XLAT_SESSION_INBOUND : 0;
 	value.subscriber = x->flow.subscriber;
 	value.created = x->now;
+	value.tag = session_tag(&key);
 	value.expires = xlat_tick(x->now + c->timeout[session_timer(&key)]);
 	slot->dst4 = key.dst4;
 	slot->dport = key.dport;
@@ -854,7 +866,8 @@ XLAT_PART int xlat_error_find(struct xlat *x)
 	x->flow.port4 = w.part.port4;
 	x->bib = XLAT_READ(s->bib);
 	x->session_slot = XLAT_READ(s->slot);
-	if (expires == 0 || XLAT_READ(s->expires) != expires || session_over(x, c, &x->flow.key, expires, w.part.state))
+	if (expires == 0 || XLAT_READ(s->tag) != session_tag(&key) || XLAT_READ(s->expires) != expires ||
+	    session_over(x, c, &x->flow.key, expires, w.part.state))
 		return 0;
 	xlat_step(x, XLAT_S_SESSION, x->session_slot);
 	return 1;

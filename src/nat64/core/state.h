@@ -30,7 +30,7 @@
 #pragma once
 #include "nat64/core/config.h"
 
-#define XLAT_STATE_ABI 1u
+#define XLAT_STATE_ABI 2u
 
 struct xlat_session_key {
 	__be32 src6[4];
@@ -65,7 +65,7 @@ struct xlat_session {
 	__u32 expires;			/* tick, never 0; 0: somebody is ending or renewing it (slab.h) */
 	__u32 subscriber;
 	__u32 created;			/* tick */
-	__u32 spare;
+	__u32 tag;			/* of its key (session.h): whose entry this is */
 };
 _Static_assert(sizeof(struct xlat_session) == 32, "memory of a session");
 

@@ -630,6 +630,27 @@ START_TEST(a_walk_whose_clock_is_behind_ends_nothing)
 }
 END_TEST
 
+/* As if the entry had been freed and made another session's between the look-up and the reading. */
+START_TEST(an_entry_that_became_another_session_gets_no_packet)
+{
+	struct rig r;
+
+	new_rig(&r);
+	ck_assert_verdict(&r, rig_out(&r, XLAT_UDP, 1, 5000, REMOTE4, 123, 0), XLAT_TRANSLATE);
+	unsigned port = be16toh(r.x.to.sport);
+	struct xlat_session *s = rig_session(&r, XLAT_UDP, 1, 5000, REMOTE4, 123);
+	struct xlat_session before = *s;
+	s->tag ^= 1;
+	rig_turn(&r, 1000);
+	ck_assert_reason(&r, rig_out(&r, XLAT_UDP, 1, 5000, REMOTE4, 123, 0), XLAT_DROP, XLAT_R_CONTENTION);
+	ck_assert_reason(&r, rig_in(&r, XLAT_UDP, REMOTE4, 123, POOL4, port, 0), XLAT_DROP, XLAT_R_CONTENTION);
+	rig_walk(&r, 1000000);
+	ck_assert_uint_eq(s->expires, before.expires);
+	s->tag ^= 1;
+	rig_done(&r);
+}
+END_TEST
+
 TEST_MAIN("nat64/state", rfc4787_req_1_mapping_is_endpoint_independent, rfc6146_3_5_1_udp_goes_out_and_answers_come_in,
 	  rfc6146_3_5_1_a_session_lives_for_the_udp_timer_after_its_last_packet, rfc6146_3_5_1_expiry_is_written_only_when_it_moves_by_100_ms,
 	  rfc4787_req_5_dns_has_its_own_timer, rfc6146_3_5_1_2_endpoint_independent_filtering_lets_anyone_answer,
@@ -641,4 +662,5 @@ TEST_MAIN("nat64/state", rfc4787_req_1_mapping_is_endpoint_independent, rfc6146_
 	  rfc6146_3_1_static_mappings_stay_and_are_removed_with_their_sessions, rfc6384_mappings_of_the_alg_wait_for_their_session,
 	  rfc6384_control_connections_take_the_slow_path, explain_changes_nothing, pool_rows_shared_drained_and_by_mark,
 	  sources_that_are_no_subscribers_are_refused, rfc6146_3_4_later_fragments_follow_their_first_one,
-	  a_desk_that_explained_a_packet_changes_state_all_the_same, a_walk_whose_clock_is_behind_ends_nothing)
+	  a_desk_that_explained_a_packet_changes_state_all_the_same, a_walk_whose_clock_is_behind_ends_nothing,
+	  an_entry_that_became_another_session_gets_no_packet)

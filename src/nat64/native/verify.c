@@ -36,6 +36,8 @@ static int check_sessions(struct xlat_tables *t, struct counts *n, struct errmsg
 			return errmsg_say(why, -EBADMSG, "a session is left as being ended");
 		if (s.bib == 0 || s.bib >= bibs || s.slot == 0 || s.slot >= sessions)
 			return errmsg_say(why, -EBADMSG, "a session has mapping %u and slot %u", s.bib, s.slot);
+		if (s.tag != session_tag(&key))
+			return errmsg_say(why, -EBADMSG, "session %u has the tag of another", s.slot);
 		const struct xlat_bib *b = &t->bib[s.bib];
 		const struct xlat_slot *slot = &t->slot[s.slot];
 		if (!bib_is(b, &key) || b->addr4 != s.addr4 || b->port4 != s.port4 || b->subscriber != s.subscriber)
