@@ -129,6 +129,27 @@ def strangers_are_filtered_when_that_is_wanted():
         net.instance.apply(net.settings)
 
 
+def packets_and_errors_are_as_the_file_says():
+    """mtu.ipv4, icmp.source6, tos, and icmp.errors, changed while it runs"""
+    net = network()
+    go.must_ping(net.six, embed(net.FOUR))
+    source = "2001:db8:ffff::1"
+    net.instance.apply({**net.settings, "mtu": {"ipv4": 1400}, "tos": 40, "icmp": {"source6": source}})
+    try:
+        ping = lambda *more: net.six.done("ping", "-n", "-c1", "-W1", *more, embed(net.FOUR)).stdout
+        wait_until(lambda: "mtu=1420" in ping("-M", "do", "-s", 1400), 4, "IPv6 is told 20 more than IPv4 may have")
+        assert f"From {source} " in ping("-t", 1) and "1 received" in ping("-M", "do", "-s", 1372)
+        server = net.four.udp(net.FOUR, 6013)
+        server.setsockopt(socket.IPPROTO_IP, socket.IP_RECVTOS, 1)
+        net.six.udp(net.SIX, 40013).sendto(b"how?", (embed(net.FOUR), 6013))
+        assert server.recvmsg(100, 100)[1][0][2][0] == 40
+        net.instance.apply({**net.settings, "icmp": {"errors": False}})
+        assert "errors" not in ping("-t", 1)
+    finally:
+        net.instance.apply(net.settings)
+        net.six.ip("-6", "route", "flush", "cache")
+
+
 def a_port_that_nobody_has_is_counted():
     net = network()
     before = net.instance.reason("no-mapping")
@@ -251,7 +272,7 @@ try:
              a_megabyte_of_tcp_arrives_unchanged_both_ways, iperf3_tcp_both_ways, iperf3_udp_both_ways,
              udp_in_large_segments_arrives_as_it_was_cut, datagrams_that_need_fragments_arrive_both_ways,
              large_pings_are_fragmented_and_answered, one_port_inside_is_one_port_outside_for_all_destinations,
-             strangers_are_filtered_when_that_is_wanted, a_port_that_nobody_has_is_counted, a_closed_port_is_told,
+             strangers_are_filtered_when_that_is_wanted, packets_and_errors_are_as_the_file_says, a_port_that_nobody_has_is_counted, a_closed_port_is_told,
              hosts_inside_reach_each_other_by_their_ports_outside, a_connection_lives_through_stop_kill_restart_and_apply,
              traceroute_names_every_hop_both_ways, mtr_shows_the_way, a_smaller_link_behind_a_router_is_found_by_tcp_both_ways,
              jumbo_frames_pass])

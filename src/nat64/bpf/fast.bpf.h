@@ -294,7 +294,7 @@ XLAT_INLINE bool fast_nat4(struct xlat *x, const struct xlat_config *c, struct f
 XLAT_INLINE int fast_write(struct xdp_md *ctx, struct xlat *x, const struct xlat_config *c, const struct fast *f, const struct xlat_nexthop *hop)
 {
 	__u32 wire = f->bytes + (f->family == 6 ? 20 : 40);
-	__u32 tos = f->family == 6 ? f->tos_flow >> 20 : f->tos_flow, mtu = nexthop_mtu(x, hop);
+	__u32 tos = f->family == 6 ? f->tos_flow >> 20 : f->tos_flow, mtu = hop->mtu;
 	__u64 sum = (__u16)~f->csum;
 	__u8 *data = (void *)(long)ctx->data;
 	const void *end = (void *)(long)ctx->data_end;

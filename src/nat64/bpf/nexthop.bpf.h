@@ -46,6 +46,14 @@ static __attribute__((noinline)) int nexthop_ask(void *ctx, struct xlat *x, cons
 	return 0;
 }
 
+/* MTU of a link: what the route says, bounded by the configuration. 0: nobody knows. */
+XLAT_INLINE __u32 nexthop_bound(const struct xlat_config *config, unsigned family, __u32 mtu)
+{
+	__u32 most = family == 6 ? config->mtu6 : config->mtu4;
+
+	return most != 0 && (mtu == 0 || most < mtu) ? most : mtu;
+}
+
 /*
  * The next hop of x->to. ctx: the program's context. Returns 0: *hop is written; else a BPF_FIB_LKUP_RET_: the
  * programs have no way, the host's stack or the slow path finds one or answers.
@@ -73,19 +81,11 @@ XLAT_INLINE int nexthop_find(void *ctx, struct xlat *x, const struct xlat_contro
 	err = nexthop_ask(ctx, x, c, hop);
 	if (err != 0)
 		return err;
+	/* Here and not for each packet: another `mtu` of the file holds when this hop is asked again. */
+	hop->mtu = (__u16)nexthop_bound(config_now, x->to.family, hop->mtu);
 	hop->generation = generation;
 	hop->until = x->now + NEXTHOP_LIFE_TICKS;
 	if ((config_now->flags & XLAT_NEXTHOP_CACHE) != 0)
 		(void)bpf_map_update_elem(&nexthop, &key, hop, BPF_ANY);
 	return 0;
-}
-
-/* MTU for xlat_fit: the route's, else what the configuration says of the links. 0: nobody knows. */
-XLAT_INLINE __u32 nexthop_mtu(struct xlat *x, const struct xlat_nexthop *hop)
-{
-	const struct xlat_config *c = env_config(x);
-
-	if (hop->mtu != 0)
-		return hop->mtu;
-	return c == NULL ? 0 : x->to.family == 6 ? c->mtu6 : c->mtu4;
 }

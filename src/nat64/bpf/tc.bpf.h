@@ -308,16 +308,17 @@ XLAT_INLINE int tc_translated(struct __sk_buff *skb, struct xlat *x, const struc
 {
 	struct xlat_nexthop hop = { 0 };
 	int why = nexthop_find(skb, x, c, &hop);
+	const struct xlat_config *config = env_config(x);
 	__u32 mtu = 0;
 
 	if (unlikely(why != 0)) {
-		if (why != BPF_FIB_LKUP_RET_NO_NEIGH)
+		if (config == NULL || why != BPF_FIB_LKUP_RET_NO_NEIGH)
 			return tc_no_hop(skb, x, c, link, why);
 		/* The routes tell no MTU without a neighbour; the device does, in mtu, whatever the answer. */
 		(void)bpf_check_mtu(skb, hop.ifindex, &mtu, 0, 0);
-		hop.mtu = mtu < 65536 ? (__u16)mtu : 0;
+		hop.mtu = (__u16)nexthop_bound(config, x->to.family, mtu < 65536 ? mtu : 0);
 	}
-	switch (xlat_fit(x, nexthop_mtu(x, &hop))) {
+	switch (xlat_fit(x, hop.mtu)) {
 	case XLAT_TRANSLATE:
 		return why == 0 ? tc_send(skb, x, &hop, link) : tc_send_by_neighbour(skb, x, hop.ifindex, link);
 	case XLAT_ERROR:

@@ -379,7 +379,7 @@ XLAT_INLINE int xdp_translated(struct xdp_md *ctx, struct xlat *x, const struct 
 
 	if (nexthop_find(ctx, x, c, &hop) != 0 || (hop.flags & XLAT_HOP_REDIRECT) == 0)
 		return xdp_elsewhere(ctx, x, c, link);
-	(void)xlat_fit(x, nexthop_mtu(x, &hop));
+	(void)xlat_fit(x, hop.mtu);
 	switch (x->verdict) {
 	case XLAT_TRANSLATE:
 		return xdp_send(ctx, x, &hop, link);

@@ -91,7 +91,7 @@ struct xlat_config {
 	struct xlat_net4 error_pool[XLAT_ERROR_POOL_MAX];
 	__be32 own4, own6[4];		/* sources of ICMP errors that we make; 0: none is known */
 	__u32 lowest_mtu6;		/* lowest-ipv6-mtu: 1280 (7915 4) */
-	__u32 mtu4, mtu6;		/* of the links when routes do not say; 0: the device's */
+	__u32 mtu4, mtu6;		/* the most that links take, whatever routes say; 0: as they say */
 	__u32 tos, zero_checksum, filtering;
 	__u32 hairpin_eam;		/* RFC 7757 4: 0 none, 1 simple, 2 intrinsic */
 	__u32 timeout[XLAT_T_COUNT];	/* ticks */
