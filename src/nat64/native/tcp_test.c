@@ -196,6 +196,61 @@ START_TEST(rfc6146_3_5_2_2_an_established_session_is_probed_once_and_then_transi
 }
 END_TEST
 
+START_TEST(rfc5382_req_1_mapping_is_endpoint_independent)
+{
+	struct xlat_config c = rig_config(1);
+	struct rig r;
+
+	rig_init(&r, &c);
+	ck_assert_verdict(&r, rig_out(&r, XLAT_TCP, 1, 5000, REMOTE4, 80, SYN), XLAT_TRANSLATE);
+	unsigned port = rig_port(&r);
+	ck_assert_verdict(&r, rig_out(&r, XLAT_TCP, 1, 5000, REMOTE4 + 1, 443, SYN), XLAT_TRANSLATE);
+	ck_assert_uint_eq(rig_port(&r), port);
+	ck_assert_verdict(&r, rig_out(&r, XLAT_TCP, 1, 5002, REMOTE4, 80, SYN), XLAT_TRANSLATE);
+	ck_assert_uint_ne(rig_port(&r), port);
+	rig_done(&r);
+}
+END_TEST
+
+START_TEST(rfc7857_2_2_a_reset_leaves_the_transitory_time_and_data_bring_it_back)
+{
+	struct xlat_config c = rig_config(1);
+
+	for (unsigned data = 0; data < 2; data++) {
+		struct rig r;
+		rig_init(&r, &c);
+		unsigned port = bring(&r, XLAT_ESTABLISHED);
+		ck_assert_verdict(&r, rig_in(&r, XLAT_TCP, REMOTE4, 80, POOL4, port, RST), XLAT_TRANSLATE);
+		if (data)
+			ck_assert_verdict(&r, rig_out(&r, XLAT_TCP, 1, 5000, REMOTE4, 80, ACK), XLAT_TRANSLATE);
+		rig_walk(&r, 239000);
+		ck_assert_ptr_nonnull(rig_session(&r, XLAT_TCP, 1, 5000, REMOTE4, 80));
+		rig_walk(&r, 2000);
+		ck_assert_int_eq(rig_session(&r, XLAT_TCP, 1, 5000, REMOTE4, 80) != NULL, data);
+		rig_done(&r);
+	}
+}
+END_TEST
+
+/* RFC 4787 REQ-3, too: what one host has outside is no other's, whatever the remote. */
+START_TEST(rfc7857_3_ports_are_not_shared_by_hosts)
+{
+	struct xlat_config c = rig_config(1);
+	uint8_t seen[65536] = { 0 };
+	struct rig r;
+
+	c.pool[0].port_first = 40000;
+	c.pool[0].port_last = 40049;
+	rig_init(&r, &c);
+	for (unsigned host = 1; host <= 50; host++) {
+		ck_assert_verdict(&r, rig_out(&r, XLAT_TCP, host, 5000 + host % 2, REMOTE4 + host, 80, SYN), XLAT_TRANSLATE);
+		ck_assert_uint_eq(seen[rig_port(&r)]++, 0);
+	}
+	ck_assert_reason(&r, rig_out(&r, XLAT_TCP, 51, 5000, REMOTE4 + 51, 80, SYN), XLAT_ERROR, XLAT_R_PORTS_EXHAUSTED);
+	rig_done(&r);
+}
+END_TEST
+
 START_TEST(rfc6146_3_5_2_2_lifetimes_hold_to_the_tick_without_the_walk)
 {
 	struct xlat_config c = rig_config(1);
@@ -227,4 +282,5 @@ TEST_MAIN("nat64/tcp", rfc6146_3_5_2_2_the_table_of_states, rfc6146_3_5_2_2_pack
 	  rfc6146_3_5_2_2_closed_makes_nothing_of_other_packets, rfc6146_3_5_2_2_closed_forwards_by_a_mapping_that_is_there,
 	  rfc6146_3_5_2_2_a_syn_for_nobody_is_stored, rfc6146_3_5_2_2_simultaneous_open_when_the_inside_syn_comes,
 	  rfc6146_3_5_2_2_an_established_session_is_probed_once_and_then_transitory,
-	  rfc6146_3_5_2_2_lifetimes_hold_to_the_tick_without_the_walk)
+	  rfc6146_3_5_2_2_lifetimes_hold_to_the_tick_without_the_walk, rfc5382_req_1_mapping_is_endpoint_independent,
+	  rfc7857_2_2_a_reset_leaves_the_transitory_time_and_data_bring_it_back, rfc7857_3_ports_are_not_shared_by_hosts)
