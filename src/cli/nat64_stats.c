@@ -2,7 +2,6 @@
  * `prickle nat64 stats`: every packet by what became of it and why; with --explain each reason's sentence.
  */
 #include <stdlib.h>
-#include <time.h>
 
 #include "cli/nat64.h"
 #include "nat64/reason.h"
@@ -13,14 +12,6 @@ struct watch {
 	double last_s;
 	bool have_last;
 };
-
-static double now_s(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
-}
 
 /* In the order in which people ask. */
 static const unsigned verdict_order[] = { XLAT_TRANSLATE, XLAT_SLOW, XLAT_ERROR, XLAT_DROP, XLAT_PASS };
@@ -148,7 +139,7 @@ static int look(void *arg, struct nat64 *n, uint64_t number, struct buf *out)
 	struct xlat_stats stats;
 	struct errmsg why = { 0 };
 	int err = nat64_stats(n, &stats, &why);
-	double at_s = now_s(), seconds = at_s - w->last_s;
+	double at_s = cli_now_s(), seconds = at_s - w->last_s;
 
 	if (err != 0)
 		return nat64_cli_fail(w->cli, err, &why);

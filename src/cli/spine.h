@@ -26,6 +26,8 @@ MUST_USE int spine_cli_each(struct cli *cli,
 			    int (*each)(void *arg, const struct spine_where *where, const struct spine_device *d),
 			    void (*nameless)(void *arg, const struct spine_found *f), void *arg);
 
+/* Seconds of the clock that only runs forward, for rates and for how long a command looks. */
+double cli_now_s(void);
 /* The exit code for a negative errno of src/spine. */
 enum cli_exit spine_cli_exit(int err);
 /* Complain with the sentence; returns spine_cli_exit(err). */

@@ -6,7 +6,6 @@
 #include <linux/bpf.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
@@ -157,25 +156,17 @@ static int each_live(void *arg, const struct spine_trace_record *r, struct slice
 	return compare(l->c, frame);
 }
 
-static double now_s(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
-}
-
 static int from_traffic(struct checking *c, struct spine_device *d, const char *name, uint64_t seconds)
 {
 	struct live l = { c, spine_device_find(d, name) };
-	double end = now_s() + (double)seconds;
+	double end = cli_now_s() + (double)seconds;
 	struct spine_trace *t;
 	struct errmsg why;
 	int n = 0, err = spine_trace_open(d, 1, &t, &why);
 
 	if (err != 0)
 		return spine_cli_fail(c->cli, err, &why);
-	while (n != -ECANCELED && now_s() < end) {
+	while (n != -ECANCELED && cli_now_s() < end) {
 		n = spine_trace_read(t, 100, each_live, &l);
 		if (n < 0 && n != -EINTR && n != -ECANCELED)
 			break;

@@ -4,7 +4,6 @@
 #include <errno.h>
 #include <poll.h>
 #include <stdlib.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "cli/spine.h"
@@ -16,14 +15,6 @@ struct look {
 	double at_s;
 };
 
-static double now_s(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
-}
-
 static void look(const struct spine_device *d, struct look *out)
 {
 	const struct spine_record *const *records;
@@ -31,7 +22,7 @@ static void look(const struct spine_device *d, struct look *out)
 	const struct spine_cpu_stats *stats = spine_device_stats(d, &cpus);
 	size_t count = spine_device_records(d, &records);
 
-	*out = (struct look){ .at_s = now_s() };
+	*out = (struct look){ .at_s = cli_now_s() };
 	for (uint32_t i = 0; i < cpus; i++) {
 		out->packets += *(const volatile uint64_t *)&stats[i].packets;
 		out->unmatched += *(const volatile uint64_t *)&stats[i].unmatched;

@@ -6,7 +6,6 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
@@ -154,13 +153,6 @@ static int inspect(struct arena *arena, struct loaded_program *p, bool unbounded
 
 /* --- pinning ------------------------------------------------------------------------------------------ */
 
-static uint64_t now_s(void)
-{
-	struct timespec t;
-
-	return clock_gettime(CLOCK_REALTIME, &t) == 0 ? (uint64_t)t.tv_sec : 0;
-}
-
 /* The program, then the record; then the slot. */
 static int place(struct spine_device *d, const struct spine_record *r, int prog_fd, struct errmsg *why)
 {
@@ -284,7 +276,7 @@ int device_take_over(struct spine_device *d, struct spine_record *record, bool *
 		.order = 0, .redirects = report.redirects, .tail_calls = report.tail_calls, .sequence = ++d->meta.sequence,
 		.verdicts = SPINE_VERDICTS_ALL, .continues = SPINE_PASS, .prog_id = a.prog_id,
 		.generation = d->generation + 1, .cost = report.cost, .memory_bytes = p.memory_bytes,
-		.installed_at_s = now_s(),
+		.installed_at_s = record_now_s(),
 	};
 	name_of_program(d, p.info.name, record->name);
 	err = device_write_meta(d, why);
@@ -343,7 +335,7 @@ static int add(struct spine_device *d, const struct adopt_request *r, const stru
 		.verdicts = r->verdicts != 0 ? r->verdicts : SPINE_PASS | SPINE_DROP | SPINE_ABORTED,
 		.continues = r->terminal ? 0 : r->continues != 0 ? r->continues : SPINE_PASS,
 		.prog_id = p->info.id, .generation = d->generation + 1, .cost = report->cost,
-		.memory_bytes = p->memory_bytes, .installed_at_s = now_s(), .cpu_permille = r->cpu_permille,
+		.memory_bytes = p->memory_bytes, .installed_at_s = record_now_s(), .cpu_permille = r->cpu_permille,
 		.patient = r->patient, .by_operator = (r->order >= 0 ? OPERATOR_ORDER : 0u) | (r->terminal ? OPERATOR_TERMINAL : 0u),
 	};
 	size_t count = d->count;
@@ -470,7 +462,7 @@ int spine_readopt(struct spine_device *d, const char *name, int prog_fd, bool ac
 	new.prog_id = p.info.id;
 	new.cost = c->report.cost;
 	new.memory_bytes = p.memory_bytes;
-	new.replaced_at_s = now_s();
+	new.replaced_at_s = record_now_s();
 	new.replaced++;
 	err = exchange(d, &new, prog_fd, &c->why);
 	device_collect(d, false);

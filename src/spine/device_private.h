@@ -89,6 +89,8 @@ MUST_USE int record_read(int dir, struct spine_record *out);
 MUST_USE int record_write(int dir, const struct spine_record *r, struct errmsg *why);
 /* The object file that a version was loaded from, for those who load it once more (spine_device_object). */
 MUST_USE int object_write(int dir, struct slice object, struct errmsg *why);
+/* Seconds since 1970 for a record, or 0: the clock could not be read. */
+uint64_t record_now_s(void);
 /* A name for an extension: [a-z0-9][a-z0-9-]*, shorter than SPINE_NAME_BYTES. */
 MUST_USE int record_check_name(const char *name, struct errmsg *why);
 

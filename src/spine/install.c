@@ -122,13 +122,6 @@ static int load(struct spine_device *d, const struct install_request *r, struct 
 	return err != 0 ? err : spine_load(c->arena, &request, &l->loaded, &c->report, &c->why);
 }
 
-static uint64_t now_s(void)
-{
-	struct timespec t;
-
-	return clock_gettime(CLOCK_REALTIME, &t) == 0 ? (uint64_t)t.tv_sec : 0;
-}
-
 static void fill_record(struct spine_record *out, const struct install_request *r, const struct loading *l)
 {
 	const struct spine_manifest *m = l->object->manifest;
@@ -147,7 +140,7 @@ static void fill_record(struct spine_record *out, const struct install_request *
 		.fail_closed = (m->flags & SPINE_FAIL_CLOSED) != 0,
 		.redirects = loaded->report.redirects, .tail_calls = loaded->report.tail_calls,
 		.verdicts = m->verdicts, .prog_id = pin_prog_id(loaded->entry_fd), .cost = loaded->report.cost,
-		.memory_bytes = loaded->memory_bytes, .installed_at_s = now_s(), .state_id = m->state_id,
+		.memory_bytes = loaded->memory_bytes, .installed_at_s = record_now_s(), .state_id = m->state_id,
 		.channels = (uint32_t)loaded->channel_count, .handlers = (uint32_t)l->object->handler_count,
 		.cpu_permille = m->cpu_permille,
 		.by_operator = (r->order >= 0 ? OPERATOR_ORDER : 0u) | (r->terminal ? OPERATOR_TERMINAL : 0u),
@@ -360,7 +353,7 @@ static int replace(struct spine_device *d, const struct spine_record *old, const
 	new.sequence = old->sequence;
 	new.generation = old->generation;
 	new.installed_at_s = old->installed_at_s;
-	new.replaced_at_s = now_s();
+	new.replaced_at_s = record_now_s();
 	new.replaced = old->replaced + 1;
 	sum_faults(d, old->slot, &d->watch_packets, &d->watch_faults);
 	return exchange(d, old, &new, l->loaded, r->object, &c->why);

@@ -7,6 +7,7 @@
 #include <linux/if_link.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
@@ -50,6 +51,13 @@ int record_read(int dir, struct spine_record *out)
 	    record_check_name(out->name, &why) != 0)
 		return -EBADMSG;
 	return 0;
+}
+
+uint64_t record_now_s(void)
+{
+	struct timespec t;
+
+	return clock_gettime(CLOCK_REALTIME, &t) == 0 ? (uint64_t)t.tv_sec : 0;
 }
 
 int record_write(int dir, const struct spine_record *r, struct errmsg *why)

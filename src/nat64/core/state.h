@@ -242,7 +242,7 @@ enum xlat_event_kind {
 	XLAT_EVENT_MAPPING_MADE, XLAT_EVENT_MAPPING_ENDED,
 	XLAT_EVENT_SESSION_MADE, XLAT_EVENT_SESSION_ENDED,
 	XLAT_EVENT_PROBE,		/* an established TCP session fell silent: ask the inside host (6146 3.5.2.2) */
-	XLAT_EVENT_TRACE, XLAT_EVENT_WALKED /* tests */
+	XLAT_EVENT_TRACE
 };
 
 /* A record of the ring `events`. Fields that a kind has no use for are 0. */

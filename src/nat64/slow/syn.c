@@ -161,8 +161,3 @@ int64_t syns_next(const struct syns *s, int64_t now_ms)
 
 	return left < 0 ? 0 : left;
 }
-
-uint32_t syns_count(const struct syns *s)
-{
-	return (uint32_t)s->waiting.count;
-}

@@ -20,4 +20,3 @@ bool syns_add(struct syns *s, const struct packet *p, uint32_t mark, int64_t now
 bool syns_expired(struct syns *s, int64_t now_ms, struct slice *packet, uint32_t *mark);
 /* ms until the next expires, or -1. */
 int64_t syns_next(const struct syns *s, int64_t now_ms);
-uint32_t syns_count(const struct syns *s);
