@@ -13,6 +13,9 @@
 
 #define FAST_LINK 14u
 #define FAST_ROWS 4u		/* of pool4, subscribers: longer lists are the core's */
+#define FAST_PADDED 46u		/* bytes of the least frame's data: shorter packets come with padding */
+#define FAST_ASK (-1)		/* fast_run: see there */
+#define FAST_SETTLED 8u		/* with the family: x->to is known */
 
 struct fast {
 	__u32 family;			/* as it arrived */
@@ -74,7 +77,7 @@ XLAT_INLINE bool fast_read6(struct fast *f, const __u8 *ip, const void *end, __u
 	f->ttl = ip[7];
 	f->tos_flow = first & 0x0fffffff;
 	if (first >> 28 != 6 || f->ttl <= 1 || f->bytes + 40 != packet_bytes)
-		return false;
+		return false;		/* with 48 bytes and more there is no padding */
 	for (int i = 0; i < 4; i++) {
 		f->src[i] = *(const __be32 *)(const void *)(ip + 8 + 4 * i);
 		f->dst[i] = *(const __be32 *)(const void *)(ip + 24 + 4 * i);
@@ -96,7 +99,7 @@ XLAT_INLINE bool fast_read4(struct fast *f, const __u8 *ip, const void *end, __u
 	f->ttl = ip[8];
 	f->tos_flow = ip[1];
 	f->dont_fragment = (ip[6] & 0x40) != 0;
-	if (f->ttl <= 1 || total < 28 || total != packet_bytes || (*(const __be16 *)(const void *)(ip + 6) & bpf_htons(0x3fff)) != 0)
+	if (f->ttl <= 1 || total < 28 || total > packet_bytes || (total != packet_bytes && packet_bytes > FAST_PADDED) || (*(const __be16 *)(const void *)(ip + 6) & bpf_htons(0x3fff)) != 0)
 		return false;
 	if (fast_fold((__u64)w[0] + w[1] + w[2] + w[3] + w[4]) != 0xffff)
 		return false;
@@ -133,11 +136,21 @@ XLAT_INLINE int fast_row(const struct xlat_config *c, __be32 address)
 }
 
 /* What has to hold of the configuration, and of the moment. */
-XLAT_INLINE bool fast_may(const struct xlat_config *c, const struct xlat_control *control, __u32 now, __u32 family)
+XLAT_INLINE bool fast_may(const struct xlat_config *c, const struct xlat_control *control, __u32 family)
 {
-	if (c->prefix_count != 1 || c->prefix[0].bits != 96 || (family == 6 ? c->pass6_count : c->pass4_count) != 0 || control->trace.on != 0)
+	return c->prefix_count == 1 && c->prefix[0].bits == 96 && (family == 6 ? c->pass6_count : c->pass4_count) == 0 && control->trace.on == 0;
+}
+
+/* Packets of this flow are on the slow path (plan_slow). */
+XLAT_INLINE bool fast_held(struct xlat *x, const struct xlat_control *control, const struct fast *f)
+{
+	struct xlat_slow_key key = { .family = (__u8)f->family, .protocol = (__u8)f->protocol };
+
+	if (control->slow_ifindex == 0 || likely(xlat_passed(x->now, XLAT_READ(control->slow_until))))
 		return false;
-	return control->slow_ifindex == 0 || xlat_passed(now, XLAT_READ(control->slow_until));
+	addr_set(key.src, f->src);
+	addr_set(key.dst, f->dst);
+	return env_slow(x, &key) != 0;	/* over or not: the core says it */
 }
 
 /* --- stateless ------------------------------------------------------------------------------------------- */
@@ -162,7 +175,7 @@ XLAT_INLINE bool fast_siit6(struct xlat *x, const struct xlat_config *c, struct 
 
 	if (!fast_to4(x, c, f->dst, &f->to_dst[0], &by_prefix))
 		return false;
-	if (by_prefix && c->hairpin_eam == 2 && (c->flags & XLAT_EAM) != 0)
+	if (by_prefix && c->hairpin_eam == 2 && siit_eam4(x, c, f->to_dst[0]) != NULL)
 		return false;
 	return fast_to4(x, c, f->src, &f->to_src[0], &by_prefix);
 }
@@ -236,18 +249,32 @@ XLAT_INLINE bool fast_subscriber(const struct xlat_config *c, const __be32 a[4])
 	return false;
 }
 
-/* Out: the session tells all. Hairpinning is the core's. */
-XLAT_INLINE bool fast_nat6(struct xlat *x, const struct xlat_config *c, struct fast *f)
+/* Out: the session tells all, or it is made (FAST_ASK). Hairpinning is the core's. 1: done. */
+XLAT_INLINE int fast_nat6(struct xlat *x, const struct xlat_config *c, struct fast *f, bool settled)
 {
 	struct xlat_session_key key = { .dst4 = f->dst[3], .sport = f->sport, .dport = f->dport, .protocol = (__u8)f->protocol };
 
 	addr_set(key.src6, f->src);
-	if (!fast_in_prefix(c, f->dst) || !fast_allowed4(c, f->dst[3]) || fast_row(c, f->dst[3]) != -1)
-		return false;
-	if (fast_in_prefix(c, f->src) || addr_special6(f->src) || !fast_subscriber(c, f->src))
-		return false;
 	f->to_dst[0] = f->dst[3];
-	return fast_session(x, c, f, &key, false);
+	if (settled) {
+		f->to_src[0] = x->to.src[0];
+		f->to_sport = x->to.sport;
+		return 1;
+	}
+	if (!fast_in_prefix(c, f->dst) || !fast_allowed4(c, f->dst[3]) || fast_row(c, f->dst[3]) != -1)
+		return 0;
+	if (fast_in_prefix(c, f->src) || addr_special6(f->src) || !fast_subscriber(c, f->src))
+		return 0;
+	if (likely(fast_session(x, c, f, &key, false)))
+		return 1;
+	/* All that stateful6 judges was judged: what xlat_pass_out wants to know. */
+	x->flow.key = key;
+	x->flow.inbound = 0;
+	x->flow.own = 0;
+	x->flow.tcp_flags = (__u8)f->tcp_flags;
+	x->ip.family = 6;
+	x->prefix = 0;
+	return FAST_ASK;
 }
 
 /* In: port table, mapping, session. */
@@ -310,6 +337,13 @@ XLAT_INLINE int fast_write(struct xdp_md *ctx, struct xlat *x, const struct xlat
 	}
 	if ((mtu != 0 && wire > mtu) || s == NULL || wire > 65535)
 		return 0;
+	if (f->family == 4 && unlikely(x->packet_bytes != wire - 20)) {
+		if (bpf_xdp_adjust_tail(ctx, (int)(wire - 20 - x->packet_bytes)) != 0)
+			return 0;
+		x->packet_bytes = wire - 20;
+		data = (void *)(long)ctx->data;
+		end = (void *)(long)ctx->data_end;
+	}
 	for (int i = 0; i < 4; i++)
 		sum += (__u64)(__u32)~f->src[i] + (__u32)~f->dst[i];
 	if (f->family == 6)
@@ -378,29 +412,37 @@ XLAT_INLINE int fast_write(struct xdp_md *ctx, struct xlat *x, const struct xlat
 }
 
 /*
- * 0: nothing was done, the core takes the packet. The link header has no tags; `family` by its type. A function of its own,
+ * 0: nothing was done, the core takes the packet. FAST_ASK: xlat_pass_out has to find or make the session; with what it put
+ * into x->to, this is called again with FAST_SETTLED. The link header has no tags; `family` by its type. A function of its own,
  * since its variables must not be on the stack while the core works.
  */
 static __attribute__((noinline)) int fast_run(struct xdp_md *ctx, struct xlat *x, const struct xlat_control *control, __u32 family)
 {
 	const __u8 *ip = (void *)(long)ctx->data + FAST_LINK;
 	const void *end = (void *)(long)ctx->data_end;
-	struct xlat_nexthop_key key = { .family = family == 6 ? 4 : 6 };
+	bool settled = (family & FAST_SETTLED) != 0;
+	struct xlat_nexthop_key key = { 0 };
 	const struct xlat_config *c;
 	const struct xlat_nexthop *hop;
 	struct fast f;
+	int done;
 
+	family &= ~FAST_SETTLED;
+	key.family = family == 6 ? 4 : 6;
 	x->bank = control->bank & 1;
 	c = env_config(x);
-	if (c == NULL || !fast_may(c, control, x->now, family))
+	if (c == NULL || !fast_may(c, control, family))
 		return 0;
 	if (family == 6 ? !fast_read6(&f, ip, end, x->packet_bytes) : !fast_read4(&f, ip, end, x->packet_bytes))
+		return 0;
+	if (fast_held(x, control, &f))
 		return 0;
 	f.to_sport = f.sport;
 	f.to_dport = f.dport;
 	if (c->mode == XLAT_NAT64) {
-		if (family == 6 ? !fast_nat6(x, c, &f) : !fast_nat4(x, c, &f))
-			return 0;
+		done = family == 6 ? fast_nat6(x, c, &f, settled) : fast_nat4(x, c, &f) ? 1 : 0;
+		if (done <= 0)
+			return done;
 	} else if (c->mode != XLAT_SIIT || (family == 6 ? !fast_siit6(x, c, &f) : !fast_siit4(x, c, &f))) {
 		return 0;
 	}

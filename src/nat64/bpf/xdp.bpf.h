@@ -440,7 +440,11 @@ XLAT_INLINE int xdp_run(struct xdp_md *ctx, bool frags)
 	if (likely(link == XDP_LINK_BYTES)) {
 		int done = fast_run(ctx, x, c, family);
 
-		if (done != 0)
+		if (done == FAST_ASK) {
+			done = xlat_pass_out(x) == XLAT_CAME_OK ? fast_run(ctx, x, c, family | FAST_SETTLED) : 0;
+			x->flags = XLAT_TRIED;
+		}
+		if (done > 0)
 			return done;
 		data = (void *)(long)ctx->data;
 		end = (void *)(long)ctx->data_end;

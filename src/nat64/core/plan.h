@@ -148,7 +148,7 @@ XLAT_PART int xlat_plan(struct xlat *x)
 	config = env_config(x);
 	if (config == NULL)
 		return XLAT_PASS;
-	x->flags &= XLAT_HOST | XLAT_GSO | XLAT_DRY | XLAT_FROM_SLOW | XLAT_WHOLE;
+	x->flags &= XLAT_HOST | XLAT_GSO | XLAT_DRY | XLAT_FROM_SLOW | XLAT_WHOLE | XLAT_TRIED;
 	x->verdict = XLAT_PASS;
 	x->reason = XLAT_R_NONE;
 	x->strip = x->head_bytes = x->out_bytes = x->csum_at = x->csum_payload = 0;

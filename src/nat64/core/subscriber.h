@@ -22,7 +22,7 @@
 
 XLAT_INLINE void subscriber_refuse(struct xlat *x, struct xlat_subscriber *s, enum xlat_reason reason)
 {
-	if (!xlat_dry(x))
+	if (!xlat_dry(x) && (x->flags & XLAT_TRIED) == 0)
 		xlat_more(&s->refused, 1);
 	xlat_answer(x, reason, x->ip.family == 6 ? 1 : 3, x->ip.family == 6 ? 3 : 1, 0);
 }

@@ -28,6 +28,7 @@ enum xlat_flags {
 	XLAT_GSO = 1 << 1,		/* a large packet that the device cuts into gso_bytes of payload each */
 	XLAT_DRY = 1 << 2,		/* explain: change no state, count nothing */
 	XLAT_FROM_SLOW = 1 << 3,	/* the slow path asks: never answer SLOW */
+	XLAT_TRIED = 1 << 5,		/* the home had the session refused already: refusals are counted */
 	XLAT_WHOLE = 1 << 4,		/* with FROM_SLOW: the datagram was put together from fragments */
 	/* Found by the parser or the plan. */
 	XLAT_HAIRPINNED = 1 << 8,	/* 6 to 6 */
