@@ -26,8 +26,13 @@ static int load(struct cli *cli, struct arena *arena, const char *argument, stru
 
 static void add_prefixes(struct buf *out, const struct xlat_config *c)
 {
+	const char *between = "";
+
 	for (uint32_t i = 0; i < c->prefix_count && i < XLAT_PREFIXES_MAX; i++) {
-		buf_adds(out, i == 0 ? "" : ", ");
+		if (xlat_prefix_none(&c->prefix[i]))
+			continue;
+		buf_adds(out, between);
+		between = ", ";
 		words_address_text(out, 6, c->prefix[i].addr);
 		buf_printf(out, "/%u", c->prefix[i].bits);
 	}
@@ -71,7 +76,7 @@ static void describe(struct nat64 *n, const char *name, struct buf *out)
 		buf_printf(out, "  %s by %s%s%s\n", list[i].interface, list[i].home, list[i].running ? "" : ", which does not run: ",
 			   list[i].running ? "" : list[i].why_not);
 	if (c->mode == XLAT_NAT64 && c->prefix_count > 0) {
-		struct xlat_prefix p = c->prefix[0];
+		struct xlat_prefix p = c->prefix[xlat_prefix_none(&c->prefix[0]) ? c->prefix_count - 1 : 0];
 
 		/* 198.51.100.1 written into the prefix is easy to read for the usual length alone. */
 		if (p.bits == 96) {

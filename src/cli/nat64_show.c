@@ -211,11 +211,15 @@ static void text_head(struct buf *out, const struct show *s, const char *name)
 			   s->attachments[i].running ? "" : " (not running)");
 	buf_adds(out, s->attachment_count > 0 ? "\n" : "");
 	buf_printf(out, "daemon        %s\n", s->daemon ? "runs" : "does not run");
+	bool any = false;
 	for (uint32_t i = 0; i < s->x->prefix_count; i++) {
-		buf_adds(out, i == 0 ? "pref64        " : ", ");
+		if (xlat_prefix_none(&s->x->prefix[i]))
+			continue;
+		buf_adds(out, !any ? "pref64        " : ", ");
 		words_prefix_text(out, &s->x->prefix[i]);
+		any = true;
 	}
-	buf_adds(out, s->x->prefix_count > 0 ? "\n" : "");
+	buf_adds(out, any ? "\n" : "");
 	if (s->settings != NULL) {
 		const struct nat64_value *file = &s->settings->value[NAT64_OPTION_mappings_file];
 		buf_printf(out, "settings      change %u, %zu explicit mappings", s->x->serial, s->settings->eam_count);
@@ -302,6 +306,8 @@ static json_t *as_json(const struct show *s, const char *name)
 							    s->attachments[i].why_not));
 	for (uint32_t i = 0; i < s->x->prefix_count; i++) {
 		AUTO_BUF struct buf text = BUF_INIT(80);
+		if (xlat_prefix_none(&s->x->prefix[i]))
+			continue;
 		words_prefix_text(&text, &s->x->prefix[i]);
 		json_array_append_new(prefixes, json_string(buf_cstr(&text)));
 	}

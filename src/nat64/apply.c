@@ -256,12 +256,27 @@ static int finish_upgrade(struct nat64 *n, struct buf *notice, struct errmsg *wh
 	return err;
 }
 
+/* What holds, but not as in an instance that is begun with these settings. */
+static void say_limits(struct nat64 *n, const struct nat64_settings *s, struct buf *notice)
+{
+	struct bpf_map_info info = { 0 };
+	uint32_t size = sizeof(info);
+	int fd = nat64_map(n, "session");
+
+	if (s->config.mode == XLAT_NAT64 && s->config.filtering == XLAT_ADDRESS_DEPENDENT && fd >= 0 &&
+	    bpf_obj_get_info_by_fd(fd, &info, &size) == 0 && info.max_entries < 2 * n->record.sizes.sessions)
+		buf_printf(notice, "filtering by address keeps a permission for each peer of a mapping, and the table of %u sessions was made without "
+			   "room for them: sessions and permissions share it; `prickle nat64 remove %s` and start it again to change that\n",
+			   n->record.sizes.sessions, n->name);
+}
+
 /* --- apply -------------------------------------------------------------------------------------------------------- */
 
 static int change(struct nat64 *n, const struct nat64_settings *s, const struct nat64_settings *before, struct nat64_wanted *want,
 		  bool fresh, struct buf *notice, struct errmsg *why)
 {
 	struct nat64_bank bank;
+	struct xlat_config was = n->config;
 	bool upgraded = false;
 	int err = fresh ? 0 : check_fixed(n, s, why);
 
@@ -287,8 +302,11 @@ static int change(struct nat64 *n, const struct nat64_settings *s, const struct 
 	if (!fresh)
 		bank_flip(n, &bank);
 	n->control->home = attach_homes(&n->record);
+	say_limits(n, s, notice);
 	err = bank_bibs(n, before, s, notice, why);
 	nat64_step(n, "static mappings are made");
+	if (err == 0 && !fresh)
+		err = bank_end_prefixes(n, &was, why);
 	if (err == 0)
 		err = bank_drain(n, s, why);
 	if (err == 0)

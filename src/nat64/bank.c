@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/must.h"
 #include "nat64/instance_private.h"
 #include "spine/attach.h"
 #include "spine/pins.h"
@@ -234,6 +235,46 @@ static int keep_rows(struct xlat_config *c, const struct xlat_config *wanted, co
 	return 0;
 }
 
+/* --- places of translation prefixes ------------------------------------------------------------------- */
+
+static int place_of(const struct xlat_config *c, const struct xlat_prefix *p)
+{
+	for (uint32_t i = 0; i < c->prefix_count && i < XLAT_PREFIXES_MAX; i++)
+		if (c->prefix[i].bits == p->bits && memcmp(c->prefix[i].addr, p->addr, sizeof(p->addr)) == 0)
+			return (int)i;
+	return -1;
+}
+
+/*
+ * Prefixes that stay keep their places, new ones get the first that are free. A new one in the place of one that goes inherits its
+ * sessions: the same hosts inside and outside, by another name; what is over on the inside ends as on a host that restarted.
+ */
+static void place_prefixes(struct xlat_config *c, const struct xlat_config *wanted, const struct xlat_config *old)
+{
+	bool used[XLAT_PREFIXES_MAX] = { false };
+
+	c->prefix_count = 0;
+	for (uint32_t i = 0; i < XLAT_PREFIXES_MAX; i++) {
+		memset(&c->prefix[i], 0xff, sizeof(c->prefix[i].addr));
+		c->prefix[i].bits = 96;
+		c->prefix[i].global_only = 0;
+	}
+	for (uint32_t turn = 0; turn < 2; turn++)
+		for (uint32_t i = 0; i < wanted->prefix_count; i++) {
+			int place = place_of(old, &wanted->prefix[i]);
+
+			if ((place >= 0) != (turn == 0))
+				continue;
+			for (uint32_t k = 0; place < 0 && k < XLAT_PREFIXES_MAX; k++)
+				if (!used[k])
+					place = (int)k;
+			must(place >= 0);
+			used[place] = true;
+			c->prefix[place] = wanted->prefix[i];
+			c->prefix_count = MAX(c->prefix_count, (uint32_t)place + 1);
+		}
+}
+
 /* --- writing ---------------------------------------------------------------------------------------- */
 
 /* A slot's tables are made when it is first used: 800 kB each. */
@@ -347,6 +388,7 @@ static int fill(struct nat64 *n, const struct nat64_settings *settings, bool kee
 	if (err != 0 || settings->config.mode != XLAT_NAT64)
 		return err;
 	struct xlat_config wanted = b->config;
+	place_prefixes(&b->config, &wanted, old);
 	if (slots_new(&slots, n->record.sizes.pool_addresses) != 0) {
 		err = errmsg_set(why, -ENOMEM, "place the pool");
 	} else {
@@ -447,6 +489,47 @@ int bank_drain(struct nat64 *n, const struct nat64_settings *settings, struct er
 			if (!in_rows(&settings->config, full.pool[i].first + k))
 				(void)bpf_map_delete_elem(outer, &slot);
 		}
+	return 0;
+}
+
+/* The session of slot `number`; false: none. */
+static bool session_of(struct nat64 *n, uint32_t number, struct xlat_session_key *key)
+{
+	struct xlat_slot slot;
+	struct xlat_bib bib;
+
+	if (bpf_map_lookup_elem(nat64_map(n, "slot"), &number, &slot) != 0 || slot.bib == 0 ||
+	    bpf_map_lookup_elem(nat64_map(n, "bib"), &slot.bib, &bib) != 0)
+		return false;
+	*key = (struct xlat_session_key){ .dst4 = slot.dst4, .sport = bib.key.port6, .dport = slot.dport, .protocol = slot.protocol,
+					  .prefix = slot.prefix };
+	memcpy(key->src6, bib.key.addr6, sizeof(key->src6));
+	return true;
+}
+
+int bank_end_prefixes(struct nat64 *n, const struct xlat_config *before, struct errmsg *why)
+{
+	const struct xlat_slab *slab = &n->control->slab[XLAT_SLAB_SESSION];
+	struct xlat_session_key key;
+	uint32_t gone = 0, end;
+	int err = read_config(n, why);
+
+	if (err != 0 || n->config.mode != XLAT_NAT64 || before->serial == 0)
+		return err;
+	for (uint32_t i = 0; i < before->prefix_count && i < XLAT_PREFIXES_MAX; i++)
+		if (!xlat_prefix_none(&before->prefix[i]) && (i >= n->config.prefix_count || xlat_prefix_none(&n->config.prefix[i])))
+			gone |= 1u << i;
+	end = gone == 0 ? 0 : MIN(XLAT_READ(slab->fresh), slab->count);
+	for (uint32_t number = 1; number < end; number++) {
+		struct xlat_call call = { .op = XLAT_CALL_SESSION_END, .desk = XLAT_DESK_COMMAND };
+
+		if (!session_of(n, number, &key) || (gone >> (key.prefix & 31) & 1) == 0)
+			continue;
+		call.session = key;
+		err = nat64_call(n, &call, why);
+		if (err != 0)
+			return err;
+	}
 	return 0;
 }
 

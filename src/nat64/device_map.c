@@ -40,6 +40,7 @@ struct link {
 	uint32_t below;			/* VLAN: the device; veth: the other end's index */
 	int32_t nsid;			/* veth: of the other end's namespace; -1: this one */
 	uint16_t vlan;
+	uint8_t mac[6];
 };
 
 struct links {
@@ -81,7 +82,7 @@ static int add_link(void *arg, uint16_t type, struct slice body)
 {
 	struct links *all = arg;
 	struct link *l = &all->link[all->count];
-	struct slice attributes, nsid;
+	struct slice attributes, nsid, mac;
 	struct ifinfomsg fixed;
 
 	if (type != RTM_NEWLINK || !netlink_fixed(body, &fixed, sizeof(fixed), &attributes) || fixed.ifi_type != ARPHRD_ETHER)
@@ -95,6 +96,9 @@ static int add_link(void *arg, uint16_t type, struct slice body)
 	nsid = netlink_attribute(attributes, IFLA_LINK_NETNSID);
 	if (nsid.len == sizeof(l->nsid))
 		memcpy(&l->nsid, nsid.ptr, sizeof(l->nsid));
+	mac = netlink_attribute(attributes, IFLA_ADDRESS);
+	if (mac.len == sizeof(l->mac))
+		memcpy(l->mac, mac.ptr, sizeof(l->mac));
 	all->count++;
 	return 0;
 }
@@ -243,6 +247,47 @@ static bool ready(const struct links *all, const struct link *l, bool xdp, struc
 	return false;
 }
 
+static bool is_attached(const struct nat64_record *r, uint32_t ifindex)
+{
+	for (uint32_t i = 0; i < r->attached_count && i < ARRAY_LEN(r->attached); i++)
+		if (r->attached[i].ifindex == ifindex && r->attached[i].home == NAT64_HOME_XDP)
+			return true;
+	return false;
+}
+
+/* The link addresses of the interfaces that run the program. A place is written only when it changes. */
+static int fill_own(struct nat64 *n, const struct links *all)
+{
+	AUTO_FREE struct xlat_own *want = calloc(XLAT_OWN_PLACES, sizeof(*want));
+	int fd = nat64_map(n, "own");
+
+	if (fd < 0)
+		return 0;		/* programs of an older prickle */
+	if (want == NULL)
+		return -ENOMEM;
+	for (size_t i = 0; i < all->count; i++) {
+		const struct link *l = &all->link[i];
+		uint32_t place = l->ifindex % XLAT_OWN_PLACES;
+
+		if (!is_attached(&n->record, l->ifindex) || l->kind == KIND_OTHER)
+			continue;
+		if (want[place].ifindex != 0)
+			place = (place + 1) % XLAT_OWN_PLACES;
+		if (want[place].ifindex != 0)
+			continue;
+		want[place].ifindex = l->ifindex;
+		memcpy(want[place].mac, l->mac, sizeof(l->mac));
+	}
+	for (uint32_t place = 0; place < XLAT_OWN_PLACES; place++) {
+		struct xlat_own now;
+
+		if (bpf_map_lookup_elem(fd, &place, &now) != 0 || (memcmp(&now, &want[place], sizeof(now)) != 0 &&
+								   bpf_map_update_elem(fd, &place, &want[place], BPF_ANY) != 0))
+			return -errno;
+	}
+	return 0;
+}
+
 int device_fill_map(struct nat64 *n, struct errmsg *why)
 {
 	AUTO_FREE struct links *all = calloc(1, sizeof(*all));
@@ -259,6 +304,9 @@ int device_fill_map(struct nat64 *n, struct errmsg *why)
 		err = look_at_veths(all, why);
 	if (err != 0)
 		return err;
+	err = fill_own(n, all);
+	if (err != 0)
+		return errmsg_set(why, err, "note the link addresses of this namespace");
 	/* Those that went first, so that there is room. */
 	for (uint32_t key, next, *at = NULL; bpf_map_get_next_key(fd, at, &next) == 0;) {
 		struct xlat_device device;

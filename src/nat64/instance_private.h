@@ -129,6 +129,8 @@ MUST_USE int bank_write(struct nat64 *n, const struct nat64_settings *settings, 
 void bank_flip(struct nat64 *n, const struct nat64_bank *bank);
 /* After a flip: end what uses slots of rows marked DRAIN, and go on without these rows. */
 MUST_USE int bank_drain(struct nat64 *n, const struct nat64_settings *settings, struct errmsg *why);
+/* After a flip: end the sessions of translation prefixes of `before` whose places are empty now. */
+MUST_USE int bank_end_prefixes(struct nat64 *n, const struct xlat_config *before, struct errmsg *why);
 /* Static mappings: those of `now` are there afterwards, those of `before` alone (NULL: none) are not. */
 MUST_USE int bank_bibs(struct nat64 *n, const struct nat64_settings *before, const struct nat64_settings *now, struct buf *notice,
 		       struct errmsg *why);

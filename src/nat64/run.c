@@ -198,7 +198,7 @@ static void start(struct keeper *k)
 		(void)sigprocmask(SIG_SETMASK, &k->before, NULL);
 		if (process_die_with_parent(parent) != 0)
 			_exit(EXIT_FAILURE);
-		_exit(worker_main(k->n, k->settings, pair[1], k->options.drop_privileges));
+		_exit(worker_main(k->n, k->settings, pair[1], k->options.drop_privileges, k->ready));
 	}
 	close(pair[1]);
 	if (k->worker < 0) {
@@ -273,6 +273,11 @@ static void reap(struct keeper *k)
 			k->result = -EIO;	/* it said why */
 			k->stop = true;
 			return;
+		}
+		if (WIFEXITED(status) && WEXITSTATUS(status) == WORKER_AGAIN) {
+			say(k, "the slow path's process begins anew, for settings that it cannot change while it runs", "");
+			k->again_ms = now_ms() + 1;
+			continue;
 		}
 		k->deaths = now_ms() - k->started_ms > LIVED_WELL_MS ? 0 : k->deaths + 1;
 		wait = k->deaths == 0 ? 0 : k->deaths > 7 ? WAIT_MOST_MS : (int64_t)WAIT_FIRST_MS << (k->deaths - 1);

@@ -35,8 +35,10 @@ void run_slow_ends(struct nat64 *n);
 
 struct worker;
 
-/* The worker's life, in a child process; returns its exit status. */
-int worker_main(struct nat64 *n, const struct nat64_settings *settings, int keeper_fd, bool drop_privileges);
+/* Exit status: settings hold that one can only begin with. */
+#define WORKER_AGAIN 64
+/* The worker's life, in a child process; returns its exit status. again: not the first one. */
+int worker_main(struct nat64 *n, const struct nat64_settings *settings, int keeper_fd, bool drop_privileges, bool again);
 void worker_tell(struct worker *w, const struct tell *t);
 
 /* --- raw.c --- */

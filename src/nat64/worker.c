@@ -32,6 +32,7 @@
 #define BEAT_US		  1000000
 #define NEIGHBOURS_US	  5000000
 #define SETTLE_US	  200000		/* changes come in flocks */
+#define METRICS_BYTES	  65536u
 #define SYNS_MAX	  4096u
 #define SETTINGS_BYTES	  (64u << 20)
 
@@ -50,7 +51,8 @@ struct worker {
 	struct ring_buffer *ring;
 	struct serve *serve;
 	struct prefixes *prefixes;
-	bool removed;
+	struct buf metrics;		/* where they are served, as text */
+	bool removed, again;		/* again: one of us was there before */
 	struct io_watch tap, changes, ring_watch, keeper, signals;
 	struct timer beat, slow_timer, neighbours, settle;
 	unsigned changed;		/* enum watch_seen, to be told */
@@ -199,6 +201,16 @@ static struct slice packet_of(struct slice frame)
 	return (struct slice){ 0 };
 }
 
+/* In place of the sender's link address (bpf/home.bpf.h); what the host's own stack sends to the device has an address. */
+static uint32_t mark_of(struct slice frame)
+{
+	const uint8_t *from = frame.ptr + 6;
+
+	if (frame.len < ETHERNET_BYTES || from[0] != 0 || from[1] != 0)
+		return 0;
+	return (uint32_t)from[2] << 24 | (uint32_t)from[3] << 16 | (uint32_t)from[4] << 8 | from[5];
+}
+
 static void on_tap(struct io_watch *watch, uint32_t events)
 {
 	struct worker *w = container_of(watch, struct worker, tap);
@@ -218,7 +230,7 @@ static void on_tap(struct io_watch *watch, uint32_t events)
 		}
 		packet = packet_of(slice_of(w->frame, (size_t)n));
 		if (packet.len > 0)
-			slow_packet(w->slow, packet, 0, now_ms(w));
+			slow_packet(w->slow, packet, mark_of(slice_of(w->frame, (size_t)n)), now_ms(w));
 		any = true;
 	}
 	if (any)
@@ -277,6 +289,25 @@ static int configure(struct worker *w)
 	return prefixes_configure(w->prefixes, s, &w->why);
 }
 
+static void metrics_addresses(const struct nat64_settings *s, struct buf *out)
+{
+	for (size_t i = 0; i < s->metrics.count; i++)
+		buf_printf(out, "%s\n", s->metrics.items[i].text);
+}
+
+/* Listening needs rights that were given up. */
+static bool metrics_moved(struct worker *w)
+{
+	AUTO_ARENA struct arena arena = ARENA_INIT(SETTINGS_BYTES);
+	AUTO_BUF struct buf now = BUF_INIT(METRICS_BYTES);
+	const struct nat64_settings *s = bank_settings(w->n, &arena);
+
+	if (s == NULL)
+		return false;
+	metrics_addresses(s, &now);
+	return !slice_eq(buf_slice(&now), buf_slice(&w->metrics));
+}
+
 static void beat_now(struct worker *w)
 {
 	XLAT_WRITE(w->n->control->slow_beat, run_tick());
@@ -299,6 +330,8 @@ static void check_generation(struct worker *w)
 	if (configure(w) != 0) {
 		event_why(w->ev, &w->why);
 		event_error(w->ev, "new settings cannot be read, the slow path goes on with the old ones");
+	} else if (metrics_moved(w)) {
+		leave(w, WORKER_AGAIN);
 	}
 }
 
@@ -449,8 +482,15 @@ static int begin(struct worker *w, const struct nat64_settings *settings, int ke
 		err = errmsg_set(&w->why, -ENOMEM, "learn and announce prefixes");
 	if (err == 0)
 		err = begin_slow(w);
+	metrics_addresses(settings, &w->metrics);
 	if (err == 0 && settings->metrics.count > 0)
 		err = serve_new(w->loop, &settings->metrics, metrics_text, w, &w->serve, &w->why);
+	/* What runs goes on without them. */
+	if (err != 0 && w->again && w->serve == NULL && w->slow != NULL) {
+		event_why(w->ev, &w->why);
+		event_error(w->ev, "metrics are not served");
+		err = 0;
+	}
 	if (err == 0) {
 		fd = watch_open(&w->why);
 		err = fd < 0 ? fd : watch_fd(w, &w->changes, fd, on_changes);
@@ -464,27 +504,42 @@ static int begin(struct worker *w, const struct nat64_settings *settings, int ke
 	return err;
 }
 
-static int drop(struct worker *w)
+static int drop(struct worker *w, const struct nat64_settings *settings)
 {
-	struct sandbox box = { .flags = SANDBOX_BPF, .capabilities = nat64_capabilities };
+	struct sandbox box = { .flags = SANDBOX_BPF | SANDBOX_PATHS, .capabilities = nat64_capabilities };
 	struct sandbox_report report;
 
+	/*
+	 * No file needs to be opened from here on: pins are found by bpf(2), which Landlock does not ask. But a CLAT that asks DNS for its
+	 * prefix reads resolv.conf when it begins anew, and that file is replaced, or a link to where its writer keeps it.
+	 */
+	if (settings->config.mode == XLAT_CLAT && settings->pref64_source != NAT64_PREF64_FIXED) {
+		box.paths[box.path_count++] = (struct sandbox_path){ "/etc", false };
+		box.paths[box.path_count++] = (struct sandbox_path){ "/run", false };
+	}
 	return sandbox_apply(&box, &report, &w->why);
 }
 
-int worker_main(struct nat64 *n, const struct nat64_settings *settings, int keeper_fd, bool drop_privileges)
+int worker_main(struct nat64 *n, const struct nat64_settings *settings, int keeper_fd, bool drop_privileges, bool again)
 {
+	AUTO_ARENA struct arena arena = ARENA_INIT(SETTINGS_BYTES);
 	struct worker *w = calloc(1, sizeof(*w));
+	/* They may have been changed since the keeper read the file. */
+	const struct nat64_settings *now = again ? bank_settings(n, &arena) : NULL;
 	int err = w == NULL ? -ENOMEM : 0;
 
 	if (w == NULL)
 		return EXIT_FAILURE;
 	process_set_name("nat64");
+	if (now != NULL)
+		settings = now;
 	w->n = n;
+	w->again = again;
+	buf_init(&w->metrics, METRICS_BYTES);
 	w->raw.fd4 = w->raw.fd6 = -1;
 	err = begin(w, settings, keeper_fd);
 	if (err == 0 && drop_privileges)
-		err = drop(w);
+		err = drop(w, settings);
 	if (err != 0) {
 		dprintf(STDERR_FILENO, "prickle nat64: the slow path cannot start: %s\n", w->why.text);
 		return EXIT_FAILURE;

@@ -320,6 +320,7 @@ static int apply_capabilities(uint64_t keep, struct errmsg *why)
 int sandbox_apply(const struct sandbox *box, struct sandbox_report *report, struct errmsg *why)
 {
 	bool supervisor = (box->flags & (SANDBOX_SUPERVISOR | SANDBOX_BPF)) != 0;
+	bool landlock = !supervisor || (box->flags & SANDBOX_PATHS) != 0;
 	int abi = sandbox_landlock_abi(), err;
 
 	err = apply_limits(box, why);
@@ -328,7 +329,7 @@ int sandbox_apply(const struct sandbox *box, struct sandbox_report *report, stru
 	/* The rules' paths are opened as the user that we still are. */
 	if (err == 0 && prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0)
 		err = errmsg_set(why, -errno, "no_new_privs");
-	if (err == 0 && !supervisor && abi > 0)
+	if (err == 0 && landlock && abi > 0)
 		err = apply_landlock(box, abi, why);
 	if (err == 0)
 		err = apply_user(box, why);
@@ -340,6 +341,6 @@ int sandbox_apply(const struct sandbox *box, struct sandbox_report *report, stru
 	if (err == 0)
 		err = apply_seccomp(box->flags, why);
 	if (err == 0)
-		report->landlock_abi = supervisor ? 0 : abi;
+		report->landlock_abi = landlock ? abi : 0;
 	return err;
 }

@@ -30,6 +30,7 @@ enum sandbox_flags {
 	 * programs. It may fork: helpers that it makes are as confined as itself.
 	 */
 	SANDBOX_BPF = 1u << 3,
+	SANDBOX_PATHS = 1u << 4,	/* with SANDBOX_BPF: Landlock, too, with `paths`. bpf(2) finds pins all the same */
 };
 
 #define SANDBOX_PATHS_MAX 12u

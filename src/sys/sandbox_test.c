@@ -123,6 +123,26 @@ START_TEST(files_open_below_their_rules_only)
 }
 END_TEST
 
+/* What reads packets for a translator: bpf(2), and files by rules alone. */
+static int programs_and_rules(void)
+{
+	struct sandbox box = { .flags = SANDBOX_BPF | SANDBOX_PATHS };
+
+	box.paths[box.path_count++] = (struct sandbox_path){ .path = "/proc/self" };
+	NEED(enter(&box));
+	if (sandbox_landlock_abi() > 0)
+		NEED(open("/etc/passwd", O_RDONLY | O_CLOEXEC) == -1 && errno == EACCES);
+	NEED(open("/proc/self/status", O_RDONLY | O_CLOEXEC) >= 0);
+	NEED(socket(AF_INET, SOCK_DGRAM, 0) >= 0);
+	return 0;
+}
+
+START_TEST(programs_may_have_rules_for_files)
+{
+	check_body(programs_and_rules);
+}
+END_TEST
+
 static void *nothing(void *arg)
 {
 	return arg;
@@ -201,6 +221,6 @@ START_TEST(a_second_sandbox_cannot_widen_the_first)
 END_TEST
 
 TEST_MAIN("sys/sandbox", without_rules_no_file_opens_and_sockets_from_before_work,
-	  files_open_below_their_rules_only, threads_start_where_the_row_says_and_processes_never,
+	  files_open_below_their_rules_only, programs_may_have_rules_for_files, threads_start_where_the_row_says_and_processes_never,
 	  no_thread_starts_without_the_flag, execve_ends_the_process,
 	  a_second_sandbox_cannot_widen_the_first)

@@ -112,7 +112,7 @@ def jumbo_frames_are_translated_on_xdp():
         net = DataCentre(lab, mtu6=9000, mtu4=9000)
         net.siit(attach="xdp").start()
         wait_until(lambda: answers(net.four, net.SERVICE), 5, "a small one")
-        # A TAP takes no frame of several buffers, so one that follows the first of its flow onto the slow path is lost.
+        # A TAP takes no frame of several buffers, so such a one does not follow others of its flow onto the slow path.
         wait_until(lambda: answers(net.four, net.SERVICE, "-s", "8000", "-M", "do"), 5, "a large one")
 
 

@@ -43,6 +43,15 @@ XLAT_INLINE void home_count(struct xlat *x, __u32 verdict, __u32 reason)
 		s->reason[verdict][reason & 127]++;
 }
 
+/*
+ * Frames on their way to the daemon have the packet's mark in place of the sender's link address: two bytes of 0, and the mark in
+ * network order. Every home writes it, so no sender can.
+ */
+XLAT_INLINE __u64 home_mark_address(const struct xlat *x)
+{
+	return (__u64)bpf_htonl(x->mark) << 16;
+}
+
 /* Whether somebody reads the slow path. */
 XLAT_INLINE bool home_slow_lives(const struct xlat_control *c, __u32 now)
 {

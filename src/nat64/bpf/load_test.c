@@ -50,7 +50,7 @@ static const struct { const char *name; enum bpf_map_type type; } maps[] = {
 	{ "session", BPF_MAP_TYPE_HASH }, { "slot", BPF_MAP_TYPE_ARRAY }, { "bib6", BPF_MAP_TYPE_HASH },
 	{ "bib", BPF_MAP_TYPE_ARRAY }, { "subscriber6", BPF_MAP_TYPE_HASH }, { "subscriber", BPF_MAP_TYPE_ARRAY },
 	{ "fragment", BPF_MAP_TYPE_LRU_HASH }, { "slow", BPF_MAP_TYPE_LRU_HASH }, { "nexthop", BPF_MAP_TYPE_LRU_HASH },
-	{ "ftp", BPF_MAP_TYPE_HASH }, { "device", BPF_MAP_TYPE_HASH }, { "control", BPF_MAP_TYPE_ARRAY },
+	{ "ftp", BPF_MAP_TYPE_HASH }, { "device", BPF_MAP_TYPE_HASH }, { "own", BPF_MAP_TYPE_ARRAY }, { "control", BPF_MAP_TYPE_ARRAY },
 	{ "config", BPF_MAP_TYPE_ARRAY }, { "desk", BPF_MAP_TYPE_ARRAY }, { "stats", BPF_MAP_TYPE_PERCPU_ARRAY },
 	{ "scratch", BPF_MAP_TYPE_PERCPU_ARRAY }, { "processor", BPF_MAP_TYPE_PERCPU_ARRAY },
 	{ "chunk", BPF_MAP_TYPE_PERCPU_ARRAY }, { "timer", BPF_MAP_TYPE_ARRAY }, { "events", BPF_MAP_TYPE_RINGBUF },

@@ -202,9 +202,11 @@ XLAT_INLINE int tc_link(struct __sk_buff *skb, __u32 link)
 /* To the daemon, as it came; its device makes segments and completes checksums. */
 XLAT_INLINE int tc_slow(struct __sk_buff *skb, struct xlat *x, const struct xlat_control *c, __u32 link)
 {
+	__u64 from = home_mark_address(x);
+
 	if (!home_slow_takes(x, c))
 		return TC_ACT_SHOT;
-	if (tc_link(skb, link) != 0)
+	if (tc_link(skb, link) != 0 || bpf_skb_store_bytes(skb, 6, &from, 6, 0) != 0)
 		return tc_spoilt(x);
 	return (int)bpf_redirect(c->slow_ifindex, 0);
 }

@@ -302,11 +302,18 @@ XLAT_INLINE bool xdp_read_any(struct xdp_md *ctx, struct xlat *x, __u32 link)
 
 /* --- outcomes ------------------------------------------------------------------------------------------------- */
 
-/* To the daemon, as the frame came. */
-XLAT_INLINE int xdp_slow(struct xlat *x, const struct xlat_control *c)
+/* To the daemon, as the frame came, but for the sender's link address: there the packet's mark is told (home.bpf.h). XDP knows none. */
+XLAT_INLINE int xdp_slow(struct xdp_md *ctx, struct xlat *x, const struct xlat_control *c)
 {
+	struct xdp_link *eth = (void *)(long)ctx->data;
+
+	if ((x->flags & XLAT_BUFFERS) != 0 || (void *)(eth + 1) > (void *)(long)ctx->data_end) {
+		home_count(x, XLAT_DROP, XLAT_R_BUFFERS);
+		return XDP_DROP;
+	}
 	if (!home_slow_takes(x, c))
 		return XDP_DROP;
+	__builtin_memset(eth->from, 0, 6);
 	return (int)bpf_redirect(c->slow_ifindex, 0);
 }
 
@@ -364,21 +371,28 @@ XLAT_INLINE int xdp_send(struct xdp_md *ctx, struct xlat *x, const struct xlat_n
  * No way that the programs know: no neighbour yet, a device that they cannot send to, the host itself. The slow path sends by
  * sockets, which waits for neighbours and answers when there is no route; without it the host's stack gets the translated packet.
  */
-XLAT_INLINE int xdp_elsewhere(struct xdp_md *ctx, struct xlat *x, const struct xlat_control *c, __u32 link)
+XLAT_INLINE int xdp_elsewhere(struct xdp_md *ctx, struct xlat *x, const struct xlat_control *c, __u32 link, int why)
 {
 	if (home_slow_lives(c, x->now)) {
-		xlat_keep_slow(x);
-		return (int)bpf_redirect(c->slow_ifindex, 0);
+		/* It was counted as translated; the daemon does that now. */
+		xlat_count(x, (__u64)-1);
+		x->verdict = XLAT_SLOW;
+		x->reason = why == BPF_FIB_LKUP_RET_NO_NEIGH ? XLAT_R_NO_NEIGHBOUR : XLAT_R_DEVICE;
+		xlat_count(x, 1);
+		if ((x->flags & XLAT_BUFFERS) == 0)
+			xlat_keep_slow(x);
+		return xdp_slow(ctx, x, c);
 	}
 	return xdp_edit(ctx, x, link, XDP_TAGS_KEPT) == 0 ? XDP_PASS : xdp_spoilt(x);
 }
 
 XLAT_INLINE int xdp_translated(struct xdp_md *ctx, struct xlat *x, const struct xlat_control *c, __u32 link)
 {
-	struct xlat_nexthop hop;
+	struct xlat_nexthop hop = { 0 };
+	int why = nexthop_find(ctx, x, c, &hop);
 
-	if (nexthop_find(ctx, x, c, &hop) != 0 || (hop.flags & XLAT_HOP_REDIRECT) == 0)
-		return xdp_elsewhere(ctx, x, c, link);
+	if (why != 0 || (hop.flags & XLAT_HOP_REDIRECT) == 0)
+		return xdp_elsewhere(ctx, x, c, link, why);
 	(void)xlat_fit(x, hop.mtu);
 	switch (x->verdict) {
 	case XLAT_TRANSLATE:
@@ -386,7 +400,7 @@ XLAT_INLINE int xdp_translated(struct xdp_md *ctx, struct xlat *x, const struct 
 	case XLAT_ERROR:
 		return xdp_answer(ctx, x, link);
 	case XLAT_SLOW:
-		return xdp_slow(x, c);
+		return xdp_slow(ctx, x, c);
 	default:
 		return XDP_DROP;
 	}
@@ -418,6 +432,22 @@ XLAT_INLINE __u32 xdp_link_of(const void *data, const void *end, __u32 *family)
 	return type == bpf_htons(XDP_TYPE_IP6) || type == bpf_htons(XDP_TYPE_IP4) ? bytes : 0;
 }
 
+/* A frame to another host, as far as we know our own address. */
+XLAT_INLINE bool xdp_others(const struct xdp_link *eth, __u32 ifindex)
+{
+	__u32 place = ifindex & (XLAT_OWN_PLACES - 1);
+	const struct xlat_own *o = bpf_map_lookup_elem(&own, &place);
+
+	if (unlikely(o != NULL && o->ifindex != ifindex && o->ifindex != 0)) {
+		place = (place + 1) & (XLAT_OWN_PLACES - 1);
+		o = bpf_map_lookup_elem(&own, &place);
+	}
+	if (o == NULL || o->ifindex != ifindex)
+		return false;
+	return ((*(const __u32 *)(const void *)eth->to ^ *(const __u32 *)(const void *)o->mac) |
+		(__u32)(*(const __u16 *)(const void *)(eth->to + 4) ^ *(const __u16 *)(const void *)(o->mac + 4))) != 0;
+}
+
 XLAT_INLINE int xdp_run(struct xdp_md *ctx, bool frags)
 {
 	const void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
@@ -429,7 +459,7 @@ XLAT_INLINE int xdp_run(struct xdp_md *ctx, bool frags)
 	if (x == NULL || c == NULL)
 		return XDP_PASS;
 	link = xdp_link_of(data, end, &family);
-	if (link == 0)
+	if (link == 0 || unlikely(xdp_others(data, ctx->ingress_ifindex)))
 		return XDP_PASS;
 	home_begin(x, unlikely(c->clock_fixed != 0) ? c->clock_ns : bpf_ktime_get_coarse_ns());
 	x->family = family;
@@ -437,6 +467,8 @@ XLAT_INLINE int xdp_run(struct xdp_md *ctx, bool frags)
 	bytes = frags ? bpf_xdp_get_buff_len(ctx) : (__u64)(end - data);
 	XLAT_KEEP(bytes);		/* pointers are subtracted in 64 bits, says the verifier */
 	x->packet_bytes = (__u32)bytes - link;
+	if (frags && unlikely(bytes > (__u64)(end - data)))
+		x->flags = XLAT_BUFFERS;
 	if (likely(link == XDP_LINK_BYTES)) {
 		int done = fast_run(ctx, x, c, family);
 
@@ -465,7 +497,7 @@ XLAT_INLINE int xdp_run(struct xdp_md *ctx, bool frags)
 	case XLAT_ERROR:
 		return xdp_answer(ctx, x, link);
 	case XLAT_SLOW:
-		return xdp_slow(x, c);
+		return xdp_slow(ctx, x, c);
 	default:
 		return XDP_DROP;
 	}

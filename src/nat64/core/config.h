@@ -18,6 +18,16 @@ struct xlat_prefix {
 	__u8 spare[2];
 };
 
+/*
+ * Sessions hold the index of their prefix, so prefixes that stay keep theirs. Where one went from before another the place is taken by
+ * this, of an unassigned kind of groups: no packet is sent to it, and packets need not ask.
+ */
+#define XLAT_PREFIX_NONE 0xffffffffu
+static inline bool xlat_prefix_none(const struct xlat_prefix *p)
+{
+	return p->addr[0] == XLAT_PREFIX_NONE;
+}
+
 /* Prefixes of other things; a mask saves the packet from making it. */
 struct xlat_net6 { __be32 addr[4], mask[4]; };
 struct xlat_net4 { __be32 addr, mask; };

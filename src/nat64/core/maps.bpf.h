@@ -36,6 +36,7 @@ XLAT_MAP(nexthop, BPF_MAP_TYPE_LRU_HASH, XLAT_DEFAULT_ENTRIES, struct xlat_nexth
 /* The daemon's own (slow/ftp.h): pinned here so that it survives the daemon. */
 XLAT_MAP(ftp, BPF_MAP_TYPE_HASH, 4096, struct xlat_session_key, struct xlat_ftp, BPF_F_NO_PREALLOC);
 XLAT_MAP(device, BPF_MAP_TYPE_HASH, XLAT_DEVICES_MAX, __u32, struct xlat_device, 0);
+XLAT_MAP(own, BPF_MAP_TYPE_ARRAY, XLAT_OWN_PLACES, __u32, struct xlat_own, 0);
 /* Mapped by the daemon and the commands; the kernel wants that said when it is made. */
 XLAT_MAP(control, BPF_MAP_TYPE_ARRAY, 1, __u32, struct xlat_control, BPF_F_MMAPABLE);
 XLAT_MAP(config, BPF_MAP_TYPE_ARRAY, 2, __u32, struct xlat_config, BPF_F_MMAPABLE);

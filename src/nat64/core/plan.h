@@ -72,7 +72,7 @@ XLAT_INLINE bool plan_slow(struct xlat *x, const struct xlat_control *control)
 	struct xlat_slow_key key = { .family = x->ip.family, .protocol = x->ip.protocol };
 	__u32 until;
 
-	if (x->flags & (XLAT_FROM_SLOW | XLAT_INNER) || control->slow_ifindex == 0)
+	if (x->flags & (XLAT_FROM_SLOW | XLAT_INNER | XLAT_BUFFERS) || control->slow_ifindex == 0)
 		return false;
 	addr_set(key.src, x->ip.src);
 	addr_set(key.dst, x->ip.dst);
@@ -148,7 +148,7 @@ XLAT_PART int xlat_plan(struct xlat *x)
 	config = env_config(x);
 	if (config == NULL)
 		return XLAT_PASS;
-	x->flags &= XLAT_HOST | XLAT_GSO | XLAT_DRY | XLAT_FROM_SLOW | XLAT_WHOLE | XLAT_TRIED;
+	x->flags &= XLAT_HOST | XLAT_GSO | XLAT_DRY | XLAT_FROM_SLOW | XLAT_WHOLE | XLAT_TRIED | XLAT_BUFFERS;
 	x->verdict = XLAT_PASS;
 	x->reason = XLAT_R_NONE;
 	x->strip = x->head_bytes = x->out_bytes = x->csum_at = x->csum_payload = 0;

@@ -20,6 +20,7 @@
  *	nexthop	    LRU hash	struct xlat_nexthop_key -> struct xlat_nexthop
  *	ftp	    hash	struct xlat_session_key -> struct xlat_ftp: control connections of the FTP ALG
  *	device	    hash	interface index -> struct xlat_device
+ *	own	    array	struct xlat_own, at the interface's index modulo XLAT_OWN_PLACES or behind it
  *
  * An incoming packet: port table -> mapping -> session key -> session. Memory a session with a mapping of its own: session 128,
  * slot 16, bib6 96, bib 64, port 4 to 12: at most 316 bytes.
@@ -322,6 +323,18 @@ struct xlat_device {
 	__u16 vlan;			/* the tag that frames get; 0: none */
 	__u16 spare;
 };
+
+/*
+ * The link address of an interface that runs the XDP program: frames to other addresses, which come in a bridge or when somebody
+ * captures, are not for this host. One whose two places are others' takes all frames.
+ */
+struct xlat_own {
+	__u32 ifindex;			/* 0: nobody */
+	__u8 mac[6];
+	__u8 zero[2];
+};
+#define XLAT_OWN_PLACES 1024u
+_Static_assert(sizeof(struct xlat_own) == 12, "no holes");
 
 /* The daemon lives when it wrote slow_beat within this time. */
 #define XLAT_SLOW_BEAT_TICKS XLAT_TICKS(3000)

@@ -30,6 +30,7 @@ enum xlat_flags {
 	XLAT_FROM_SLOW = 1 << 3,	/* the slow path asks: never answer SLOW */
 	XLAT_TRIED = 1 << 5,		/* the home had the session refused already: refusals are counted */
 	XLAT_WHOLE = 1 << 4,		/* with FROM_SLOW: the datagram was put together from fragments */
+	XLAT_BUFFERS = 1 << 6,		/* it cannot take the slow path: better early than lost */
 	/* Found by the parser or the plan. */
 	XLAT_HAIRPINNED = 1 << 8,	/* 6 to 6 */
 	XLAT_INNER = 1 << 9,		/* an ICMP error: `inner` is valid */
