@@ -7,6 +7,7 @@ usage: changes.py PRICKLE
 import os
 import socket
 import struct
+import subprocess
 import sys
 import time
 
@@ -142,6 +143,54 @@ def the_first_reason_of_the_slow_path_is_counted():
         assert instance.reason("order") == before, "the flow left the slow path"
 
 
+def tagged_frames_are_translated_in_both_directions():
+    with Lab(PRICKLE) as lab:
+        net = Line(lab)
+        instance = net.translator(**settings(net)).start()
+        warm(net)
+        flow = lab.keep(Flow(net, PREF64, 9))
+        inside, outside = lab.keep(net.six0.raw()), lab.keep(net.four0.raw())
+        sport = flow.here.getsockname()[1]
+        for vlans in ((), (7,), (7, 8)):
+            text = b"to the outside by %d tags" % len(vlans)
+            inside.send(udp6(net, net.inside.mac, vlans, text, sport))
+            got = outside.receive(lambda f, text=text: text in f.raw, timeout=2)
+            assert got is not None and got.raw[12:14] == b"\x08\x00", f"{vlans}: {got}"
+            assert (got.saddr, got.sport) == flow.peer, got
+            text = b"to the inside by %d tags" % len(vlans)
+            outside.send(tagged(frames.udp_frame(net.outside.mac, net.four0.mac, net.FOUR, flow.peer[0], 9, flow.peer[1], text), vlans))
+            got = inside.receive(lambda f, text=text: text in f.raw, timeout=2)
+            assert got is not None and got.raw[12:14] == b"\x86\xdd", f"{vlans}: {got}"
+            assert (got.daddr, got.dport) == (net.SIX, sport), got
+        assert instance.reason("buffers") == 0
+
+
+def errors_have_a_rate_and_packets_a_trace():
+    with Lab(PRICKLE) as lab:
+        net = Line(lab)
+        instance = net.translator(**settings(net, icmp={"rate": 5})).start()
+        warm(net)
+        raw = lab.keep(net.six0.raw())
+        one = frames.udp_frame(net.inside.mac, net.six0.mac, net.SIX, embed(net.FOUR), 5000, 9, b"dies here", ttl=1)
+        answers = 0
+        for _ in range(100):
+            raw.send(one)
+        while raw.receive(lambda f: f.raw[12:14] == b"\x86\xdd" and f.raw[20] == 58 and f.raw[54] == 3, timeout=0.5) is not None:
+            answers += 1
+        # A bucket for each processor.
+        assert 1 <= answers <= 5 * os.cpu_count() + 5, answers
+        assert instance.reason("error-limited") >= 100 - answers - 5, instance.reasons()
+        process = net.nat.start(PRICKLE, "nat64", "trace", "--name", instance.name, "--json", "--seconds", "5", "--count", "2",
+                                "--port", "5001", stdout=subprocess.PIPE)
+        end = time.monotonic() + 5
+        while process.poll() is None and time.monotonic() < end:
+            raw.send(udp6(net, net.inside.mac, (7,), b"seen", 5001))
+            raw.send(udp6(net, net.inside.mac, (), b"not seen", 5002))
+            time.sleep(0.1)
+        said = process.communicate(timeout=5)[0].decode()
+        assert said.count("5001") >= 2 and "5002" not in said, said
+
+
 def metrics_move_with_the_settings():
     with Lab(PRICKLE) as lab:
         net = Line(lab)
@@ -161,4 +210,5 @@ def metrics_move_with_the_settings():
 
 
 tap.run([sessions_keep_their_prefix_when_prefixes_move_and_go, what_sessions_are_made_of_cannot_change,
-         frames_to_other_hosts_are_theirs, the_first_reason_of_the_slow_path_is_counted, metrics_move_with_the_settings])
+         frames_to_other_hosts_are_theirs, the_first_reason_of_the_slow_path_is_counted,
+         tagged_frames_are_translated_in_both_directions, errors_have_a_rate_and_packets_a_trace, metrics_move_with_the_settings])
