@@ -474,7 +474,7 @@ XLAT_INLINE int xdp_run(struct xdp_md *ctx, bool frags)
 
 		if (done == FAST_ASK) {
 			done = xlat_pass_out(x) == XLAT_CAME_OK ? fast_run(ctx, x, c, family | FAST_SETTLED) : 0;
-			x->flags = XLAT_TRIED;
+			x->flags |= XLAT_TRIED;
 		}
 		if (done > 0)
 			return done;
