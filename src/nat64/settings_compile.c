@@ -185,6 +185,11 @@ static void compile_pref64(struct compile *k)
 	}
 	if (v->count == 0 && s->config.mode == XLAT_CLAT)
 		s->pref64_source = NAT64_PREF64_AUTO;
+	/* Anybody on the LAN may send router advertisements: who learns must know which side is the provider's. */
+	if (s->config.mode == XLAT_CLAT && (s->pref64_source == NAT64_PREF64_RA || s->pref64_source == NAT64_PREF64_AUTO) &&
+	    text_of(k, NAT64_OPTION_clat_uplink).len == 0)
+		tell(k, NAT64_OPTION_pref64, NULL, "to learn the prefix 'clat.uplink' is needed: name the interface towards the provider, whose router "
+		     "advertisements count; or write the prefix, such as 'pref64: 64:ff9b::/96'");
 	if (v->count == 0 && s->config.mode == XLAT_NAT64)
 		tell(k, NAT64_OPTION_pref64, NULL, "'pref64' is missing: the prefix by which IPv6 hosts name IPv4 ones, such as 'pref64: 64:ff9b::/96'");
 	s->pref64_dns_server = "";

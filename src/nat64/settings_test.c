@@ -169,6 +169,8 @@ static const struct { const char *good, *bad, *want; } pairs[] = {
 	  "mode: nat64\ninterfaces: [eth0]\npool4: 203.0.114.1\npref64: 2001:db8:0:0:100::/96\n", "bits 64 to 71 of a translation prefix are zero" },
 	{ "mode: nat64\ninterfaces: [eth0]\npool4: 203.0.114.1\npref64: 2001:db8::/96\n",
 	  "mode: nat64\ninterfaces: [eth0]\npool4: 203.0.114.1\npref64: 2001:db8::1\n", "most prefixes are '2001:db8::1/96'" },
+	{ "mode: clat\ninterfaces: [lan, wan]\nmappings: [192.168.0.0/24 2001:db8:7::/120]\nclat: {uplink: wan}\npref64: ra\n",
+	  "mode: clat\ninterfaces: [lan, wan]\nmappings: [192.168.0.0/24 2001:db8:7::/120]\npref64: ra\n", "to learn the prefix 'clat.uplink' is needed" },
 	{ POOL, "mode: nat64\ninterfaces: [eth0]\npool4: 203.0.114.1\npref64: auto\n", "f:4:9: only the customer's side (mode clat) learns" },
 	{ "mode: nat64\ninterfaces: [eth0]\npool4: 203.0.114.1\npref64: [2001:db8::/96, 2001:db8:1::/48]\n",
 	  "mode: nat64\ninterfaces: [eth0]\npool4: 203.0.114.1\npref64: [2001:db8::/32, 2001:db8:1::/48]\n", "overlaps another translation prefix" },

@@ -97,7 +97,17 @@ XLAT_INLINE bool home_error_allowed(struct xlat *x)
 	return c != NULL && home_bucket(x, x->reason == XLAT_R_TOO_BIG ? XLAT_BUCKET_TOO_BIG : XLAT_BUCKET_ERRORS, c->errors_rate) != 0;
 }
 
-/* The slow path takes this packet: somebody reads it, and it is none too many of its kind. Else the drop is counted. */
+/* The bucket of a packet's source. */
+XLAT_INLINE __u32 home_source_bucket(struct xlat *x)
+{
+	const struct xlat_config *c = env_config(x);
+	__u64 source = (__u64)x->ip.src[0] << 32 | x->ip.src[1];
+
+	source = (source ^ (c == NULL ? 0 : c->key[0])) * 0x9e3779b97f4a7c15ull;
+	return XLAT_BUCKET_SOURCES + (__u32)(source >> 40) % (XLAT_BUCKETS - XLAT_BUCKET_SOURCES);
+}
+
+/* The slow path takes this packet: somebody reads it, and it is none too many of its kind or source. Else the drop is counted. */
 XLAT_INLINE bool home_slow_takes(struct xlat *x, const struct xlat_control *c)
 {
 	if (!home_slow_lives(c, x->now)) {
@@ -106,6 +116,10 @@ XLAT_INLINE bool home_slow_takes(struct xlat *x, const struct xlat_control *c)
 	}
 	if (x->reason == XLAT_R_STORED_SYN && home_bucket(x, XLAT_BUCKET_SYNS, XLAT_SYNS_A_SECOND) == 0) {
 		home_count(x, XLAT_DROP, XLAT_R_SYN_LIMITED);
+		return false;
+	}
+	if (home_bucket(x, home_source_bucket(x), XLAT_SLOW_A_SECOND) == 0) {
+		home_count(x, XLAT_DROP, XLAT_R_SLOW_LIMITED);
 		return false;
 	}
 	return true;

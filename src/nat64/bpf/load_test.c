@@ -333,6 +333,34 @@ START_TEST(rfc6146_5_2_a_flood_of_syns_does_not_fill_the_slow_path)
 }
 END_TEST
 
+START_TEST(rfc6146_5_2_a_source_has_its_part_of_the_slow_path)
+{
+	struct rig r;
+	struct xlat_stats stats;
+	uint8_t frame[64], *ip = frame + RIG_LINK_BYTES;
+	const char *why;
+
+	if (!rig_possible(&why))
+		return;
+	bucket_rig(&r);
+	r.control->slow_ifindex = 1;
+	r.control->slow_beat = (uint32_t)(r.control->clock_ns >> XLAT_TICK_SHIFT);
+	uint32_t bytes = frame4(frame, XLAT_UDP);
+	/* A later fragment whose first one nobody saw; the header's sum follows. */
+	ip[7] = 2;
+	ip[11] = (uint8_t)(ip[11] - 2);
+	ck_assert_uint_eq(run_frame(&r, frame, bytes, XLAT_SLOW_A_SECOND), XDP_REDIRECT);
+	ck_assert_uint_eq(run_frame(&r, frame, bytes, 10), XDP_DROP);
+	rig_stats(&r, &stats);
+	ck_assert_uint_eq(stats.reason[XLAT_DROP][XLAT_R_SLOW_LIMITED], 10);
+	/* Another source, by the last byte of its address. */
+	ip[15] ^= 1;
+	ip[11] = (uint8_t)(ip[11] + ((ip[15] & 1) != 0 ? -1 : 1));
+	ck_assert_uint_eq(run_frame(&r, frame, bytes, 1), XDP_REDIRECT);
+	rig_done(&r);
+}
+END_TEST
+
 START_TEST(rfc4443_2_4_errors_for_a_scan_leave_those_about_mtu_alone)
 {
 	const __be32 to[4] = { htobe32(REMOTE4) };
@@ -386,6 +414,7 @@ int main(void)
 		helpers_are_those_of_the_list, instructions_are_of_version_3, maps_are_those_that_the_state_lists,
 		programs_are_of_types_that_need_no_newer_kernel, the_licence_is_that_of_helpers_and_ours, all_programs_load,
 		the_timer_starts_and_starts_again, rfc6146_5_2_a_flood_of_syns_does_not_fill_the_slow_path,
+		rfc6146_5_2_a_source_has_its_part_of_the_slow_path,
 		rfc4443_2_4_errors_for_a_scan_leave_those_about_mtu_alone,
 	};
 

@@ -53,9 +53,13 @@ XLAT_MAP(scratch, BPF_MAP_TYPE_PERCPU_ARRAY, XLAT_SCRATCHES, __u32, struct xlat,
 /*
  * What programs of a processor keep between packets: buckets of tokens. Errors that tell of a smaller MTU have their own: a scan from
  * outside, which is answered by the others, must not stop path MTU discovery for all. SYNs that nobody asked for have one, so that a flood of
- * them leaves room for the other packets of the slow path.
+ * them leaves room for the other packets of the slow path. The rest is for sources, by a keyed hash of the IPv4 address or the IPv6 /64:
+ * what one of them sends to the slow path leaves room there for the others.
  */
-enum xlat_bucket_id { XLAT_BUCKET_ERRORS, XLAT_BUCKET_TOO_BIG, XLAT_BUCKET_SYNS, XLAT_BUCKETS = 4 };
+enum xlat_bucket_id {
+	XLAT_BUCKET_ERRORS, XLAT_BUCKET_TOO_BIG, XLAT_BUCKET_SYNS, XLAT_BUCKET_SOURCES,
+	XLAT_BUCKETS = 1024		/* a power of two */
+};
 struct xlat_bucket {
 	__u64 ns;			/* when tokens were counted last */
 	__u64 tokens;			/* in 1/10^9 */

@@ -31,7 +31,7 @@
 #pragma once
 #include "nat64/core/config.h"
 
-#define XLAT_STATE_ABI 2u
+#define XLAT_STATE_ABI 3u
 
 struct xlat_session_key {
 	__be32 src6[4];
