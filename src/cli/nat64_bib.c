@@ -46,7 +46,7 @@ static int each(void *arg, uint32_t number, const void *value)
 		json_t *o = bib_json(b);
 		json_object_set_new(o, "number", json_integer(number));
 		json_object_set_new(o, "age_s", json_real((double)-nat64_tick_ms(l->now, b->created) / 1000));
-		char *text = json_dumps(o, JSON_COMPACT);
+		char *text = json_dumps(o, JSON_COMPACT | JSON_REAL_PRECISION(12));
 		json_decref(o);
 		buf_printf(l->out, "%s%s", l->shown > 0 ? ",\n" : "", text == NULL ? "{}" : text);
 		free(text);
@@ -153,6 +153,7 @@ static int call_failed(struct cli *cli, const struct xlat_call *call, bool addin
 	words_static_text(&text, &call->bib);
 	switch (call->result) {
 	case -EEXIST:
+	case -EADDRINUSE:
 		return cli_fail(cli, CLI_FAILED, "%s: its inside or its outside address and port are in use; 'prickle nat64 bib list' shows by whom",
 				buf_cstr(&text));
 	case -ENOENT:

@@ -96,7 +96,7 @@ static void as_json(struct listing *l, const struct xlat_session_key *k, const s
 
 	if (k->protocol == XLAT_TCP)
 		json_object_set_new(o, "state", json_string(nat64_tcp_state(s->state)));
-	char *text = o == NULL ? NULL : json_dumps(o, JSON_COMPACT);
+	char *text = o == NULL ? NULL : json_dumps(o, JSON_COMPACT | JSON_REAL_PRECISION(12));
 	json_decref(o);
 	buf_printf(l->out, "%s%s", l->shown > 0 ? ",\n" : "", text == NULL ? "{}" : text);
 	free(text);

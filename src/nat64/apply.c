@@ -24,8 +24,8 @@
 #define WALK_ROUND_MS	10000u		/* the whole slab once in this time, if the batch allows it */
 #define WALK_BATCH_MIN	256u
 /*
- * The timer interrupts what a processor does: a packet whose program it stops for 8 ms twice counts as a stall, and SPINE ejects
- * the program. With cold caches an entry takes up to 1 us. Larger tables are walked in more time.
+ * The timer holds up packets of its processor: with cold caches an entry takes up to 1 us. Larger tables are walked in more
+ * time.
  */
 #define WALK_BATCH_MAX	1024u
 #define SETTINGS_BYTES	(64u << 20)
@@ -303,6 +303,7 @@ static int change(struct nat64 *n, const struct nat64_settings *s, const struct 
 		bank_flip(n, &bank);
 	n->control->home = attach_homes(&n->record);
 	say_limits(n, s, notice);
+	overlap_say(n, notice);
 	err = bank_bibs(n, before, s, notice, why);
 	nat64_step(n, "static mappings are made");
 	if (err == 0 && !fresh)

@@ -5,6 +5,7 @@
  *	objects.c    this program's object: maps made or used again, programs
  *	bank.c       settings -> the bank that is not in use: configuration, explicit mappings, pool, text
  *	apply.c      the order of a change; removal
+ *	overlap.c    other translators that want the same packets
  *	device.c     the TAP of the slow path
  *	attach.c     interfaces: XDP by SPINE (attach_xdp.c), tc (tc.h)
  *	host_address.c  what the host has of its own
@@ -216,3 +217,8 @@ MUST_USE int attach_xdp_end(struct nat64 *n, const char *interface, struct errms
 bool attach_xdp_running(struct nat64 *n, const char *interface, bool *generic, char why_not[160]);
 /* An interface of a driver that has XDP of its own, as far as its kind tells: what `auto` takes XDP for. */
 bool attach_xdp_fits(const char *interface);
+
+/* --- overlap.c --- */
+
+/* Say of which other translators of this namespace prefixes or pools are the same. */
+void overlap_say(struct nat64 *n, struct buf *notice);

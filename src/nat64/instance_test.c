@@ -62,17 +62,23 @@ static struct nat64_settings *parse(struct arena *arena, const char *text)
 	return s;
 }
 
-static int apply(const char *text, struct killer *k, struct errmsg *why)
+static int apply_and_hear(const char *text, struct killer *k, struct buf *notice, struct errmsg *why)
 {
 	AUTO_ARENA struct arena arena = ARENA_INIT(ARENA_BYTES);
-	AUTO_BUF struct buf notice = BUF_INIT(65536);
 	struct nat64_where where = { .step = k != NULL ? count_down : NULL, .step_arg = k };
 	struct nat64 *n;
-	int err = nat64_apply(&where, parse(&arena, text), &n, &notice, why);
+	int err = nat64_apply(&where, parse(&arena, text), &n, notice, why);
 
 	if (err == 0)
 		nat64_close(n);
 	return err;
+}
+
+static int apply(const char *text, struct killer *k, struct errmsg *why)
+{
+	AUTO_BUF struct buf notice = BUF_INIT(65536);
+
+	return apply_and_hear(text, k, &notice, why);
 }
 
 static void whole(const char *text)
@@ -325,6 +331,31 @@ START_TEST(the_key_and_sizes_stay_and_what_cannot_change_is_refused)
 }
 END_TEST
 
+START_TEST(two_that_want_the_same_packets_are_told_of)
+{
+	static const char second[] = "name: second\nmode: nat64\ninterfaces: [lo]\nattach: tc\ntables: {sessions: 1024, mappings: 1024}\n";
+	struct nat64_where where = { .name = "second" };
+	AUTO_BUF struct buf text = BUF_INIT(4096), notice = BUF_INIT(65536), quiet = BUF_INIT(65536), pool = BUF_INIT(65536);
+	struct errmsg why;
+
+	whole(old_tc);
+	buf_printf(&text, "%spref64: 2001:db8:64::/96\npool4: 198.51.100.1\n", second);
+	ck_assert_int_eq(apply_and_hear(buf_cstr(&text), NULL, &notice, &why), 0);
+	ck_assert_ptr_nonnull(strstr(buf_cstr(&notice), "translator 'crash' has 2001:db8:64::/96 as well"));
+	ck_assert_int_eq(nat64_remove(&where, &why), 0);
+	buf_reset(&text);
+	buf_printf(&text, "%spref64: 2001:db8:65::/96\npool4: 198.51.100.1\n", second);
+	ck_assert_int_eq(apply_and_hear(buf_cstr(&text), NULL, &quiet, &why), 0);
+	ck_assert_ptr_null(strstr(buf_cstr(&quiet), "as well"));
+	buf_reset(&text);
+	buf_printf(&text, "%spref64: 2001:db8:65::/96\npool4: [198.51.100.1, 192.0.2.2]\n", second);
+	ck_assert_int_eq(apply_and_hear(buf_cstr(&text), NULL, &pool, &why), 0);
+	ck_assert_ptr_nonnull(strstr(buf_cstr(&pool), "translator 'crash' has 192.0.2.2"));
+	ck_assert_int_eq(nat64_remove(&where, &why), 0);
+	gone();
+}
+END_TEST
+
 START_TEST(a_missing_interface_changes_nothing)
 {
 	struct errmsg why;
@@ -460,6 +491,7 @@ int main(void)
 	tcase_add_test(tc, a_removal_that_is_killed_anywhere_can_be_repeated);
 	tcase_add_test(tc, from_tc_to_xdp_and_back_by_apply);
 	tcase_add_test(tc, the_key_and_sizes_stay_and_what_cannot_change_is_refused);
+	tcase_add_test(tc, two_that_want_the_same_packets_are_told_of);
 	tcase_add_test(tc, a_missing_interface_changes_nothing);
 	tcase_add_test(tc, pool_addresses_keep_their_slots_when_rows_grow_move_and_part);
 	tcase_add_test(tc, a_change_that_fails_half_way_takes_back_what_it_attached);

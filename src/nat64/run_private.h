@@ -80,4 +80,3 @@ struct serve;				/* opaque */
 /* Listen; before rights are dropped. `text` writes what /metrics answers. */
 MUST_USE int serve_new(struct loop *loop, const struct config_listen *listen, void (*text)(void *arg, struct buf *out), void *arg,
 		       struct serve **out, struct errmsg *why);
-void serve_free(struct serve *s);

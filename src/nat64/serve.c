@@ -170,17 +170,3 @@ int serve_new(struct loop *loop, const struct config_listen *listen, void (*text
 	*out = s;
 	return 0;
 }
-
-void serve_free(struct serve *s)
-{
-	if (s == NULL)
-		return;
-	for (size_t i = 0; i < CLIENTS_MAX; i++)
-		if (s->client[i].open)
-			end(&s->client[i]);
-	for (size_t i = 0; i < s->listener_count; i++) {
-		loop_del(s->loop, &s->listener[i].watch);
-		close(s->listener[i].watch.fd);
-	}
-	free(s);
-}
