@@ -15,6 +15,7 @@
 
 #include "base/cleanup.h"
 #include "base/must.h"
+#include "nat64/core/address.h"
 #include "nat64/instance_private.h"
 #include "spine/attach.h"
 #include "spine/pins.h"
@@ -382,6 +383,8 @@ static int fill(struct nat64 *n, const struct nat64_settings *settings, bool kee
 	b->config.serial = old->serial + 1;
 	if (settings->eam_count > 0)
 		b->config.flags |= XLAT_EAM;
+	for (size_t i = 0; i < settings->eam_count; i++)
+		eam_span_join(&b->config, &settings->eams[i], i == 0);
 	err = make_key(&b->config, old, why);
 	if (err == 0)
 		err = host_complete(settings, &b->config, why);

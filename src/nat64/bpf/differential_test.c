@@ -677,6 +677,8 @@ static size_t make_eams(struct xlat_config *c, struct xlat_eam *out)
 	out[3] = (struct xlat_eam){ .addr6 = { bpf_htonl(0x20010db8), bpf_htonl(0x00010003) }, .addr4 = four(198, 18, 0, 0), .bits6 = 112, .bits4 = 24, .row = 4 };
 	c->flags |= XLAT_EAM;
 	c->hairpin_eam = 1;
+	for (int i = 0; i < 4; i++)
+		eam_span_join(c, &out[i], i == 0);
 	return 4;
 }
 
@@ -702,7 +704,11 @@ static void run(const char *name, struct xlat_config *config, const struct xlat_
 	l->scratch = calloc(l->cpus, sizeof(struct xlat) + 8);
 	ck_assert_ptr_nonnull(l->scratch);
 	ck_assert_int_eq(rig_init(&l->rig, &sizes), 0);
-	ck_assert_int_eq(xlat_native_new(config, &native_sizes, &l->native), 0);
+	/* The native home looks every address up: what programs leave out by the spans must make no difference. */
+	struct xlat_config all = *config;
+	memset(&all.eam_span6, 0, sizeof(all.eam_span6));
+	memset(&all.eam_span4, 0, sizeof(all.eam_span4));
+	ck_assert_int_eq(xlat_native_new(&all, &native_sizes, &l->native), 0);
 	rig_configure(&l->rig, config, eams, eam_count);
 	for (size_t i = 0; i < eam_count; i++)
 		ck_assert_int_eq(xlat_native_eam(l->native, &eams[i]), 0);

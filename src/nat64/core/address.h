@@ -166,16 +166,24 @@ XLAT_INLINE int pool_find(const struct xlat_config *config, __be32 address)
 	return -1;
 }
 
+XLAT_INLINE bool net6_has(const struct xlat_net6 *n, const __be32 a[4])
+{
+	return (((a[0] & n->mask[0]) ^ n->addr[0]) | ((a[1] & n->mask[1]) ^ n->addr[1]) | ((a[2] & n->mask[2]) ^ n->addr[2]) |
+		((a[3] & n->mask[3]) ^ n->addr[3])) == 0;
+}
+
+XLAT_INLINE bool net4_has(const struct xlat_net4 *n, __be32 a)
+{
+	return (a & n->mask) == n->addr;
+}
+
 /* The first `count` nets have the address: index + 1, or 0. */
 XLAT_INLINE int net6_find(const struct xlat_net6 *net, __u32 count, __u32 max, const __be32 a[4])
 {
 	for (__u32 i = 0; i < max; i++) {
-		const struct xlat_net6 *n = &net[i];
-
 		if (i >= count)
 			return 0;
-		if ((((a[0] & n->mask[0]) ^ n->addr[0]) | ((a[1] & n->mask[1]) ^ n->addr[1]) | ((a[2] & n->mask[2]) ^ n->addr[2]) |
-		     ((a[3] & n->mask[3]) ^ n->addr[3])) == 0)
+		if (net6_has(&net[i], a))
 			return (int)i + 1;
 	}
 	return 0;
@@ -186,10 +194,40 @@ XLAT_INLINE int net4_find(const struct xlat_net4 *net, __u32 count, __u32 max, _
 	for (__u32 i = 0; i < max; i++) {
 		if (i >= count)
 			return 0;
-		if ((a & net[i].mask) == net[i].addr)
+		if (net4_has(&net[i], a))
 			return (int)i + 1;
 	}
 	return 0;
+}
+
+/* A word of a span takes in another: the bits from the first one that differs on do not count. False: no later word may. */
+XLAT_INLINE bool span_join(__be32 *addr, __be32 *mask, __be32 other, __u32 bits, bool first)
+{
+	__u32 m = bits == 0 ? 0 : ~0u << (32 - (bits < 32 ? bits : 32)), o = bpf_ntohl(other), differ;
+
+	if (!first) {
+		m &= bpf_ntohl(*mask);
+		differ = (bpf_ntohl(*addr) ^ o) & m;
+		if (differ != 0)
+			m &= ~(~0u >> __builtin_clz(differ));
+	}
+	*mask = bpf_htonl(m);
+	*addr = bpf_htonl(o & m);
+	return m == ~0u;
+}
+
+/* The spans of a configuration take in a mapping; `first` begins them. For who writes configurations. */
+XLAT_INLINE void eam_span_join(struct xlat_config *c, const struct xlat_eam *e, bool first)
+{
+	__u32 bits = e->bits6;
+
+	for (int i = 0; i < 4; i++) {
+		if (!span_join(&c->eam_span6.addr[i], &c->eam_span6.mask[i], e->addr6[i], bits, first))
+			bits = 0;
+		else
+			bits -= 32;
+	}
+	(void)span_join(&c->eam_span4.addr, &c->eam_span4.mask, e->addr4, e->bits4, first);
 }
 
 /* Bits of a suffix that an explicit mapping copies: the lesser of both lengths (RFC 7757 3.2). */

@@ -118,6 +118,12 @@ struct xlat_config {
 	__u32 det_prefix_bits, det_subscriber_bits, det_ports;
 	__u32 errors_rate;		/* ICMP errors a second and processor */
 	__u64 key[2];			/* of keyed hashes; secret, the same after a restart */
-	__u32 spare[16];
+	/*
+	 * The one network of each family that has all explicit mappings: an address outside needs no look-up in a trie. All 0: every
+	 * address is looked up.
+	 */
+	struct xlat_net6 eam_span6;
+	struct xlat_net4 eam_span4;
+	__u32 spare[6];
 };
 _Static_assert(sizeof(struct xlat_config) % 8 == 0, "a map's value");

@@ -13,12 +13,12 @@ enum siit_how { SIIT_NOT, SIIT_EAM, SIIT_PREFIX };
 
 XLAT_INLINE const struct xlat_eam *siit_eam6(struct xlat *x, const struct xlat_config *config, const __be32 a[4])
 {
-	return config->flags & XLAT_EAM ? env_eam6(x, a) : NULL;
+	return (config->flags & XLAT_EAM) != 0 && net6_has(&config->eam_span6, a) ? env_eam6(x, a) : NULL;
 }
 
 XLAT_INLINE const struct xlat_eam *siit_eam4(struct xlat *x, const struct xlat_config *config, __be32 a)
 {
-	return config->flags & XLAT_EAM ? env_eam4(x, a) : NULL;
+	return (config->flags & XLAT_EAM) != 0 && net4_has(&config->eam_span4, a) ? env_eam4(x, a) : NULL;
 }
 
 XLAT_INLINE bool siit_ours6(struct xlat *x, const struct xlat_config *config)

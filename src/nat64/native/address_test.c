@@ -3,6 +3,7 @@
 
 #include <stdio.h>
 
+#include "nat64/core/address.h"
 #include "nat64/native/packet.h"
 
 static const uint8_t zeros[2000];
@@ -420,7 +421,56 @@ START_TEST(explain_tells_the_way)
 }
 END_TEST
 
-TEST_MAIN("nat64/address", rfc6052_2_4_examples, rfc6052_2_2_every_address_comes_back, rfc6052_2_2_suffix_is_ignored_and_u_octet_must_be_zero,
+static uint32_t next(uint64_t *seed)
+{
+	*seed = *seed * 6364136223846793005u + 1442695040888963407u;
+	return (uint32_t)(*seed >> 33);
+}
+
+/* Prefixes that have much in common, of any length. */
+static struct xlat_eam mapping(uint64_t *seed, uint32_t alike)
+{
+	struct xlat_eam e = { .bits4 = (uint8_t)(next(seed) % 33), .bits6 = (uint8_t)(next(seed) % 129) };
+
+	for (uint32_t i = 0; i < 4; i++)
+		e.addr6[i] = i < alike ? htobe32(0x20010db8) : htobe32(next(seed) << 1);
+	e.addr4 = htobe32(alike > 2 ? 0xc0000200 | (next(seed) & 0xff) : next(seed) << 1);
+	for (uint32_t bit = e.bits6; bit < 128; bit++)
+		e.addr6[bit / 32] &= ~htobe32(0x80000000u >> bit % 32);
+	e.addr4 &= e.bits4 == 0 ? 0 : htobe32(~0u << (32 - e.bits4));
+	return e;
+}
+
+START_TEST(the_span_of_mappings_has_each_and_no_more_than_their_common_bits)
+{
+	uint64_t seed = 1;
+
+	for (int round = 0; round < 20000; round++) {
+		struct xlat_config c = { 0 };
+		struct xlat_eam e[4];
+		uint32_t count = 1 + next(&seed) % 4, alike = next(&seed) % 4;
+		for (uint32_t i = 0; i < count; i++) {
+			e[i] = mapping(&seed, alike);
+			eam_span_join(&c, &e[i], i == 0);
+		}
+		for (uint32_t i = 0; i < count; i++) {
+			/* Any address of the mapping: the bits after the prefix are all 1. */
+			__be32 a[4], a4 = e[i].addr4 | (e[i].bits4 == 32 ? 0 : htobe32(~0u >> e[i].bits4));
+			memcpy(a, e[i].addr6, sizeof(a));
+			for (uint32_t bit = e[i].bits6; bit < 128; bit++)
+				a[bit / 32] |= htobe32(0x80000000u >> bit % 32);
+			ck_assert(net6_has(&c.eam_span6, e[i].addr6) && net6_has(&c.eam_span6, a));
+			ck_assert(net4_has(&c.eam_span4, e[i].addr4) && net4_has(&c.eam_span4, a4));
+		}
+		if (count == 1 && e[0].bits6 > 0) {
+			e[0].addr6[0] ^= htobe32(0x80000000);
+			ck_assert(!net6_has(&c.eam_span6, e[0].addr6));
+		}
+	}
+}
+END_TEST
+
+TEST_MAIN("nat64/address", the_span_of_mappings_has_each_and_no_more_than_their_common_bits, rfc6052_2_4_examples, rfc6052_2_2_every_address_comes_back, rfc6052_2_2_suffix_is_ignored_and_u_octet_must_be_zero,
 	  rfc6052_3_1_well_known_prefix_only_with_global_addresses, rfc8215_local_use_prefix_has_any_address,
 	  several_prefixes_stand_side_by_side, rfc7757_3_2_examples, rfc7757_3_4_overlapping_mappings_longest_prefix_wins, rfc7757_4_hairpinning,
 	  rfc7757_4_hairpinned_errors, rfc6877_6_3_clat_translates_its_own_address, rfc6877_errors_on_the_way_reach_the_host, explain_tells_the_way)
