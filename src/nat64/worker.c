@@ -509,8 +509,10 @@ static int drop(struct worker *w, const struct nat64_settings *settings)
 	struct sandbox box = { .flags = SANDBOX_BPF | SANDBOX_PATHS, .capabilities = nat64_capabilities };
 	struct sandbox_report report;
 
+	/* Processors are counted there when counters of all of them are read: for metrics. */
+	box.paths[box.path_count++] = (struct sandbox_path){ "/sys/devices/system/cpu", false };
 	/*
-	 * No file needs to be opened from here on: pins are found by bpf(2), which Landlock does not ask. But a CLAT that asks DNS for its
+	 * No other file needs to be opened from here on: pins are found by bpf(2), which Landlock does not ask. But a CLAT that asks DNS for its
 	 * prefix reads resolv.conf when it begins anew, and that file is replaced, or a link to where its writer keeps it.
 	 */
 	if (settings->config.mode == XLAT_CLAT && settings->pref64_source != NAT64_PREF64_FIXED) {
