@@ -15,6 +15,7 @@
 
 #include "base/test.h"
 #include "nat64/bpf/rig_test.h"
+#include "nat64/core/address.h"
 #include "nat64/native/native.h"
 
 #define FRAME_MAX	9100u
