@@ -1,6 +1,5 @@
 /*
- * Metrics over HTTP (OpenMetrics 1.0), just enough of RFC 9112: GET of /metrics, one answer a connection. Whoever connects gets a few seconds
- * and a few kilobytes.
+ * Metrics over HTTP (OpenMetrics 1.0): GET of /metrics, one answer a connection. Whoever connects gets a few seconds and a few kilobytes.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -11,14 +10,13 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "nat64/nat64_limits.h"
 #include "nat64/run_private.h"
+#include "sys/http_request.h"
 #include "sys/listen.h"
 
-#define CLIENTS_MAX    16u
-#define LISTENERS_MAX  8u
-#define REQUEST_BYTES  4096u
-#define ANSWER_BYTES   (8u << 20)
 #define CLIENT_US      5000000
+#define ANSWER_HEAD    512u
 
 struct client {
 	struct io_watch watch;
@@ -32,9 +30,9 @@ struct serve {
 	struct loop *loop;
 	void (*text)(void *arg, struct buf *out);
 	void *arg;
-	struct { struct io_watch watch; struct serve *s; } listener[LISTENERS_MAX];
+	struct { struct io_watch watch; struct serve *s; } listener[NAT64_LISTENERS_MAX];
 	size_t listener_count;
-	struct client client[CLIENTS_MAX];
+	struct client client[NAT64_METRICS_CLIENTS_MAX];
 };
 
 static void end(struct client *c)
@@ -68,45 +66,50 @@ static void write_more(struct client *c)
 	end(c);
 }
 
-static void answer(struct client *c)
+static void answer(struct client *c, const char *status, const char *type, bool head, struct slice body)
 {
-	struct slice request = buf_slice(&c->in);
-	const char *status = "404 Not Found";
-	AUTO_BUF struct buf body = BUF_INIT(ANSWER_BYTES);
-	bool get = slice_starts(request, SLICE("GET ")), head = slice_starts(request, SLICE("HEAD "));
-	struct slice path = slice_from(request, head ? 5 : 4);
-
-	if (!get && !head) {
-		status = "405 Method Not Allowed";
-	} else if (slice_starts(path, SLICE("/metrics ")) || slice_starts(path, SLICE("/metrics?"))) {
-		c->s->text(c->s->arg, &body);
-		status = body.err == 0 ? "200 OK" : "503 Service Unavailable";
-	}
-	if (body.err != 0)
-		buf_reset(&body);
-	buf_init(&c->out, ANSWER_BYTES + 512);
-	buf_printf(&c->out, "HTTP/1.1 %s\r\nContent-Type: application/openmetrics-text; version=1.0.0; charset=utf-8\r\n"
-		   "Content-Length: %zu\r\nConnection: close\r\n\r\n", status, body.len);
+	buf_init(&c->out, NAT64_METRICS_BYTES_MAX + ANSWER_HEAD);
+	/* RFC 9110 10.2.1: a 405 has to name what is allowed; it does no harm elsewhere. */
+	buf_printf(&c->out, "HTTP/1.1 %s\r\nContent-Type: %s\r\nContent-Length: %zu\r\nAllow: GET, HEAD\r\nConnection: close\r\n\r\n",
+		   status, type, body.len);
 	if (!head)
-		buf_add(&c->out, buf_slice(&body));
+		buf_add(&c->out, body);
 	if (c->out.err != 0)
 		end(c);
 	else
 		write_more(c);
 }
 
+static void answer_metrics(struct client *c, bool head)
+{
+	AUTO_BUF struct buf body = BUF_INIT(NAT64_METRICS_BYTES_MAX);
+
+	c->s->text(c->s->arg, &body);
+	if (body.err != 0)
+		answer(c, "503 Service Unavailable", "text/plain", head, SLICE("too much\n"));
+	else
+		answer(c, "200 OK", "application/openmetrics-text; version=1.0.0; charset=utf-8", head, buf_slice(&body));
+}
+
 static void on_client(struct io_watch *w, uint32_t events)
 {
+	static const char *const refusals[] = {
+		[HTTP_BAD] = "400 Bad Request", [HTTP_NOT_GET] = "405 Method Not Allowed",
+		[HTTP_TOO_LARGE] = "431 Request Header Fields Too Large", [HTTP_HAS_BODY] = "413 Content Too Large",
+	};
 	struct client *c = container_of(w, struct client, watch);
+	struct http_request req = { 0 };
+	size_t left = HTTP_HEAD_BYTES_MAX - c->in.len;
+	enum http_result result;
 	uint8_t *room;
 	ssize_t n;
 
-	if ((events & EPOLLOUT) != 0) {
+	if ((events & EPOLLOUT) != 0 || c->out.len > 0) {
 		write_more(c);
 		return;
 	}
-	room = buf_room(&c->in, 1024);
-	n = room == NULL ? -1 : recv(w->fd, room, 1024, MSG_DONTWAIT);
+	room = buf_room(&c->in, left);
+	n = room == NULL ? -1 : recv(w->fd, room, left, MSG_DONTWAIT);
 	if (n < 0 && room != NULL && errno == EAGAIN)
 		return;
 	if (n <= 0) {
@@ -114,8 +117,15 @@ static void on_client(struct io_watch *w, uint32_t events)
 		return;
 	}
 	buf_commit(&c->in, (size_t)n);
-	if (slice_find(buf_slice(&c->in), SLICE("\r\n\r\n")) != SLICE_NPOS)
-		answer(c);
+	result = http_request_parse(buf_slice(&c->in), &req);
+	if (result == HTTP_MORE)
+		return;
+	if (result != HTTP_OK)
+		answer(c, refusals[result], "text/plain", false, SLICE("refused\n"));
+	else if (slice_eq(req.path, SLICE("/metrics")))
+		answer_metrics(c, req.head);
+	else
+		answer(c, "404 Not Found", "text/plain", req.head, SLICE("/metrics\n"));
 }
 
 static void on_listener(struct io_watch *w, uint32_t events)
@@ -125,13 +135,13 @@ static void on_listener(struct io_watch *w, uint32_t events)
 	AUTO_FD int fd = accept4(w->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
 
 	(void)events;
-	for (size_t i = 0; fd >= 0 && i < CLIENTS_MAX; i++) {
+	for (size_t i = 0; fd >= 0 && i < NAT64_METRICS_CLIENTS_MAX; i++) {
 		struct client *c = &s->client[i];
 
 		if (c->open)
 			continue;
 		*c = (struct client){ .s = s, .watch = { .fd = fd, .events = EPOLLIN, .fn = on_client }, .deadline = { .fn = too_late } };
-		buf_init(&c->in, REQUEST_BYTES);
+		buf_init(&c->in, HTTP_HEAD_BYTES_MAX);
 		if (loop_add(s->loop, &c->watch) != 0)
 			return;
 		loop_timer_set(s->loop, &c->deadline, CLIENT_US);
@@ -147,7 +157,7 @@ int serve_new(struct loop *loop, const struct config_listen *listen, void (*text
 	struct serve *s = calloc(1, sizeof(*s));
 	int err = s == NULL ? errmsg_set(why, -ENOMEM, "serve metrics") : 0;
 
-	for (size_t i = 0; err == 0 && i < listen->count && i < LISTENERS_MAX; i++) {
+	for (size_t i = 0; err == 0 && i < listen->count && i < NAT64_LISTENERS_MAX; i++) {
 		int fd;
 
 		err = listen_open(listen->items[i].text, 0600, (uid_t)-1, &fd, why);

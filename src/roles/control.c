@@ -18,7 +18,7 @@
 #include "base/reader.h"
 #include "conf/config.h"
 #include "roles/admin.h"
-#include "roles/http_request.h"
+#include "sys/http_request.h"
 #include "roles/supervise.h"
 #include "roles/table.h"
 #include "sys/fiber.h"

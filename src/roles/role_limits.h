@@ -1,5 +1,5 @@
 /*
- * The limits of the admin socket and of HTTP as constants; the table with units and sources is limits.def.
+ * The limits of the admin socket as constants; the table with units and sources is limits.def.
  */
 #pragma once
 #define LIMITS_FILE "roles/limits.def"

@@ -102,7 +102,10 @@ def metrics_are_served_and_other_requests_refused():
         lab.keep(idle)
         text = net.nat.run("curl", "-sS", "-m5", "http://127.0.0.1:9164/metrics")
         assert "prickle_nat64_" in text and text.endswith("# EOF\n"), text[-300:]
-        for arguments, code in ((["http://127.0.0.1:9164/other"], "404"), (["-XPOST", "http://127.0.0.1:9164/metrics"], "405")):
+        for arguments, code in ((["http://127.0.0.1:9164/other"], "404"), (["-XPOST", "http://127.0.0.1:9164/metrics"], "405"),
+                                (["-d", "x", "-XGET", "http://127.0.0.1:9164/metrics"], "413"),
+                                (["-H", "X: " + "x" * 8192, "http://127.0.0.1:9164/metrics"], "431"),
+                                (["-I", "http://127.0.0.1:9164/metrics?all"], "200")):
             said = net.nat.run("curl", "-sS", "-m5", "-o", "/dev/null", "-w", "%{http_code}", *arguments)
             assert said == code, f"{arguments}: {said}"
 

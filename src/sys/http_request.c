@@ -1,4 +1,4 @@
-#include "roles/http_request.h"
+#include "sys/http_request.h"
 
 /* RFC 9110 §5.6.2, tchar. */
 static bool token_byte(uint8_t c)

@@ -1,5 +1,5 @@
 #include "base/must.h"
-#include "roles/http_request.h"
+#include "sys/http_request.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

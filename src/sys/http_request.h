@@ -5,8 +5,7 @@
  */
 #pragma once
 #include "base/slice.h"
-
-#include "roles/role_limits.h"
+#include "sys/sys_limits.h"
 
 enum http_result {
 	HTTP_OK,
