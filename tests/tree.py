@@ -33,7 +33,14 @@ LAYERS = {
     # Instructions out; the inspector sees bytes alone.
     "spine/code": ["base"],
     "spine/inspect": ["base"],
-    "spine": ["base", "sys", "conf", "spine/code", "spine/inspect"],
+    # The original and the rewritten object in, a proof out.
+    "spine/inject": ["base", "spine/inspect"],
+    # Policies: text in, tables and answers out; then the node's store of them and what services ask.
+    "policy/language": ["base", "spine/inspect"],
+    "policy/table": ["base", "policy/language"],
+    "policy/analysis": ["base", "policy/language"],
+    "policy": ["base", "sys", "conf", "policy/analysis", "policy/language", "policy/table"],
+    "spine": ["base", "sys", "conf", "policy", "policy/analysis", "policy/language", "policy/table", "spine/code", "spine/inject", "spine/inspect"],
     # Between other people's programs and a device; knows neither.
     "spine/exec": ["base", "sys"],
     # libprickle-spine: linked into applications.
@@ -45,11 +52,12 @@ LAYERS = {
     "nat64/bpf": ["base", "nat64/core", "nat64/native"],  # native: its tests
     "nat64/slow": ["base", "nat64/core", "nat64/native"],
     "nat64": ["base", "sys", "conf", "spine", "nat64/bpf", "nat64/core", "nat64/native", "nat64/slow"],
-    "roles": ["base", "sys", "conf", "engine", "mail/session", "nat64"] + MAIL,
+    "roles": ["base", "sys", "conf", "engine", "mail/session", "nat64", "policy", "policy/analysis", "policy/language", "policy/table"] + MAIL,
     "cli": ["base", "sys", "conf", "engine", "mail/formats", "mail/session", "roles",
-            "nat64", "nat64/core", "nat64/native", "nat64/slow", "spine", "spine/code", "spine/exec", "spine/extensions", "spine/inspect", "spine/message"] + MAIL,
+            "nat64", "nat64/core", "nat64/native", "nat64/slow", "policy", "policy/analysis", "policy/language", "policy/table",
+            "spine", "spine/code", "spine/exec", "spine/extensions", "spine/inspect", "spine/message"] + MAIL,
 }
-PURE = ["mail/message", "mail/smtp", "mail/imap", "mail/pop3", "mail/formats"]
+PURE = ["policy/language", "policy/table", "policy/analysis", "mail/message", "mail/smtp", "mail/imap", "mail/pop3", "mail/formats"]
 # No sockets, no clock, no files, no threads. (arpa/inet.h stays: inet_pton is a pure function.)
 PURE_BANNED = re.compile(r"^(sys/|netinet/|net/|unistd\.h|fcntl\.h|time\.h|pthread\.h|poll\.h"
                          r"|signal\.h|dirent\.h|spawn\.h|netdb\.h|linux/|openssl/|sodium)")
