@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "nat64/core/address.h"
 #include "nat64/settings_read.h"
 #include "nat64/words.h"
 
@@ -223,7 +224,7 @@ static void compile_pool_row(struct compile *k, const struct nat64_item *item, u
 		     XLAT_POOL_ADDRESSES_MAX);
 		return;
 	}
-	bool global = words_global4(row.first) && words_global4(row.first + (row.count - 1));
+	bool global = addr_global4(htonl(row.first)) && addr_global4(htonl(row.first + (row.count - 1)));
 	for (size_t i = 0; i < x->prefix_count && !global; i++) {
 		if (x->prefix[i].global_only && x->mode == XLAT_SIIT)
 			tell(k, NAT64_OPTION_pool4, item, "64:ff9b::/96 must not stand for IPv4 addresses that are not global (RFC 6052 3.1): take a "

@@ -29,7 +29,6 @@ static void words(struct slice text)
 		words_pool_text(&out, &pool, true);
 		must(words_pool(buf_slice(&out), &pool_again, &ports, &why) == 0);
 		must(memcmp(&pool, &pool_again, sizeof(pool)) == 0);
-		(void)words_global4(pool.first);
 	}
 	buf_reset(&out);
 	if (words_mapping(text, &eam, &why) == 0) {

@@ -183,6 +183,8 @@ static const struct { const char *good, *bad, *want; } pairs[] = {
 	{ NAT64 "pool4: [198.51.0.1]\n", NAT64 "pool4: [127.0.0.1]\n", "are loopback: no host can have them" },
 	{ SIIT "pref64: 2001:db8::/96\npool4: [10.0.0.0/8]\nmappings: [192.0.2.1 2001:db9::1]\n",
 	  SIIT "pref64: 64:ff9b::/96\npool4: [10.0.0.0/8]\nmappings: [192.0.2.1 2001:db9::1]\n", "64:ff9b::/96 must not stand for IPv4 addresses that are not global (RFC 6052 3.1)" },
+	{ SIIT "pref64: 64:ff9b::/96\npool4: [192.0.0.9, 192.0.0.10]\n",	/* anycast of RFC 7723 and 8155: global, as the programs have it */
+	  SIIT "pref64: 64:ff9b::/96\npool4: [192.0.0.8, 192.0.0.11]\n", "64:ff9b::/96 must not stand for IPv4 addresses that are not global (RFC 6052 3.1)" },
 	{ SIIT "mappings: [192.0.2.1 2001:db8::1]\n", SIIT, "f: mode siit needs 'mappings'" },
 	{ SIIT "pref64: 2001:db8::/96\npool4: [198.51.100.0/24]\n", SIIT "pref64: 2001:db8::/96\n", "or 'pool4' with the IPv4 addresses for which pref64 stands" },
 	{ SIIT "pref64: 2001:db8::/96\npool4: [198.51.100.0/24]\nsubscribers: {sessions: 100}\n", SIIT "pool4: [198.51.100.0/24]\n", "and mostly 'pref64'" },

@@ -419,21 +419,6 @@ void words_static_text(struct buf *out, const struct xlat_bib *bib)
 	words_endpoint_text(out, 6, bib->key.addr6, bib->key.port6);
 }
 
-bool words_global4(uint32_t addr)
-{
-	static const struct { uint32_t addr; unsigned bits; } special[] = {	/* RFC 6890 2.2.2, "Global: False" */
-		{ 0x00000000, 8 },  { 0x0a000000, 8 },	{ 0x64400000, 10 }, { 0x7f000000, 8 },	{ 0xa9fe0000, 16 },
-		{ 0xac100000, 12 }, { 0xc0000000, 24 }, { 0xc0000200, 24 }, { 0xc0a80000, 16 }, { 0xc6120000, 15 },
-		{ 0xc6336400, 24 }, { 0xcb007100, 24 }, { 0xe0000000, 4 },  { 0xf0000000, 4 },
-	};
-
-	for (size_t i = 0; i < ARRAY_LEN(special); i++) {
-		if ((addr ^ special[i].addr) >> (32 - special[i].bits) == 0)
-			return false;
-	}
-	return true;
-}
-
 bool words_nets_overlap(const __be32 a[4], unsigned a_bits, const __be32 b[4], unsigned b_bits)
 {
 	const uint8_t *p = (const uint8_t *)a, *q = (const uint8_t *)b;

@@ -47,7 +47,5 @@ const char *words_protocol(unsigned protocol);
 /* The number of a name; 0: there is none such. */
 unsigned words_protocol_number(struct slice name);
 
-/* Not to be used on the Internet at large (RFC 6890): the well-known prefix must not carry it (RFC 6052 3.1). */
-bool words_global4(uint32_t addr);
 /* `a` and `b` have an address in common. */
 bool words_nets_overlap(const __be32 a[4], unsigned a_bits, const __be32 b[4], unsigned b_bits);
