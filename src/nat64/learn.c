@@ -25,9 +25,7 @@
 #define DNS_WAIT_US	   (2 * SECOND_US)
 #define DNS_AFTER_US	   (3 * SECOND_US)	/* AUTO: routers have had their time to answer */
 #define DNS_AGAIN_US	   (300ll * SECOND_US)	/* after an answer without a prefix */
-#define DNS_BACKOFF_S_MAX  60
 #define DNS_LIFETIME_S_MIN 30u
-#define RESOLV_BYTES_MAX   65536
 
 struct learn {
 	struct loop *loop;
@@ -176,7 +174,7 @@ static void failed(struct learn *l)
 	}
 	l->server_now = 0;
 	round = l->servers == 0 ? l->failures : l->failures / (unsigned)l->servers;
-	later(l, (int64_t)MIN(1u << MIN(round, 10u), (unsigned)DNS_BACKOFF_S_MAX) * SECOND_US);
+	later(l, (int64_t)MIN(1u << MIN(round, 10u), (unsigned)PREF64_BACKOFF_S_MAX) * SECOND_US);
 }
 
 static void answered(struct learn *l, enum pref64_result result, struct pref64_list *list)
@@ -342,10 +340,10 @@ static int servers_find(struct learn *l, const char *server, struct errmsg *why)
 	}
 	AUTO_FD int fd = open("/etc/resolv.conf", O_RDONLY | O_CLOEXEC);
 
-	text = malloc(RESOLV_BYTES_MAX);
+	text = malloc(PREF64_RESOLV_BYTES_MAX);
 	if (text == NULL)
 		return errmsg_set(why, -ENOMEM, "read resolv.conf");
-	n = fd < 0 ? 0 : read(fd, text, RESOLV_BYTES_MAX);
+	n = fd < 0 ? 0 : read(fd, text, PREF64_RESOLV_BYTES_MAX);
 	l->servers = learn_servers(slice_of(text, n < 0 ? 0 : (size_t)n), l->server, PREF64_SERVERS_MAX);
 	return 0;
 }

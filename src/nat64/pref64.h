@@ -33,7 +33,6 @@ MUST_USE bool pref64_prefix_make(const uint8_t addr[16], unsigned bits, struct x
 /* ---- RFC 8781 ---- */
 #define PREF64_OPTION_BYTES 16u
 #define PREF64_OPTION_TYPE  38u
-#define PREF64_LIFETIME_MAX 65528u	/* seconds: 13 bits of 8 s */
 
 /* One option with its type and length octets. lifetime_s: a multiple of 8; 0 takes the prefix back. */
 MUST_USE enum pref64_result pref64_option_read(struct slice option, struct xlat_prefix *out, uint32_t *lifetime_s);

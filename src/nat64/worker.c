@@ -19,6 +19,7 @@
 #include "base/event.h"
 #include "nat64/log.h"
 #include "nat64/metrics.h"
+#include "nat64/nat64_limits.h"
 #include "nat64/run_private.h"
 #include "nat64/slow/slow.h"
 #include "sys/process.h"
@@ -33,7 +34,6 @@
 #define NEIGHBOURS_US	  5000000
 #define SETTLE_US	  200000		/* changes come in flocks */
 #define METRICS_BYTES	  65536u
-#define SYNS_MAX	  4096u
 #define SETTINGS_BYTES	  (64u << 20)
 
 struct worker {
@@ -279,7 +279,7 @@ static int configure(struct worker *w)
 	w->config = *nat64_config(w->n);
 	w->slow_settings = (struct slow_settings){
 		.datagrams_max = s->slow_datagrams_max, .bytes_max = s->slow_bytes_max, .fragment_ms = s->fragment_ms,
-		.syns_max = SYNS_MAX,
+		.syns_max = NAT64_SYNS_MAX,
 		.syn_ms = (uint32_t)(((uint64_t)w->config.timeout[XLAT_T_TCP_INCOMING_SYN] << XLAT_TICK_SHIFT) / 1000000),
 	};
 	w->log.subscriber_bits = w->config.subscriber_bits;
