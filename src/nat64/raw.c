@@ -39,14 +39,24 @@ static int one(int family, int *out, struct errmsg *why)
 	return 0;
 }
 
+static int way(int family, int *out, struct errmsg *why)
+{
+	*out = socket(family, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	return *out >= 0 ? 0 : errmsg_set(why, -errno, "open a socket that finds routes of IPv%d", family == AF_INET ? 4 : 6);
+}
+
 int raw_open(struct raw *r, struct errmsg *why)
 {
 	int err;
 
-	r->fd4 = r->fd6 = -1;
+	*r = RAW_CLOSED;
 	err = one(AF_INET, &r->fd4, why);
 	if (err == 0)
 		err = one(AF_INET6, &r->fd6, why);
+	if (err == 0)
+		err = way(AF_INET, &r->ways4, why);
+	if (err == 0)
+		err = way(AF_INET6, &r->ways6, why);
 	if (err != 0)
 		raw_close(r);
 	return err;
@@ -54,11 +64,13 @@ int raw_open(struct raw *r, struct errmsg *why)
 
 void raw_close(struct raw *r)
 {
-	if (r->fd4 >= 0)
-		close(r->fd4);
-	if (r->fd6 >= 0)
-		close(r->fd6);
-	r->fd4 = r->fd6 = -1;
+	int fds[] = { r->fd4, r->fd6, r->ways4, r->ways6 };
+
+	for (size_t i = 0; i < ARRAY_LEN(fds); i++) {
+		if (fds[i] >= 0)
+			close(fds[i]);
+	}
+	*r = RAW_CLOSED;
 }
 
 static socklen_t fill(union address *a, unsigned family, const void *dst)
@@ -97,25 +109,26 @@ int raw_send(struct raw *r, unsigned family, struct slice packet, uint32_t mark,
 		return 0;
 	int err = -errno;
 	if (err == -EMSGSIZE)
-		*mtu = raw_mtu(family, dst);
+		*mtu = raw_mtu(r, family, dst);
 	return err;
 }
 
-uint32_t raw_mtu(unsigned family, const __be32 addr[4])
+uint32_t raw_mtu(struct raw *r, unsigned family, const __be32 addr[4])
 {
+	static const struct sockaddr nobody = { .sa_family = AF_UNSPEC };
+	int s = family == 4 ? r->ways4 : r->ways6, mtu = 0;
 	union address to;
-	socklen_t len = fill(&to, family, addr), size = sizeof(int);
-	int mtu = 0;
-	AUTO_FD int s = socket(family == 4 ? AF_INET : AF_INET6, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	socklen_t len = fill(&to, family, addr), size = sizeof(mtu);
+	bool known;
 
 	/* Connecting a datagram socket sends nothing; it finds the route. The port is "discard". */
 	if (family == 4)
 		to.four.sin_port = htobe16(9);
 	else
 		to.six.sin6_port = htobe16(9);
-	if (s < 0 || connect(s, &to.any, len) != 0)
-		return 0;
-	if (getsockopt(s, family == 4 ? IPPROTO_IP : IPPROTO_IPV6, family == 4 ? IP_MTU : IPV6_MTU, &mtu, &size) != 0 || mtu < 0)
-		return 0;
-	return (uint32_t)mtu;
+	known = connect(s, &to.any, len) == 0 &&
+		getsockopt(s, family == 4 ? IPPROTO_IP : IPPROTO_IPV6, family == 4 ? IP_MTU : IPV6_MTU, &mtu, &size) == 0 && mtu > 0;
+	/* At once: it would keep the source address, which the next route may not have, and its port would take datagrams. */
+	(void)connect(s, &nobody, sizeof(nobody));
+	return known ? (uint32_t)mtu : 0;
 }

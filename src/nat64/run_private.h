@@ -43,13 +43,14 @@ void worker_tell(struct worker *w, const struct tell *t);
 
 /* --- raw.c --- */
 
-struct raw { int fd4, fd6; };
+struct raw { int fd4, fd6, ways4, ways6; };	/* ways: never sent from, they ask for routes */
+#define RAW_CLOSED ((struct raw){ -1, -1, -1, -1 })
 MUST_USE int raw_open(struct raw *r, struct errmsg *why);
 void raw_close(struct raw *r);
 /* As slow_ops.send. */
 MUST_USE int raw_send(struct raw *r, unsigned family, struct slice packet, uint32_t mark, uint32_t *mtu);
-/* MTU of the way to an address, 0: not known. Two system calls. */
-uint32_t raw_mtu(unsigned family, const __be32 addr[4]);
+/* MTU of the way to an address, 0: not known. Three system calls. */
+uint32_t raw_mtu(struct raw *r, unsigned family, const __be32 addr[4]);
 
 /* --- prefixes.c --- */
 

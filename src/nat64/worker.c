@@ -115,8 +115,9 @@ static int send_packet(void *arg, unsigned family, struct slice packet, uint32_t
 
 static uint32_t mtu_of(void *arg, unsigned family, const __be32 addr[4])
 {
-	(void)arg;
-	return raw_mtu(family, addr);
+	struct worker *w = arg;
+
+	return raw_mtu(&w->raw, family, addr);
 }
 
 static void count(void *arg, enum xlat_verdict verdict, enum xlat_reason reason)
@@ -538,7 +539,7 @@ int worker_main(struct nat64 *n, const struct nat64_settings *settings, int keep
 	w->n = n;
 	w->again = again;
 	buf_init(&w->metrics, METRICS_BYTES);
-	w->raw.fd4 = w->raw.fd6 = -1;
+	w->raw = RAW_CLOSED;
 	err = begin(w, settings, keeper_fd);
 	if (err == 0 && drop_privileges)
 		err = drop(w, settings);
