@@ -37,7 +37,7 @@ struct policy_record {
 	uint32_t predicates;		/* that were asked and did not hold */
 	uint32_t insn;			/* eBPF: the instruction */
 	uint8_t spare[8];
-	/* NUL-ended: who ("ann@example.org", "uid 1000", extension), on what ("bob@example.org INBOX", path), how (command) */
+	/* Three texts, each NUL-ended: who ("ann@example.org", "uid 1000", extension), on what ("bob@example.org INBOX", path), how (command) */
 	char text[POLICY_RECORD_TEXT_BYTES];
 };
 _Static_assert(sizeof(struct policy_record) == 256, "");
@@ -48,11 +48,21 @@ struct policy_ring {
 	uint16_t id;			/* unique among the rings of a store: upper 16 bits of decision ids */
 	uint16_t spare;
 	char name[32];			/* of the process: "front 0" */
-	uint8_t spare2[16];
+	uint64_t first;			/* sequence of the first record ever */
+	uint8_t spare2[8];
 	_Atomic uint64_t next;		/* sequence of the next record */
 	uint8_t spare3[4096 - 72];
 };
 _Static_assert(sizeof(struct policy_ring) == 4096, "");
+
+#define POLICY_RING_MAGIC   0x52504b50u	/* "PKPR" */
+#define POLICY_RING_ABI	    1u
+#define POLICY_RING_RECORDS 4096u	/* of each process: 1 MiB; the role `audit` looks every quarter of a second */
+#define POLICY_RING_RECORDS_MAX 1048576u
+
+size_t policy_ring_bytes(uint32_t records);
+/* Lay out an empty ring in zeroed memory, for who makes the file. records: a power of two up to the maximum; name is clipped. */
+void policy_ring_format(void *memory, uint32_t records, uint16_t id, const char *name, int64_t now_us);
 
 /* A decision id: ring and sequence, as people see it: "3-1f20a". Sequences begin at the time of the ring's birth, so ids are not used again. */
 uint64_t policy_decision_id(uint16_t ring, uint64_t sequence);
@@ -72,10 +82,27 @@ void policy_ring_detach(struct policy_ring_writer *w);
 /* Write one: fields of *r but sequence; texts are clipped. Returns the decision's id. Some 50 ns, no system call. */
 uint64_t policy_ring_write(struct policy_ring_writer *w, const struct policy_record *r, struct slice who, struct slice what, struct slice how);
 
-struct policy_ring_reader { int fd; const struct policy_ring *ring; size_t bytes; uint64_t at, lost; };
+/*
+ * Reads with pread: the writer could shorten its file, which would end a reader that had mapped it. Records come in batches.
+ */
+#define POLICY_RING_BATCH 32u
+struct policy_ring_reader {
+	int fd;				/* ours */
+	uint32_t mask;
+	uint16_t id;
+	char name[32];
+	uint64_t at, lost;		/* the next record to give; how many were overwritten before we came */
+	struct policy_record *batch;	/* [POLICY_RING_BATCH] */
+	uint32_t batch_at, batch_count;
+};
+/* Takes over fd on success. Begins at the oldest record that is there. -EBADMSG: no ring. */
 MUST_USE int policy_ring_open(struct policy_ring_reader *r, int fd, struct errmsg *why);
 void policy_ring_close(struct policy_ring_reader *r);
 /* The next record, copied and made safe to read; false: none yet. r->lost grows by what was overwritten. */
 bool policy_ring_read(struct policy_ring_reader *r, struct policy_record *out);
 /* A record as read from anywhere (ring, log) is sound: texts end, counts are in bounds. */
 MUST_USE bool policy_record_valid(const struct policy_record *r);
+/* The texts of a record that is sound; "" for those that it lacks. */
+struct policy_record_texts { const char *who, *what, *how; };
+struct policy_record_texts policy_record_texts(const struct policy_record *r);
+const char *policy_result_name(uint8_t result);	/* "denied"; "?" */

@@ -33,7 +33,7 @@ void actor_init(struct policy_actor *actor, uint32_t subject, struct slice who);
 
 struct policy_denial {
 	uint64_t id;			/* decision */
-	char text[200];			/* "refused by policy: mail.user may not read mailbox (decision 3-1f20a)": for people who may see it */
+	char text[400];			/* "refused by policy: mail.user may not read mailbox (decision 3-1f20a)": for people who may see it */
 };
 
 /*
