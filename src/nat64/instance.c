@@ -10,45 +10,27 @@
 #include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
 #include "spine/host.h"
 #include "spine/pins.h"
 
-#define LOCK_WAIT_MS 10000
-#define LOCK_TURN_MS 10
-#define OPEN_TURNS   16
 #define NO_BANK	     2u			/* config and text were not read yet */
-
-static size_t pages(size_t bytes)
-{
-	size_t page = (size_t)sysconf(_SC_PAGESIZE);
-
-	return (bytes + page - 1) / page * page;
-}
-
-static void close_fd(int *fd)
-{
-	if (*fd >= 0)
-		close(*fd);
-	*fd = -1;
-}
 
 static void forget(struct nat64 *n)
 {
 	if (n->control != NULL)
-		munmap(n->control, pages(sizeof(*n->control)));
+		munmap(n->control, host_whole_pages(sizeof(*n->control)));
 	if (n->desks != NULL)
 		munmap(n->desks, n->desks_bytes);
 	n->control = NULL;
 	n->desks = NULL;
 	for (size_t i = 0; i < n->map_count; i++)
-		close_fd(&n->maps[i].fd);
+		fd_close(&n->maps[i].fd);
 	n->map_count = 0;
-	close_fd(&n->call_fd);
-	close_fd(&n->record_fd);
+	fd_close(&n->call_fd);
+	fd_close(&n->record_fd);
 	n->exists = false;
 	n->record = (struct nat64_record){ 0 };
 	n->config_bank = n->text_bank = NO_BANK;
@@ -101,13 +83,13 @@ int instance_map(struct nat64 *n, struct errmsg *why)
 	if (control < 0 || desk < 0)
 		return errmsg_say(why, -EPROTO, "translator '%s' lacks its control block; `prickle nat64 remove %s` and start it again",
 				  n->name, n->name);
-	p = mmap(NULL, pages(sizeof(*n->control)), PROT_READ | PROT_WRITE, MAP_SHARED, control, 0);
+	p = mmap(NULL, host_whole_pages(sizeof(*n->control)), PROT_READ | PROT_WRITE, MAP_SHARED, control, 0);
 	if (p == MAP_FAILED)
 		return errmsg_set(why, -errno, "map the control block of '%s'", n->name);
 	n->control = p;
 	/* An array's values stand at multiples of 8 bytes, and so do ours. */
 	_Static_assert(sizeof(struct xlat) % 8 == 0, "desks in a row");
-	n->desks_bytes = pages(sizeof(struct xlat) * XLAT_DESKS);
+	n->desks_bytes = host_whole_pages(sizeof(struct xlat) * XLAT_DESKS);
 	p = mmap(NULL, n->desks_bytes, PROT_READ | PROT_WRITE, MAP_SHARED, desk, 0);
 	if (p == MAP_FAILED)
 		return errmsg_set(why, -errno, "map the desks of '%s'", n->name);
@@ -191,13 +173,12 @@ static int say_missing(struct nat64 *n, struct errmsg *why)
 /* The directory, locked if asked, and sure to be the one that has the name. -EAGAIN: it went while we waited. */
 static int open_dir(struct nat64 *n, bool make, bool lock, struct errmsg *why)
 {
-	struct timespec turn = { .tv_nsec = LOCK_TURN_MS * 1000000L };
-	struct stat st;
 	char cookie[24];
+	int err;
 
 	(void)snprintf(cookie, sizeof(cookie), "%llu", (unsigned long long)n->cookie);
-	close_fd(&n->dir);
-	close_fd(&n->ns_dir);
+	fd_close(&n->dir);
+	fd_close(&n->ns_dir);
 	n->ns_dir = pin_dir(n->root, cookie, make);
 	n->dir = n->ns_dir < 0 ? n->ns_dir : pin_dir(n->ns_dir, n->name, make);
 	if (n->dir < 0)
@@ -206,16 +187,12 @@ static int open_dir(struct nat64 *n, bool make, bool lock, struct errmsg *why)
 					   say_missing(n, why);
 	if (!lock)
 		return 0;
-	for (int waited = 0; flock(n->dir, LOCK_EX | LOCK_NB) != 0; waited += LOCK_TURN_MS) {
-		if (errno != EWOULDBLOCK && errno != EINTR)
-			return errmsg_set(why, -errno, "lock translator '%s'", n->name);
-		if (waited >= LOCK_WAIT_MS)
-			return errmsg_say(why, -EBUSY, "translator '%s' is being changed by another command for more than %d s; "
-					  "try again", n->name, LOCK_WAIT_MS / 1000);
-		(void)nanosleep(&turn, NULL);
-	}
-	n->locked = true;
-	return fstat(n->dir, &st) == 0 && st.st_nlink > 0 ? 0 : -EAGAIN;
+	err = pin_lock(n->dir);
+	if (err == -EBUSY)
+		return errmsg_say(why, -EBUSY, "translator '%s' is being changed by another command for more than %d s; try again", n->name,
+				  PIN_LOCK_S_MAX);
+	n->locked = err == 0 || err == -EAGAIN;
+	return n->locked ? err : errmsg_set(why, err, "lock translator '%s'", n->name);
 }
 
 static int enter(struct nat64 *n, const struct nat64_where *where, struct errmsg *why)
@@ -250,7 +227,7 @@ static int open_state(struct nat64 *n, uint32_t flags, struct errmsg *why)
 	if (err != 0)
 		return err;
 	err = -EAGAIN;
-	for (int turn = 0; turn < OPEN_TURNS && err == -EAGAIN; turn++)
+	for (int turn = 0; turn < PIN_OPEN_TURNS && err == -EAGAIN; turn++)
 		err = open_dir(n, make, lock, why);
 	if (err == -EAGAIN)
 		return errmsg_say(why, -EBUSY, "translator '%s' is being changed by other commands; try again", n->name);
@@ -327,30 +304,23 @@ void nat64_close(struct nat64 *n)
 	if (n->home >= 0)
 		(void)!host_netns_enter(n->home, &why);
 	instance_unlock(n);
-	close_fd(&n->netns);
-	close_fd(&n->home);
-	close_fd(&n->dir);
-	close_fd(&n->ns_dir);
-	close_fd(&n->root);
+	fd_close(&n->netns);
+	fd_close(&n->home);
+	fd_close(&n->dir);
+	fd_close(&n->ns_dir);
+	fd_close(&n->root);
 	free(n);
-}
-
-static int wipe_one(void *arg, int dir, const char *name, bool is_dir)
-{
-	(void)arg;
-	(void)is_dir;
-	return pin_remove(dir, name);
 }
 
 int instance_wipe(struct nat64 *n, struct errmsg *why)
 {
-	int err = 0;
+	int err;
 
 	forget(n);
 	/* The record first: from then on it is half made for everybody. */
 	err = pin_remove(n->dir, "record");
-	for (int turn = 0; turn < 4 && err == 0; turn++)
-		err = pin_each(n->dir, wipe_one, NULL);
+	if (err == 0)
+		err = pin_wipe(n->dir);
 	return err == 0 ? 0 : errmsg_set(why, err, "remove translator '%s' from bpffs", n->name);
 }
 

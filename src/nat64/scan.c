@@ -79,13 +79,6 @@ static bool seen(const struct scan *s, uint64_t cookie)
 	return false;
 }
 
-static int wipe_name(void *arg, int dir, const char *name, bool is_dir)
-{
-	(void)arg;
-	(void)is_dir;
-	return pin_remove(dir, name);
-}
-
 /*
  * No name and no process leads to its namespace, and the kernel took its device out of the map `alive`, which it does when
  * the namespace ends. One that somebody keeps by a descriptor still has its device.
@@ -93,18 +86,15 @@ static int wipe_name(void *arg, int dir, const char *name, bool is_dir)
 static bool clean(const struct scan *s, const struct nat64_found *f)
 {
 	char cookie[24];
-	uint32_t next;
 
 	(void)snprintf(cookie, sizeof(cookie), "%llu", (unsigned long long)f->netns_cookie);
 	AUTO_FD int ns_dir = pin_dir(s->root, cookie, false);
 	AUTO_FD int dir = ns_dir < 0 ? -1 : pin_dir(ns_dir, f->name, false);
 	if (dir < 0 || flock(dir, LOCK_EX | LOCK_NB) != 0)
 		return false;
-	AUTO_FD int alive = pin_get(dir, "alive");
-	if (alive < 0 ? alive != -ENOENT : bpf_map_get_next_key(alive, NULL, &next) == 0 || errno != ENOENT)
+	if (pin_alive(dir) != 0)
 		return false;
-	for (int turn = 0; turn < 2; turn++)
-		(void)pin_each(dir, wipe_name, NULL);
+	(void)!pin_wipe(dir);
 	if (unlinkat(ns_dir, f->name, AT_REMOVEDIR) != 0)
 		return false;
 	(void)unlinkat(s->root, cookie, AT_REMOVEDIR);

@@ -7,12 +7,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
@@ -23,39 +21,22 @@
 #define GRANT_ERRORS_BYTES 4096
 
 #define TRACE_BYTES (256u * 1024)
-#define LOCK_WAIT_MS 10000
-#define LOCK_TURN_MS 10
-#define OPEN_TURNS 16
 
 /* --- maps -------------------------------------------------------------------------------- */
-
-static size_t pages(size_t bytes)
-{
-	size_t page = (size_t)sysconf(_SC_PAGESIZE);
-
-	return (bytes + page - 1) / page * page;
-}
-
-static void close_fd(int *fd)
-{
-	if (*fd >= 0)
-		close(*fd);
-	*fd = -1;
-}
 
 static void close_maps(struct spine_device *d)
 {
 	if (d->control != NULL)
-		munmap(d->control, pages(sizeof(*d->control)));
+		munmap(d->control, host_whole_pages(sizeof(*d->control)));
 	if (d->stats != NULL)
 		munmap(d->stats, d->stats_bytes);
 	d->control = NULL;
 	d->stats = NULL;
-	close_fd(&d->meta_fd);
-	close_fd(&d->control_fd);
-	close_fd(&d->stats_fd);
-	close_fd(&d->slots_fd);
-	close_fd(&d->trace_fd);
+	fd_close(&d->meta_fd);
+	fd_close(&d->control_fd);
+	fd_close(&d->stats_fd);
+	fd_close(&d->slots_fd);
+	fd_close(&d->trace_fd);
 	d->exists = false;
 	d->count = 0;
 	d->generation = 0;
@@ -70,8 +51,8 @@ static int map_shared(struct spine_device *d, struct errmsg *why)
 
 	if (bpf_obj_get_info_by_fd(d->stats_fd, &info, &size) != 0)
 		return errmsg_set(why, -errno, "look at the counters of %s", d->name);
-	d->stats_bytes = pages(info.value_size);
-	control = mmap(NULL, pages(sizeof(*d->control)), PROT_READ | PROT_WRITE, MAP_SHARED, d->control_fd, 0);
+	d->stats_bytes = host_whole_pages(info.value_size);
+	control = mmap(NULL, host_whole_pages(sizeof(*d->control)), PROT_READ | PROT_WRITE, MAP_SHARED, d->control_fd, 0);
 	if (control == MAP_FAILED)
 		return errmsg_set(why, -errno, "map the control block of %s", d->name);
 	d->control = control;
@@ -152,7 +133,7 @@ int device_make_alive(struct spine_device *d)
 {
 	uint32_t key = d->ifindex, value = d->ifindex;
 
-	int fd = -1, err = device_dir_alive(d->dir);
+	int fd = -1, err = pin_alive(d->dir);
 
 	if (err != 0)
 		return err < 0 ? err : 0;
@@ -161,7 +142,7 @@ int device_make_alive(struct spine_device *d)
 		err = make_one(d->dir, "alive", BPF_MAP_TYPE_DEVMAP_HASH, 4, 4, 1, 0, &fd);
 	if (err == 0 && bpf_map_update_elem(fd, &key, &value, BPF_ANY) != 0)
 		err = -errno;
-	close_fd(&fd);
+	fd_close(&fd);
 	return err;
 }
 
@@ -218,13 +199,11 @@ int device_write_meta(struct spine_device *d, struct errmsg *why)
 static int open_dir(struct spine_device *d, bool change, struct errmsg *why)
 {
 	char cookie[24], index[16];
-	struct timespec turn = { .tv_nsec = LOCK_TURN_MS * 1000000L };
-	struct stat st;
 
 	(void)snprintf(cookie, sizeof(cookie), "%llu", (unsigned long long)d->cookie);
 	(void)snprintf(index, sizeof(index), "%u", d->ifindex);
-	close_fd(&d->dir);
-	close_fd(&d->ns_dir);
+	fd_close(&d->dir);
+	fd_close(&d->ns_dir);
 	d->ns_dir = pin_dir(d->root, cookie, change);
 	d->dir = d->ns_dir < 0 ? d->ns_dir : pin_dir(d->ns_dir, index, change);
 	if (d->dir < 0)
@@ -233,27 +212,11 @@ static int open_dir(struct spine_device *d, bool change, struct errmsg *why)
 					   -ENOENT;
 	if (!change)
 		return 0;
-	for (int waited = 0; flock(d->dir, LOCK_EX | LOCK_NB) != 0; waited += LOCK_TURN_MS) {
-		if (errno != EWOULDBLOCK && errno != EINTR)
-			return errmsg_set(why, -errno, "lock %s", d->name);
-		if (waited >= LOCK_WAIT_MS)
-			return errmsg_say(why, -EBUSY, "%s is being changed by another command for more than %d s; try "
-					  "again", d->name, LOCK_WAIT_MS / 1000);
-		(void)nanosleep(&turn, NULL);
-	}
-	return fstat(d->dir, &st) == 0 && st.st_nlink > 0 ? 0 : -EAGAIN;
-}
-
-int device_dir_alive(int dir)
-{
-	uint32_t next;
-	AUTO_FD int alive = pin_get(dir, "alive");
-
-	if (alive < 0)
-		return alive == -ENOENT ? 0 : alive;
-	if (bpf_map_get_next_key(alive, NULL, &next) == 0)
-		return 1;
-	return errno == ENOENT ? 0 : -errno;
+	int err = pin_lock(d->dir);
+	if (err == -EBUSY)
+		return errmsg_say(why, -EBUSY, "%s is being changed by another command for more than %d s; try again", d->name,
+				  PIN_LOCK_S_MAX);
+	return err == 0 || err == -EAGAIN ? err : errmsg_set(why, err, "lock %s", d->name);
 }
 
 static int wipe_one(void *arg, int dir, const char *name, bool is_dir)
@@ -269,7 +232,7 @@ static int wipe_one(void *arg, int dir, const char *name, bool is_dir)
 /* Remove all pins; the prefix sets that people made stay unless the interface itself went. */
 int device_wipe(struct spine_device *d)
 {
-	int alive = device_dir_alive(d->dir);
+	int alive = pin_alive(d->dir);
 	bool keep_sets = faccessat(d->dir, "sets", F_OK, 0) == 0 && alive > 0;
 
 	if (alive < 0)
@@ -287,13 +250,13 @@ static int open_state(struct spine_device *d, bool change, struct errmsg *why)
 {
 	int err = -EAGAIN;
 
-	for (int turn = 0; turn < OPEN_TURNS && err == -EAGAIN; turn++)
+	for (int turn = 0; turn < PIN_OPEN_TURNS && err == -EAGAIN; turn++)
 		err = open_dir(d, change, why);
 	if (err == -EAGAIN)
 		return errmsg_say(why, -EBUSY, "%s is being changed by other commands; try again", d->name);
 	if (err == 0) {
 		err = open_maps(d, why);
-		int alive = device_dir_alive(d->dir);
+		int alive = pin_alive(d->dir);
 		if (err == 0 && alive < 0)
 			return errmsg_set(why, alive, "look whether the state of %s is that of this interface", d->name);
 		/* An interface that had this number before, or half a start. */
@@ -414,12 +377,12 @@ void spine_device_close(struct spine_device *d)
 	close_maps(d);
 	if (d->home >= 0 && !d->confined)
 		(void)!host_netns_enter(d->home, &why);
-	close_fd(&d->netns);
-	close_fd(&d->home);
-	close_fd(&d->keeper);
-	close_fd(&d->dir);
-	close_fd(&d->ns_dir);
-	close_fd(&d->root);
+	fd_close(&d->netns);
+	fd_close(&d->home);
+	fd_close(&d->keeper);
+	fd_close(&d->dir);
+	fd_close(&d->ns_dir);
+	fd_close(&d->root);
 	free(d->grants_path);
 	free(d->store);
 	free(d);

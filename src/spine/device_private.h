@@ -71,11 +71,6 @@ MUST_USE int device_restore(struct spine_device *d, struct errmsg *why);
 
 /* A free slot, or -ENOSPC with a sentence. `also`: a slot that is taken, too, or -1. */
 MUST_USE int device_free_slot(const struct spine_device *d, int also, struct errmsg *why);
-/*
- * The interface of this directory is still there, as its map `alive` tells: 1; 0: it has gone, or the map was never
- * made. Negative errno: it cannot be told (no descriptors, no memory, no rights), so nothing may be removed.
- */
-MUST_USE int device_dir_alive(int dir);
 MUST_USE int device_make_alive(struct spine_device *d);
 MUST_USE int device_wipe(struct spine_device *d);
 /* Zero its counters, set its control block from the record, put the program into the array. */

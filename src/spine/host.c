@@ -342,3 +342,10 @@ uint32_t host_cpus(void)
 
 	return n < 1 ? 1 : (uint32_t)n;
 }
+
+size_t host_whole_pages(size_t bytes)
+{
+	size_t page = (size_t)sysconf(_SC_PAGESIZE);
+
+	return (bytes + page - 1) / page * page;
+}

@@ -11,6 +11,7 @@
  */
 #pragma once
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "base/errmsg.h"
@@ -72,3 +73,5 @@ int host_netns_each(int (*each)(void *arg, int netns_fd, uint64_t cookie, const 
 
 /* Processors that may ever be online; at least 1. */
 uint32_t host_cpus(void);
+/* Bytes as whole pages: what a map takes that is mapped. */
+size_t host_whole_pages(size_t bytes);

@@ -6,12 +6,16 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
 #include "base/slice.h"
 #include "spine/spine_limits.h"
+
+#define LOCK_TURN_MS 10
 
 static bool path_of(char *out, size_t size, int dir, const char *name)
 {
@@ -96,6 +100,50 @@ int pin_remove(int dir, const char *name)
 	if (fstatat(dir, name, &st, AT_SYMLINK_NOFOLLOW) != 0)
 		return errno == ENOENT ? 0 : -errno;
 	return remove_one(&depth, dir, name, S_ISDIR(st.st_mode));
+}
+
+static int wipe_one(void *arg, int dir, const char *name, bool is_dir)
+{
+	(void)arg;
+	(void)is_dir;
+	return pin_remove(dir, name);
+}
+
+int pin_wipe(int dir)
+{
+	int err = 0;
+
+	/* A listing that is changed under way may skip names. */
+	for (int turn = 0; turn < 4 && err == 0; turn++)
+		err = pin_each(dir, wipe_one, NULL);
+	return err;
+}
+
+int pin_lock(int dir)
+{
+	struct timespec turn = { .tv_nsec = LOCK_TURN_MS * 1000000L };
+	struct stat st;
+
+	for (int waited = 0; flock(dir, LOCK_EX | LOCK_NB) != 0; waited += LOCK_TURN_MS) {
+		if (errno != EWOULDBLOCK && errno != EINTR)
+			return -errno;
+		if (waited >= PIN_LOCK_S_MAX * 1000)
+			return -EBUSY;
+		(void)nanosleep(&turn, NULL);
+	}
+	return fstat(dir, &st) == 0 && st.st_nlink > 0 ? 0 : -EAGAIN;
+}
+
+int pin_alive(int dir)
+{
+	uint32_t next;
+	AUTO_FD int alive = pin_get(dir, "alive");
+
+	if (alive < 0)
+		return alive == -ENOENT ? 0 : alive;
+	if (bpf_map_get_next_key(alive, NULL, &next) == 0)
+		return 1;
+	return errno == ENOENT ? 0 : -errno;
 }
 
 uint32_t pin_prog_id(int prog_fd)

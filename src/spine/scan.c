@@ -14,7 +14,6 @@
 #include "spine/pins.h"
 #include "spine/spine_limits.h"
 
-
 struct scan {
 	struct spine_found *found;
 	size_t count;
@@ -22,21 +21,13 @@ struct scan {
 	bool empty;
 };
 
-static int wipe_name(void *arg, int dir, const char *name, bool is_dir)
-{
-	(void)arg;
-	(void)is_dir;
-	return pin_remove(dir, name);
-}
-
 /* The interface is gone: nobody can use what is here, unless a command just makes it. */
 static void clean(int ns_dir, int dir, const char *name)
 {
 	/* With the lock it may look different: a command may just have made it. */
-	if (flock(dir, LOCK_EX | LOCK_NB) != 0 || device_dir_alive(dir) != 0)
+	if (flock(dir, LOCK_EX | LOCK_NB) != 0 || pin_alive(dir) != 0)
 		return;
-	(void)pin_each(dir, wipe_name, NULL);
-	(void)pin_each(dir, wipe_name, NULL);
+	(void)!pin_wipe(dir);
 	(void)unlinkat(ns_dir, name, AT_REMOVEDIR);
 }
 
@@ -51,7 +42,7 @@ static int scan_device(void *arg, int ns_dir, const char *name, bool is_dir)
 	dir = pin_dir(ns_dir, name, false);
 	if (dir < 0)
 		return dir == -ENOENT ? 0 : dir;
-	int alive = device_dir_alive(dir);
+	int alive = pin_alive(dir);
 	if (alive == 0) {
 		clean(ns_dir, dir, name);
 		return 0;
