@@ -11,6 +11,74 @@
 #define HOME_LENGTH(v, max) do { (v)--; XLAT_KEEP(v); (v) &= (max) - 1; (v)++; } while (0)
 #define HOME_BOUND(v, mask) do { (v) &= (mask); XLAT_KEEP(v); (v) &= (mask); } while (0)
 
+/* --- sums over what the packet holds ------------------------------------------------------------------------ */
+
+#define HOME_CHUNK	512u
+#define HOME_CHUNKS_MAX 129u		/* of 65,536 bytes */
+
+/* Bytes of ctx's packet from `from` on, of which `left` are still to be summed. */
+struct home_sum {
+	void *ctx;
+	__u32 from, left, sum;
+};
+
+/* How many bytes the next turn sums, 1 to HOME_CHUNK, and where they are loaded to; NULL: the end. */
+XLAT_INLINE struct xlat_chunk *home_sum_next(const struct home_sum *s, __u32 *bytes)
+{
+	__u32 zero = 0;
+
+	*bytes = s->left > HOME_CHUNK ? HOME_CHUNK : s->left;
+	return s->left == 0 ? NULL : bpf_map_lookup_elem(&chunk, &zero);
+}
+
+/* They are loaded: bytes as home_sum_next said. Returns what bpf_loop is to be told. */
+XLAT_INLINE long home_sum_add(struct home_sum *s, struct xlat_chunk *c, __u32 bytes)
+{
+	c->bytes[bytes] = 0;
+	c->bytes[bytes + 1] = 0;
+	c->bytes[bytes + 2] = 0;
+	s->sum = (__u32)bpf_csum_diff(NULL, 0, (__be32 *)(void *)c->bytes, (bytes + 3) & ~3u, s->sum);
+	s->from += bytes;
+	s->left -= bytes;
+	return s->left == 0;
+}
+
+/* Folded, in host order. */
+XLAT_INLINE __u16 home_sum_value(const struct home_sum *s)
+{
+	__u64 folded = (s->sum & 0xffff) + (s->sum >> 16);
+
+	folded = (folded & 0xffff) + (folded >> 16);
+	return bpf_ntohs((__u16)folded);
+}
+
+XLAT_INLINE void home_set_checksum(struct xlat *x, __u16 value)
+{
+	__u32 at = x->csum_at;
+
+	HOME_BOUND(at, 127);
+	x->head[at] = (__u8)(value >> 8);
+	x->head[at + 1] = (__u8)value;
+}
+
+XLAT_INLINE __u16 home_checksum(const struct xlat *x)
+{
+	__u32 at = x->csum_at;
+
+	HOME_BOUND(at, 127);
+	return (__u16)(x->head[at] << 8 | x->head[at + 1]);
+}
+
+/* Finish the checksum in head, which the core began, by the sum of what follows it. */
+XLAT_INLINE void home_add_sum(struct xlat *x, __u32 sum)
+{
+	__u16 value = (__u16)~csum_fold(home_checksum(x) + sum);
+
+	home_set_checksum(x, (x->flags & XLAT_ZERO_UDP) != 0 ? csum_udp(value) : value);
+}
+
+/* --- all the rest --------------------------------------------------------------------------------------------- */
+
 XLAT_INLINE struct xlat_control *home_control(void)
 {
 	__u32 zero = 0;

@@ -16,8 +16,6 @@
 #include "nat64/bpf/nexthop.bpf.h"
 
 #define TC_LINK_BYTES 14u
-#define TC_CHUNK      512u
-#define TC_CHUNKS_MAX 129u		/* of 65,536 bytes */
 #define TC_PADDING    46u		/* what Ethernet adds to short packets: left where it is, the other end cuts it */
 #define TC_PASS	      (-1)		/* TC_ACT_UNSPEC */
 
@@ -33,32 +31,18 @@ struct tc_link { __u8 to[6], from[6]; __be16 type; } __attribute__((packed));
 
 /* --- sums over the payload ----------------------------------------------------------------------------------- */
 
-struct tc_sum {
-	struct __sk_buff *skb;
-	__u32 from, left, sum;
-};
-
 static long tc_sum_chunk(__u32 turn, void *arg)
 {
-	struct tc_sum *s = arg;
-	__u32 n = s->left, zero = 0, words;
-	struct xlat_chunk *c = bpf_map_lookup_elem(&chunk, &zero);
+	struct home_sum *s = arg;
+	__u32 n;
+	struct xlat_chunk *c = home_sum_next(s, &n);
 
-	if (c == NULL || n == 0)
+	if (c == NULL)
 		return 1;
-	if (n > TC_CHUNK)
-		n = TC_CHUNK;
-	XLAT_KEEP(n);
-	if (n < 1 || n > TC_CHUNK || bpf_skb_load_bytes(s->skb, s->from, c->bytes, n) != 0)
+	HOME_LENGTH(n, HOME_CHUNK);
+	if (bpf_skb_load_bytes(s->ctx, s->from, c->bytes, n) != 0)
 		return 1;
-	c->bytes[n] = 0;
-	c->bytes[n + 1] = 0;
-	c->bytes[n + 2] = 0;
-	words = (n + 3) & ~3u;
-	s->sum = (__u32)bpf_csum_diff(NULL, 0, (__be32 *)(void *)c->bytes, words, s->sum);
-	s->from += n;
-	s->left -= n;
-	return s->left == 0;
+	return home_sum_add(s, c, n);
 }
 
 /*
@@ -67,27 +51,16 @@ static long tc_sum_chunk(__u32 turn, void *arg)
  */
 XLAT_PART int tc_add_payload(struct __sk_buff *skb, struct xlat *x, __u32 from)
 {
-	struct tc_sum s = { .skb = skb, .from = from };
-	__u64 folded;
-	__u32 at;
-	__u16 value;
+	struct home_sum s = { .ctx = skb, .from = from };
 
 	if (x == NULL || x->out_bytes < x->head_bytes)
 		return -1;
 	s.left = x->out_bytes - x->head_bytes;
 	if (s.left != 0)
-		(void)bpf_loop(TC_CHUNKS_MAX, tc_sum_chunk, &s, 0);
+		(void)bpf_loop(HOME_CHUNKS_MAX, tc_sum_chunk, &s, 0);
 	if (s.left != 0)
 		return -1;
-	folded = (s.sum & 0xffff) + (s.sum >> 16);
-	folded = (folded & 0xffff) + (folded >> 16);
-	at = x->csum_at;
-	HOME_BOUND(at, 127);
-	value = (__u16)~csum_fold((__u32)(x->head[at] << 8 | x->head[at + 1]) + bpf_ntohs((__u16)folded));
-	if ((x->flags & XLAT_ZERO_UDP) != 0)
-		value = csum_udp(value);
-	x->head[at] = (__u8)(value >> 8);
-	x->head[at + 1] = (__u8)value;
+	home_add_sum(x, home_sum_value(&s));
 	return 0;
 }
 
@@ -163,11 +136,8 @@ XLAT_PART int tc_edit(struct __sk_buff *skb, struct xlat *x, __u32 link)
 		return -1;
 	at = x->csum_at;
 	diff = at != 0 && x->csum_payload == 0;
-	if (diff) {
-		HOME_BOUND(at, 127);
-		x->head[at] = (__u8)(x->ip.csum >> 8);
-		x->head[at + 1] = (__u8)x->ip.csum;
-	}
+	if (diff)
+		home_set_checksum(x, x->ip.csum);
 	/* Where the device summed the packet (CHECKSUM_COMPLETE) its sum follows the IP headers; changes behind them cancel out. */
 	end = x->head_bytes;
 	if ((x->head[0] >> 4) == 6) {

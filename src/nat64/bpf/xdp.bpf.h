@@ -14,8 +14,6 @@
 #define XDP_LINK_BYTES	14u
 #define XDP_TAG_BYTES	4u
 #define XDP_LINK_MAX	(XDP_LINK_BYTES + 2 * XDP_TAG_BYTES)
-#define XDP_CHUNK	512u
-#define XDP_CHUNKS_MAX	129u		/* of 65,536 bytes */
 
 enum { XDP_TYPE_IP4 = 0x0800, XDP_TYPE_IP6 = 0x86dd, XDP_TYPE_VLAN = 0x8100, XDP_TYPE_QINQ = 0x88a8 };
 
@@ -45,47 +43,28 @@ XLAT_INLINE void xdp_move(void *to, const void *from, __u32 bytes)
 
 /* --- sums over what the frame holds ----------------------------------------------------------------------- */
 
-struct xdp_sum {
-	struct xdp_md *ctx;
-	__u32 from, left, sum;
-};
-
 static long xdp_sum_chunk(__u32 turn, void *arg)
 {
-	struct xdp_sum *s = arg;
-	__u32 n = s->left, zero = 0, words;
-	struct xlat_chunk *c = bpf_map_lookup_elem(&chunk, &zero);
+	struct home_sum *s = arg;
+	__u32 n;
+	struct xlat_chunk *c = home_sum_next(s, &n);
 
-	if (c == NULL || n == 0)
+	if (c == NULL)
 		return 1;
-	if (n > XDP_CHUNK)
-		n = XDP_CHUNK;
-	HOME_LENGTH(n, XDP_CHUNK);
+	HOME_LENGTH(n, HOME_CHUNK);
 	if (bpf_xdp_load_bytes(s->ctx, s->from, c->bytes, n) != 0)
 		return 1;
-	c->bytes[n] = 0;
-	c->bytes[n + 1] = 0;
-	c->bytes[n + 2] = 0;
-	words = (n + 3) & ~3u;
-	s->sum = (__u32)bpf_csum_diff(NULL, 0, (__be32 *)(void *)c->bytes, words, s->sum);
-	s->from += n;
-	s->left -= n;
-	return s->left == 0;
+	return home_sum_add(s, c, n);
 }
 
 /* Folded sum, in host order, of the frame's bytes from .. from + bytes; negative: the frame has no such bytes. */
 XLAT_PART int xdp_sum_of(struct xdp_md *ctx, __u32 from, __u32 bytes)
 {
-	struct xdp_sum s = { .ctx = ctx, .from = from, .left = bytes };
-	__u64 folded;
+	struct home_sum s = { .ctx = ctx, .from = from, .left = bytes };
 
 	if (bytes != 0)
-		(void)bpf_loop(XDP_CHUNKS_MAX, xdp_sum_chunk, &s, 0);
-	if (s.left != 0)
-		return -1;
-	folded = (s.sum & 0xffff) + (s.sum >> 16);
-	folded = (folded & 0xffff) + (folded >> 16);
-	return bpf_ntohs((__u16)folded);
+		(void)bpf_loop(HOME_CHUNKS_MAX, xdp_sum_chunk, &s, 0);
+	return s.left != 0 ? -1 : home_sum_value(&s);
 }
 
 /* Whether the transport's checksum is the bare sum of the pseudo header. */
@@ -99,15 +78,6 @@ XLAT_INLINE bool xdp_is_partial(const struct xlat *x)
 	return csum_fold(sum) == x->ip.csum;
 }
 
-XLAT_INLINE void xdp_set_checksum(struct xlat *x, __u16 value)
-{
-	__u32 at = x->csum_at;
-
-	HOME_BOUND(at, 127);
-	x->head[at] = (__u8)(value >> 8);
-	x->head[at + 1] = (__u8)value;
-}
-
 /*
  * The checksum in head is right if the one in the packet was. Here it was not, and this is the one that it should have been: the
  * difference goes over (RFC 1624).
@@ -116,34 +86,26 @@ XLAT_INLINE int xdp_complete(struct xdp_md *ctx, struct xlat *x, __u32 link)
 {
 	/* The field itself holds the pseudo header's sum, so the sum over all bytes is that of both. */
 	int sum = xdp_sum_of(ctx, link + x->ip.l4, x->ip.payload);
-	__u32 at = x->csum_at;
-	__u16 was, true_was, now;
+	__u16 now;
 
 	if (sum < 0)
 		return -1;
-	HOME_BOUND(at, 127);
-	was = (__u16)(x->head[at] << 8 | x->head[at + 1]);
-	true_was = (__u16)~sum;
-	now = csum_update(was, csum_change(true_was, x->ip.csum));
-	xdp_set_checksum(x, x->ip.protocol == XLAT_UDP ? csum_udp(now) : now);
+	now = csum_update(home_checksum(x), csum_change((__u16)~sum, x->ip.csum));
+	home_set_checksum(x, x->ip.protocol == XLAT_UDP ? csum_udp(now) : now);
 	return 0;
 }
 
 /* Add the sum of what follows head, of which the core had the beginning alone. */
 XLAT_INLINE int xdp_add_payload(struct xdp_md *ctx, struct xlat *x, __u32 link)
 {
-	__u32 at = x->csum_at;
-	__u16 value;
-	int sum = 0;
+	int sum;
 
 	if (x->out_bytes < x->head_bytes)
 		return -1;
 	sum = xdp_sum_of(ctx, link + x->strip, x->out_bytes - x->head_bytes);
 	if (sum < 0)
 		return -1;
-	HOME_BOUND(at, 127);
-	value = (__u16)~csum_fold((__u32)(x->head[at] << 8 | x->head[at + 1]) + (__u32)sum);
-	xdp_set_checksum(x, (x->flags & XLAT_ZERO_UDP) != 0 ? csum_udp(value) : value);
+	home_add_sum(x, (__u32)sum);
 	return 0;
 }
 
@@ -248,42 +210,31 @@ XLAT_INLINE bool xdp_edit_fast(struct xdp_md *ctx, const struct xlat *x, const s
 
 /* --- reading a frame ------------------------------------------------------------------------------------------- */
 
+/* The first bytes (a constant) of the IP packet; false: it has fewer. */
+XLAT_INLINE bool xdp_copy(struct xlat *x, const __u8 *ip, const void *end, const __u32 bytes)
+{
+	if ((const void *)(ip + bytes) > end)
+		return false;
+	xdp_move(x->in, ip, bytes);
+	x->in_bytes = bytes;
+	return true;
+}
+
 /* Copy the headers of a plain packet. True: x->in and in_bytes are set. */
 XLAT_INLINE bool xdp_read_fast(struct xlat *x, const __u8 *ip, const void *end, __u32 family)
 {
-	__u32 bytes;
-
 	if (family == 6) {
 		if ((const void *)(ip + 48) > end)
 			return false;
-		if (ip[6] == XLAT_TCP) {
-			if ((const void *)(ip + 60) > end)
-				return false;
-			xdp_move(x->in, ip, 60);
-			bytes = 60;
-		} else if (ip[6] == XLAT_UDP || (ip[6] == XLAT_ICMP6 && (ip[40] == 128 || ip[40] == 129))) {
-			xdp_move(x->in, ip, 48);
-			bytes = 48;
-		} else {
-			return false;
-		}
-	} else {
-		if ((const void *)(ip + 28) > end || ip[0] != 0x45 || (*(const __be16 *)(const void *)(ip + 6) & bpf_htons(0x3fff)) != 0)
-			return false;
-		if (ip[9] == XLAT_TCP) {
-			if ((const void *)(ip + 40) > end)
-				return false;
-			xdp_move(x->in, ip, 40);
-			bytes = 40;
-		} else if (ip[9] == XLAT_UDP || (ip[9] == XLAT_ICMP && (ip[20] == 8 || ip[20] == 0))) {
-			xdp_move(x->in, ip, 28);
-			bytes = 28;
-		} else {
-			return false;
-		}
+		if (ip[6] == XLAT_TCP)
+			return xdp_copy(x, ip, end, 60);
+		return (ip[6] == XLAT_UDP || (ip[6] == XLAT_ICMP6 && (ip[40] == 128 || ip[40] == 129))) && xdp_copy(x, ip, end, 48);
 	}
-	x->in_bytes = bytes;
-	return true;
+	if ((const void *)(ip + 28) > end || ip[0] != 0x45 || (*(const __be16 *)(const void *)(ip + 6) & bpf_htons(0x3fff)) != 0)
+		return false;
+	if (ip[9] == XLAT_TCP)
+		return xdp_copy(x, ip, end, 40);
+	return (ip[9] == XLAT_UDP || (ip[9] == XLAT_ICMP && (ip[20] == 8 || ip[20] == 0))) && xdp_copy(x, ip, end, 28);
 }
 
 XLAT_INLINE bool xdp_read_any(struct xdp_md *ctx, struct xlat *x, __u32 link)

@@ -63,6 +63,17 @@ XLAT_PART int xlat_row_of(struct xlat *x, __be32 address, __u32 port)
 	return pool_find(c, address);
 }
 
+/* The n-th address of row `number` goes into the flow. */
+XLAT_INLINE int row_take(struct xlat *x, const struct xlat_pool *row, __u32 number, __u32 n)
+{
+	x->flow.row = number;
+	x->flow.pool_slot = row->slot + n;
+	x->flow.addr4 = bpf_htonl(row->first + n);
+	x->flow.port_first = row->port_first;
+	x->flow.port_last = row->port_last;
+	return 1;
+}
+
 /* Put the n-th address of all rows that serve `mark` into the flow. */
 XLAT_PART int xlat_address_nth(struct xlat *x, __u32 mark, __u32 n)
 {
@@ -80,14 +91,8 @@ XLAT_PART int xlat_address_nth(struct xlat *x, __u32 mark, __u32 n)
 			break;
 		if (!row_serves(row, mark))
 			continue;
-		if (n < row->count) {
-			x->flow.row = i;
-			x->flow.pool_slot = row->slot + n;
-			x->flow.addr4 = bpf_htonl(row->first + n);
-			x->flow.port_first = row->port_first;
-			x->flow.port_last = row->port_last;
-			return 1;
-		}
+		if (n < row->count)
+			return row_take(x, row, i, n);
 		n -= row->count;
 	}
 	return 0;
@@ -127,14 +132,8 @@ XLAT_PART int xlat_address_stays(struct xlat *x, __u32 mark, __u32 slot)
 
 		if (i >= c->pool_count)
 			break;
-		if (!row_serves(row, mark) || slot - row->slot >= row->count)
-			continue;
-		x->flow.row = i;
-		x->flow.pool_slot = slot;
-		x->flow.addr4 = bpf_htonl(row->first + (slot - row->slot));
-		x->flow.port_first = row->port_first;
-		x->flow.port_last = row->port_last;
-		return 1;
+		if (row_serves(row, mark) && slot - row->slot < row->count)
+			return row_take(x, row, i, slot - row->slot);
 	}
 	return 0;
 }
