@@ -10,7 +10,6 @@ usage: forward.py [--quick] [--rounds N] [--packets N] [--build DIRECTORY] [--js
 Exit 1 when a target is missed.
 """
 import argparse
-import json
 import os
 import shutil
 import socket
@@ -302,10 +301,7 @@ def main():
     print(f"{rounds} rounds of {tries} x {options.packets} frames; load of the machine {load:.1f} before, "
           f"{os.getloadavg()[0]:.1f} after, on {os.cpu_count()} processors")
     report(made, rows)
-    if options.json:
-        with open(options.json, "w", encoding="utf-8") as f:
-            json.dump({"rows": rows.rows}, f, indent=2)
-    return 1 if rows.missed() else 0
+    return rows.finish(options.json)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,6 @@ usage: state.py [--quick] [--build DIRECTORY] [--json FILE]
 Exit 1 when a target is missed.
 """
 import argparse
-import json
 import os
 import sys
 import time
@@ -108,10 +107,7 @@ def main():
         print("a million sessions")
         way, instance, generator, made = memory(lab, rows, 1000000)
         survive(rows, way, instance, generator, made, 2 if options.quick else 5)
-    if options.json:
-        with open(options.json, "w", encoding="utf-8") as f:
-            json.dump({"rows": rows.rows}, f, indent=2)
-    return 1 if rows.missed() else 0
+    return rows.finish(options.json)
 
 
 if __name__ == "__main__":

@@ -133,10 +133,7 @@ def main():
                 path.trips()
     traffic.progress("")
     report(found, rows)
-    if options.json:
-        with open(options.json, "w", encoding="utf-8") as f:
-            json.dump({"rows": rows.rows}, f, indent=2)
-    return 1 if rows.missed() else 0
+    return rows.finish(options.json)
 
 
 if __name__ == "__main__":

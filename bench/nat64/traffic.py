@@ -1,4 +1,5 @@
 """What all measurements of the translator share: processors, processor time, and the table of results."""
+import json
 import os
 import statistics
 import sys
@@ -57,6 +58,13 @@ class Rows:
 
     def missed(self):
         return [row["name"] for row in self.rows if row["met"] is False]
+
+    def finish(self, path):
+        """Write the rows to a file, if there is a path; the exit status: 1 when a target was missed."""
+        if path:
+            with open(path, "w", encoding="utf-8") as f:
+                json.dump({"rows": self.rows}, f, indent=2)
+        return 1 if self.missed() else 0
 
 
 def progress(text):
