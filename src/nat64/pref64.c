@@ -7,23 +7,6 @@
 #include "base/must.h"
 #include "base/reader.h"
 
-const char *pref64_result_text(enum pref64_result result)
-{
-	static const char *const text[PREF64_RESULTS] = {
-		[PREF64_OK] = "a prefix",
-		[PREF64_OTHER] = "not about prefixes",
-		[PREF64_BAD_LENGTH] = "a length that cannot be",
-		[PREF64_BAD_CODE] = "an unknown prefix length code",
-		[PREF64_BAD_PREFIX] = "a prefix that no translator can have",
-		[PREF64_BAD_SOURCE] = "not from a router of this link",
-		[PREF64_NOT_OURS] = "an answer to another question",
-		[PREF64_NO_PREFIX] = "no prefix in the answer: the resolver does no DNS64",
-		[PREF64_SERVER_FAILED] = "the DNS server refused or failed",
-	};
-
-	return (unsigned)result < PREF64_RESULTS ? text[result] : "?";
-}
-
 static bool length_is_known(unsigned bits)
 {
 	return bits == 32 || bits == 40 || bits == 48 || bits == 56 || bits == 64 || bits == 96;

@@ -23,9 +23,7 @@ enum pref64_result {
 	PREF64_NOT_OURS,		/* a DNS message that answers another question */
 	PREF64_NO_PREFIX,		/* a DNS answer without a prefix: NXDOMAIN, no AAAA, no well-known address in them */
 	PREF64_SERVER_FAILED,		/* a DNS error: another server or another time */
-	PREF64_RESULTS
 };
-const char *pref64_result_text(enum pref64_result result);
 
 /* Whether a prefix may be one: a length of RFC 6052, a unicast address. Clears bits after the length and sets global_only. */
 MUST_USE bool pref64_prefix_make(const uint8_t addr[16], unsigned bits, struct xlat_prefix *out);

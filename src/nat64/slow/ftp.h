@@ -24,7 +24,7 @@
 #pragma once
 #include "base/buf.h"
 #include "nat64/core/state.h"
-#include "nat64/slow/limits.h"
+#include "nat64/slow/slow_limits.h"
 
 
 enum ftp_side { FTP_CLIENT, FTP_SERVER };

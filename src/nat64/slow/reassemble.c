@@ -1,10 +1,7 @@
-#include "nat64/slow/reassemble.h"
+#include "nat64/slow/reassemble_private.h"
 
 #include <errno.h>
 #include <stdlib.h>
-
-#include "base/list.h"
-#include "base/map.h"
 
 /* What malloc and we need for a fragment, counted as its bytes: many small ones are not free. */
 #define PIECE_COST 64u
@@ -50,16 +47,6 @@ struct datagram {
 	uint64_t cost;
 	bool dead;
 	bool congested;			/* a fragment was marked CE (RFC 3168 5.3) */
-};
-
-struct reassembly {
-	struct reassembly_limits limits;
-	void (*count)(void *arg, enum xlat_reason reason);
-	void *arg;
-	struct map datagrams, sources;
-	struct list ages;
-	uint64_t bytes;
-	int64_t retry_ms;		/* no datagram's turn comes before that */
 };
 
 int reassembly_new(const struct reassembly_limits *limits, void (*count)(void *arg, enum xlat_reason reason), void *arg,
@@ -451,11 +438,4 @@ int64_t reassembly_retry(struct reassembly *r, int64_t now_ms, enum reassembly_v
 	}
 	r->retry_ms = next;
 	return next == INT64_MAX ? -1 : next - now_ms;
-}
-
-void reassembly_usage(const struct reassembly *r, uint32_t *datagrams, uint64_t *bytes, uint32_t *sources)
-{
-	*datagrams = (uint32_t)r->datagrams.count;
-	*bytes = r->bytes;
-	*sources = (uint32_t)r->sources.count;
 }

@@ -11,9 +11,8 @@
  */
 #pragma once
 #include "base/buf.h"
-#include "nat64/slow/limits.h"
+#include "nat64/slow/slow_limits.h"
 #include "nat64/slow/packet.h"
-
 
 struct reassembly;			/* opaque */
 
@@ -52,5 +51,3 @@ int64_t reassembly_retry(struct reassembly *r, int64_t now_ms, enum reassembly_v
 			 void (*take)(void *arg, struct slice fragment, uint32_t mark), void *arg);
 /* Forget what waited too long. Returns ms until the next will have, or -1. */
 int64_t reassembly_tick(struct reassembly *r, int64_t now_ms);
-/* For tests: what is held now. */
-void reassembly_usage(const struct reassembly *r, uint32_t *datagrams, uint64_t *bytes, uint32_t *sources);

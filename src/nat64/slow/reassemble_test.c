@@ -4,7 +4,7 @@
 #include <stdio.h>
 
 #include "nat64/slow/fragment.h"
-#include "nat64/slow/reassemble.h"
+#include "nat64/slow/reassemble_private.h"
 #include "nat64/slow/wire.h"
 
 static const struct wire six = { .src = "2001:db8::1", .dst = "64:ff9b::c000:201" };
@@ -61,13 +61,9 @@ static enum reassembly_result feed(struct reassembly *r, struct slice bytes, int
 
 static void empty(struct reassembly *r)
 {
-	uint32_t datagrams, sources;
-	uint64_t bytes;
-
-	reassembly_usage(r, &datagrams, &bytes, &sources);
-	ck_assert_uint_eq(datagrams, 0);
-	ck_assert_uint_eq(bytes, 0);
-	ck_assert_uint_eq(sources, 0);
+	ck_assert_uint_eq(r->datagrams.count, 0);
+	ck_assert_uint_eq(r->bytes, 0);
+	ck_assert_uint_eq(r->sources.count, 0);
 	reassembly_free(r);
 }
 
@@ -239,22 +235,18 @@ START_TEST(rfc6146_5_2_the_oldest_goes_first_and_a_source_has_its_share)
 	struct reassembly *r = begin(8, 1 << 20);
 	AUTO_BUF struct buf whole = BUF_INIT(70000);
 	struct wire w = six;
-	uint32_t datagrams, sources;
-	uint64_t bytes;
 	enum xlat_reason why;
 
 	/* One source: a fourth of 8. */
 	for (w.id = 0; w.id < 100; w.id++)
 		ck_assert_int_eq(part(r, &w, 0, true, 16, 1, w.id, &whole, &why), REASSEMBLY_KEPT);
-	reassembly_usage(r, &datagrams, &bytes, &sources);
-	ck_assert_uint_eq(datagrams, 2);
-	ck_assert_uint_eq(sources, 1);
+	ck_assert_uint_eq(r->datagrams.count, 2);
+	ck_assert_uint_eq(r->sources.count, 1);
 	ck_assert_uint_eq(counted[XLAT_R_FRAGMENT_LIMIT], 98);
 	/* It is a /64: another host of it makes no difference. */
 	w.src = "2001:db8::2";
 	ck_assert_int_eq(part(r, &w, 0, true, 16, 1, 100, &whole, &why), REASSEMBLY_KEPT);
-	reassembly_usage(r, &datagrams, &bytes, &sources);
-	ck_assert_uint_eq(datagrams, 2);
+	ck_assert_uint_eq(r->datagrams.count, 2);
 	/* Another source is complete although the first goes on. */
 	w.src = "2001:db8:1::1";
 	w.id = 1;
@@ -273,8 +265,6 @@ START_TEST(bytes_and_fragments_are_bounded)
 	struct reassembly *r = begin(64, 1 << 17);
 	AUTO_BUF struct buf whole = BUF_INIT(70000);
 	struct wire w = six;
-	uint32_t datagrams, sources;
-	uint64_t bytes;
 	enum xlat_reason why = XLAT_R_NONE;
 	char source[32];
 
@@ -283,10 +273,9 @@ START_TEST(bytes_and_fragments_are_bounded)
 		w.src = source;
 		w.id = i;
 		part(r, &w, 0, true, 8000, 1, i, &whole, &why);
-		reassembly_usage(r, &datagrams, &bytes, &sources);
-		ck_assert_uint_le(bytes, 1 << 17);
+		ck_assert_uint_le(r->bytes, 1 << 17);
 	}
-	ck_assert_uint_gt(datagrams, 10);
+	ck_assert_uint_gt(r->datagrams.count, 10);
 	reassembly_free(r);
 	r = begin(64, 1 << 20);
 	/* At the limit it is kept, one above the datagram goes. */

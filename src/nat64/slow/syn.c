@@ -5,7 +5,7 @@
 
 #include "base/list.h"
 #include "base/map.h"
-#include "nat64/slow/limits.h"
+#include "nat64/slow/slow_limits.h"
 
 struct syn {
 	struct map_node node, source_node;
