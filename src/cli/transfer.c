@@ -136,7 +136,7 @@ bool transfer_wants(const struct transfer *t, struct slice folder)
 
 /* ---- telling ---- */
 
-static void tell(struct transfer_user *u, json_t *list, char mark, const char *fmt, va_list ap)
+static void PRINTF_LIKE(4, 0) tell(struct transfer_user *u, json_t *list, char mark, const char *fmt, va_list ap)
 {
 	AUTO_BUF struct buf text = BUF_INIT(8192);
 

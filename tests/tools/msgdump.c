@@ -65,22 +65,17 @@ static const struct mime *through_summary(struct slice text)
 {
 	struct mime_stream *s = mime_stream_new(&work);
 	AUTO_BUF struct buf summary = BUF_INIT(1 << 20);
-	const struct mime *mime;
+	const struct mime *mime = NULL;
+	enum summary_result result;
 
 	for (size_t at = 0; at < text.len; at += 997)
 		mime_stream_feed(s, slice_sub(text, at, MIN(at + 997, text.len)));
 	summary_encode(&summary, mime_stream_end(s));
 	arena_reset(&work);
 	must(summary.err == 0);
-	switch (summary_decode(&store, arena_dup(&store, buf_slice(&summary)), &mime)) {
-	case SUMMARY_OK:
-		return mime;
-	case SUMMARY_PARSE_BODY:
-		return mime_parse(&store, text);
-	default:
-		must(!"our own summary is not damaged");
-		return NULL;
-	}
+	result = summary_decode(&store, arena_dup(&store, buf_slice(&summary)), &mime);
+	must(result == SUMMARY_OK || result == SUMMARY_PARSE_BODY);	/* our own summary is not damaged */
+	return result == SUMMARY_OK ? mime : mime_parse(&store, text);
 }
 
 static int not_hidden(const struct dirent *d)

@@ -12,6 +12,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "base/attr.h"
 #include "base/must.h"
 #include "nat64/bpf/object.h"
 #include "nat64/core/call.h"
@@ -57,7 +58,7 @@ static inline void *rig_mapped(const struct rig *r, const char *name, size_t byt
 	return m;
 }
 
-static inline int rig_print(enum libbpf_print_level level, const char *format, va_list args)
+static inline int PRINTF_LIKE(2, 0) rig_print(enum libbpf_print_level level, const char *format, va_list args)
 {
 	return level == LIBBPF_WARN ? vfprintf(stderr, format, args) : 0;
 }

@@ -16,6 +16,8 @@
 #include <prickle/libspine.h>
 #include <prickle/spine_ring.h>
 
+#include "base/attr.h"
+
 #define ECHO_CHANNELS 2
 
 struct echo {
@@ -23,7 +25,7 @@ struct echo {
 	int xdp;
 };
 
-static int echo_quiet(enum libbpf_print_level level, const char *fmt, va_list args)
+static int PRINTF_LIKE(2, 0) echo_quiet(enum libbpf_print_level level, const char *fmt, va_list args)
 {
 	char text[600];			/* the verifier's log has megabytes */
 
