@@ -53,3 +53,8 @@ const char *policy_permission_what(enum policy_class c, uint32_t bit);
 const char *policy_class_what(enum policy_class c);
 const char *policy_predicate_name(uint32_t predicate);		/* "owner is subject" */
 const char *policy_use_name(enum policy_use u);			/* "helper" */
+/*
+ * A word of a `use` rule stands for this name: itself, or it is a set that has it ("default" of helpers and map types is the inspector's set,
+ * "ktime" all clocks).
+ */
+bool policy_use_covers(enum policy_use u, const char *word, const char *name);

@@ -472,7 +472,7 @@ static void check_cost(struct inspection *in)
 
 /* ---- Maps and manifest ---- */
 
-static const char *type_name(struct inspection *in, uint32_t type)
+const char *inspect_map_type_name(uint32_t type)
 {
 	static const char *const names[] = {
 		[BPF_MAP_TYPE_HASH] = "hash", [BPF_MAP_TYPE_ARRAY] = "array",
@@ -495,9 +495,14 @@ static const char *type_name(struct inspection *in, uint32_t type)
 		[32] = "cgrp_storage", [33] = "arena",
 	};
 
-	if (type < ARRAY_LEN(names) && names[type] != NULL)
-		return names[type];
-	return inspection_text(in, "%u", type);
+	return type < ARRAY_LEN(names) ? names[type] : NULL;
+}
+
+static const char *type_name(struct inspection *in, uint32_t type)
+{
+	const char *name = inspect_map_type_name(type);
+
+	return name != NULL ? name : inspection_text(in, "%u", type);
 }
 
 static void check_map_type(struct inspection *in, const char *name, uint32_t type)

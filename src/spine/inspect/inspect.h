@@ -48,6 +48,8 @@ struct inspect_rights {
 #define INSPECT_HELPER_WORDS 4
 extern const uint64_t inspect_default_helpers[INSPECT_HELPER_WORDS];	/* harmless ones for XDP */
 extern const uint64_t inspect_default_map_types;
+/* "lru_hash": the kernel's name in small letters; NULL for numbers that we do not know. */
+const char *inspect_map_type_name(uint32_t type);
 
 /* The number of a helper from its name without "bpf_", or -1; and back, or NULL. */
 int inspect_helper_id(struct slice name);

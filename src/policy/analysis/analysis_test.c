@@ -1,0 +1,273 @@
+#include "base/test.h"
+#include "policy/analysis/analysis.h"
+
+/*
+ * A policy by hand, as the parser would resolve it:
+ *
+ *	mail.mailadm (1) enters mail.recovery (2) with ticket, which enters web.web (4); mail.user (3)
+ *	mailbox (1), account (2), web.appdata (3) = tree "/srv/app", web.secret (4) = tree "/srv/app/secret", web.db (5) = host "db" port 5432,
+ *	web.any (6) = host any port 5432
+ */
+static struct policy_subject subjects[] = {
+	{ .name = "" },
+	{ .name = "mail.mailadm", .kind = POLICY_IN_GROUP, .text = "mail-admins" },
+	{ .name = "mail.recovery", .kind = POLICY_BY_TICKET },
+	{ .name = "mail.user", .kind = POLICY_BY_DIRECTORY },
+	{ .name = "web.web", .kind = POLICY_PROGRAM, .text = "/usr/bin/web" },
+};
+static struct policy_object objects[] = {
+	{ .name = "" },
+	{ .name = "mailbox", .class = POLICY_MAILBOX, .kind = POLICY_SINGLE },
+	{ .name = "account", .class = POLICY_ACCOUNT, .kind = POLICY_SINGLE },
+	{ .name = "web.appdata", .class = POLICY_FILE, .kind = POLICY_TREE, .text = "/srv/app" },
+	{ .name = "web.secret", .class = POLICY_FILE, .kind = POLICY_TREE, .text = "/srv/app/secret" },
+	{ .name = "web.db", .class = POLICY_ENDPOINT, .kind = POLICY_HOST_PORT, .text = "db", .port = 5432 },
+	{ .name = "web.any", .class = POLICY_ENDPOINT, .kind = POLICY_HOST_PORT, .port = 5432 },
+};
+enum { MAILADM = 1, RECOVERY, USER, WEB };
+enum { MAILBOX = 1, ACCOUNT, APPDATA, SECRET, DB, ANY };
+
+static struct policy_rule allows[] = {
+	{ (const uint16_t[]){ USER }, 1, POLICY_MAILBOX, POLICY_MAILBOX_READ | POLICY_MAILBOX_LIST, (const uint16_t[]){ MAILBOX }, 1,
+	  .predicates = POLICY_OWNER_IS_SUBJECT, .id = 1 },
+	{ (const uint16_t[]){ MAILADM, USER }, 2, POLICY_MAILBOX, POLICY_MAILBOX_LIST, (const uint16_t[]){ MAILBOX }, 1, .id = 2 },
+	{ (const uint16_t[]){ RECOVERY }, 1, POLICY_MAILBOX, POLICY_MAILBOX_READ, (const uint16_t[]){ MAILBOX }, 1, .audit = true, .id = 3 },
+	{ (const uint16_t[]){ WEB }, 1, POLICY_FILE, POLICY_FILE_READ, (const uint16_t[]){ APPDATA }, 1, .id = 4 },
+};
+static struct policy_enter enters[] = {
+	{ .from = MAILADM, .to = RECOVERY, .ticket = true, .id = 5 },
+	{ .from = RECOVERY, .to = WEB, .id = 6 },
+};
+static struct policy_use_rule use_rules[] = {
+	{ (const uint16_t[]){ WEB }, 1, POLICY_USE_HELPER, (const char *const[]){ "default", "trace_printk" }, 2, .id = 7 },
+	{ (const uint16_t[]){ WEB }, 1, POLICY_USE_HELPER, (const char *const[]){ "redirect_map", "trace_printk" }, 2, .revocable = true, .id = 8 },
+};
+static struct policy base = {
+	.subjects = subjects, .subject_count = ARRAY_LEN(subjects), .objects = objects, .object_count = ARRAY_LEN(objects),
+	.allows = allows, .allow_count = ARRAY_LEN(allows), .enters = enters, .enter_count = ARRAY_LEN(enters),
+	.uses = use_rules, .use_count = ARRAY_LEN(use_rules), .statement_count = 8,
+	.sources = (struct policy_source[]){ { "a.policy", { NULL, 0 } } }, .source_count = 1,
+};
+
+/* The parser's own, unless it is linked in. */
+__attribute__((weak)) void policy_span_text(struct buf *out, const struct policy *p, struct policy_span span)
+{
+	buf_printf(out, "%s:%u:%u", p->sources[span.source].name, span.line, span.column);
+}
+
+__attribute__((weak)) void policy_span_show(struct buf *out, const struct policy *p, struct policy_span span)
+{
+}
+
+__attribute__((weak)) const char *policy_subject_text(const struct policy *p, uint16_t subject)
+{
+	return p->subjects[subject].name;
+}
+
+__attribute__((weak)) const char *policy_object_text(const struct policy *p, uint16_t object)
+{
+	return p->objects[object].name;
+}
+
+static const struct analysis *analyse(const struct policy *p)
+{
+	static struct arena arena = ARENA_INIT(1 << 24);
+	const struct analysis *a;
+
+	ck_assert_int_eq(analysis_new(&arena, p, &a), 0);
+	return a;
+}
+
+START_TEST(rights_add_up)
+{
+	const struct analysis *a = analyse(&base);
+	struct analysis_right r = analysis_right(a, USER, MAILBOX);
+
+	ck_assert_uint_eq(r.allow, POLICY_MAILBOX_LIST);
+	ck_assert_uint_eq(r.conditional, POLICY_MAILBOX_READ);
+	ck_assert_uint_eq(r.audit, 0);
+	r = analysis_right(a, RECOVERY, MAILBOX);
+	ck_assert_uint_eq(r.allow, POLICY_MAILBOX_READ);
+	ck_assert_uint_eq(r.audit, POLICY_MAILBOX_READ);
+}
+END_TEST
+
+START_TEST(what_has_no_label_has_no_rights)
+{
+	const struct analysis *a = analyse(&base);
+	const uint16_t none[] = { 0, ARRAY_LEN(subjects), 65535 };
+
+	for (size_t i = 0; i < ARRAY_LEN(none); i++) {
+		struct analysis_right r = analysis_right(a, none[i], MAILBOX);
+		ck_assert_uint_eq(r.allow | r.conditional | r.audit, 0);
+		r = analysis_right(a, USER, none[i]);
+		ck_assert_uint_eq(r.allow | r.conditional | r.audit, 0);
+		ck_assert_uint_eq(analysis_path(a, none[i], USER, NULL, 0), 0);
+	}
+}
+END_TEST
+
+START_TEST(a_path_has_the_least_edges)
+{
+	const struct analysis *a = analyse(&base);
+	uint16_t path[8];
+
+	ck_assert_uint_eq(analysis_path(a, MAILADM, WEB, path, 8), 3);
+	ck_assert_uint_eq(path[0], MAILADM);
+	ck_assert_uint_eq(path[1], RECOVERY);
+	ck_assert_uint_eq(path[2], WEB);
+	ck_assert_uint_eq(analysis_path(a, MAILADM, MAILADM, path, 8), 1);
+	ck_assert_uint_eq(analysis_path(a, WEB, MAILADM, path, 8), 0);
+	ck_assert_uint_eq(analysis_path(a, USER, WEB, path, 8), 0);
+}
+END_TEST
+
+START_TEST(rules_are_those_that_allow_it)
+{
+	const struct analysis *a = analyse(&base);
+	const struct policy_rule *rules[4];
+
+	ck_assert_uint_eq(analysis_rules(a, USER, MAILBOX, POLICY_MAILBOX_LIST, rules, 4), 2);
+	ck_assert_uint_eq(rules[0]->id, 1);
+	ck_assert_uint_eq(rules[1]->id, 2);
+	ck_assert_uint_eq(analysis_rules(a, MAILADM, MAILBOX, POLICY_MAILBOX_READ, rules, 4), 0);
+}
+END_TEST
+
+START_TEST(sets_of_two_rules_are_one_sorted_set)
+{
+	const struct analysis *a = analyse(&base);
+	const char *const *names;
+
+	ck_assert_uint_eq(analysis_uses(a, WEB, POLICY_USE_HELPER, &names), 3);
+	ck_assert_str_eq(names[0], "default");
+	ck_assert_str_eq(names[1], "redirect_map");
+	ck_assert_str_eq(names[2], "trace_printk");
+	ck_assert_uint_eq(analysis_uses(a, WEB, POLICY_USE_KFUNC, &names), 0);
+	ck_assert(analysis_use_revocable(a, WEB, POLICY_USE_HELPER, "redirect_map"));
+	ck_assert(!analysis_use_revocable(a, WEB, POLICY_USE_HELPER, "csum_diff"));
+}
+END_TEST
+
+static size_t breaches(struct policy_rule never, const char *const *texts)
+{
+	struct policy p = base;
+	AUTO_BUF struct buf errors = BUF_INIT(1 << 16), warnings = BUF_INIT(1 << 16);
+
+	p.nevers = &never;
+	p.never_count = 1;
+	size_t count = analysis_check(analyse(&p), &errors, &warnings);
+	for (; texts != NULL && *texts != NULL; texts++)
+		ck_assert_msg(strstr(buf_cstr(&errors), *texts) != NULL, "no '%s' in: %s", *texts, buf_cstr(&errors));
+	return count;
+}
+
+START_TEST(a_never_takes_rights_that_are_conditional_too)
+{
+	struct policy_rule never = { (const uint16_t[]){ USER }, 1, POLICY_MAILBOX, POLICY_MAILBOX_READ, (const uint16_t[]){ MAILBOX }, 1,
+				     .because = "quiet" };
+
+	ck_assert_uint_eq(breaches(never, (const char *const[]){ "this allow lets", "breaks this never: \"quiet\"", NULL }), 1);
+	never.permissions = POLICY_MAILBOX_APPEND;
+	ck_assert_uint_eq(breaches(never, NULL), 0);
+}
+END_TEST
+
+START_TEST(a_never_by_any_path_follows_enter)
+{
+	struct policy_rule never = { (const uint16_t[]){ MAILADM }, 1, POLICY_FILE, POLICY_FILE_READ, (const uint16_t[]){ APPDATA, SECRET }, 2 };
+
+	ck_assert_uint_eq(breaches(never, NULL), 0);
+	never.by_any_path = true;
+	ck_assert_uint_eq(breaches(never, (const char *const[]){ "mailadm -> ", "recovery (with ticket) -> ", NULL }), 1);
+	never.subjects = (const uint16_t[]){ USER };
+	ck_assert_uint_eq(breaches(never, NULL), 0);
+}
+END_TEST
+
+START_TEST(a_never_use_sees_into_sets)
+{
+	struct policy p = base;
+	struct policy_use_rule rules[3] = { use_rules[0], use_rules[1],
+		{ (const uint16_t[]){ WEB }, 1, POLICY_USE_HELPER, (const char *const[]){ "csum_diff" }, 1, .never = true } };
+	AUTO_BUF struct buf errors = BUF_INIT(1 << 16), warnings = BUF_INIT(1 << 16);
+
+	p.uses = rules;
+	p.use_count = 3;
+	ck_assert_uint_eq(analysis_check(analyse(&p), &errors, &warnings), 1);
+	ck_assert_ptr_nonnull(strstr(buf_cstr(&errors), "use helper csum_diff (by 'default')"));
+	rules[2].names = (const char *const[]){ "probe_read" };
+	ck_assert_uint_eq(analysis_check(analyse(&p), &errors, &warnings), 0);
+}
+END_TEST
+
+static const struct {
+	const char *name;
+	struct policy_expect expect;
+	size_t errors;
+} expectations[] = {
+	{ "a right that is there", { .what = POLICY_EXPECT_ALLOW, .subject = WEB, .class = POLICY_FILE, .permission = POLICY_FILE_READ, .object = APPDATA }, 0 },
+	{ "a right that is not there", { .what = POLICY_EXPECT_ALLOW, .subject = WEB, .class = POLICY_FILE, .permission = POLICY_FILE_READ, .object = SECRET }, 1 },
+	{ "a conditional right is allowed",
+	  { .what = POLICY_EXPECT_ALLOW, .subject = USER, .class = POLICY_MAILBOX, .permission = POLICY_MAILBOX_READ, .object = MAILBOX }, 0 },
+	{ "and not denied",
+	  { .what = POLICY_EXPECT_DENY, .subject = USER, .class = POLICY_MAILBOX, .permission = POLICY_MAILBOX_READ, .object = MAILBOX }, 1 },
+	{ "a path below a tree", { .what = POLICY_EXPECT_ALLOW, .subject = WEB, .class = POLICY_FILE, .permission = POLICY_FILE_READ,
+	    .target = { .class = POLICY_FILE, .kind = POLICY_PATH, .text = "/srv/app/a/b" } }, 0 },
+	{ "a path that climbs", { .what = POLICY_EXPECT_DENY, .subject = WEB, .class = POLICY_FILE, .permission = POLICY_FILE_READ,
+	    .target = { .class = POLICY_FILE, .kind = POLICY_PATH, .text = "/srv/app/../etc/passwd" } }, 0 },
+	{ "a path in a tree of its own", { .what = POLICY_EXPECT_DENY, .subject = WEB, .class = POLICY_FILE, .permission = POLICY_FILE_READ,
+	    .target = { .class = POLICY_FILE, .kind = POLICY_PATH, .text = "/srv/app/secret/key" } }, 0 },
+	{ "a file of a program is held by its floor", { .what = POLICY_EXPECT_STATIC, .subject = WEB, .class = POLICY_FILE, .permission = POLICY_FILE_READ }, 0 },
+	{ "a conditional right is not static", { .what = POLICY_EXPECT_STATIC, .subject = USER, .class = POLICY_MAILBOX, .permission = POLICY_MAILBOX_READ }, 1 },
+	{ "all of a class", { .what = POLICY_EXPECT_ALLOW, .subject = WEB, .class = POLICY_FILE, .permission = POLICY_FILE_READ }, 1 },
+	{ "none of a class", { .what = POLICY_EXPECT_DENY, .subject = WEB, .class = POLICY_FILE, .permission = POLICY_FILE_WRITE }, 0 },
+	{ "a helper of a set", { .what = POLICY_EXPECT_ALLOW, .subject = WEB, .use = POLICY_USE_HELPER, .use_name = "csum_diff" }, 0 },
+	{ "a revocable helper is not static", { .what = POLICY_EXPECT_STATIC, .subject = WEB, .use = POLICY_USE_HELPER, .use_name = "redirect_map" }, 1 },
+};
+
+START_TEST(expectations_are_judged)
+{
+	for (size_t i = 0; i < ARRAY_LEN(expectations); i++) {
+		struct policy p = base;
+		struct policy_expect e = expectations[i].expect;
+		AUTO_BUF struct buf errors = BUF_INIT(1 << 16), warnings = BUF_INIT(1 << 16);
+		p.expects = &e;
+		p.expect_count = 1;
+		ck_assert_msg(analysis_check(analyse(&p), &errors, &warnings) == expectations[i].errors, "%s: %s", expectations[i].name,
+			      buf_cstr(&errors));
+	}
+}
+END_TEST
+
+static const struct {
+	struct policy_object target;
+	uint16_t want;
+} lookups[] = {
+	{ { .kind = POLICY_PATH, .text = "/srv/app" }, APPDATA },
+	{ { .kind = POLICY_PATH, .text = "/srv/app/x" }, APPDATA },
+	{ { .kind = POLICY_PATH, .text = "/srv/apps" }, 0 },
+	{ { .kind = POLICY_PATH, .text = "/srv/app/secret" }, SECRET },
+	{ { .kind = POLICY_PATH, .text = "/srv/app/secrets" }, APPDATA },
+	{ { .kind = POLICY_PATH, .text = "/srv/app/./x" }, 0 },
+	{ { .kind = POLICY_PATH, .text = "/srv/app//x" }, 0 },
+	{ { .kind = POLICY_PATH, .text = "/srv/app/" }, 0 },
+	{ { .kind = POLICY_PATH, .text = "srv/app" }, 0 },
+	{ { .kind = POLICY_HOST_PORT, .text = "db", .port = 5432 }, DB },
+	{ { .kind = POLICY_HOST_PORT, .text = "other", .port = 5432 }, ANY },
+	{ { .kind = POLICY_HOST_PORT, .text = "db", .port = 22 }, 0 },
+	{ { .kind = POLICY_SINGLE, .class = POLICY_ACCOUNT }, ACCOUNT },
+	{ { .kind = POLICY_NIC, .text = "eth0" }, 0 },
+};
+
+START_TEST(names_are_looked_up_by_the_longest_match)
+{
+	for (size_t i = 0; i < ARRAY_LEN(lookups); i++)
+		ck_assert_msg(analysis_lookup(&base, &lookups[i].target) == lookups[i].want, "%s: %u", lookups[i].target.text,
+			      analysis_lookup(&base, &lookups[i].target));
+}
+END_TEST
+
+TEST_MAIN("policy/analysis", rights_add_up, what_has_no_label_has_no_rights, a_path_has_the_least_edges, rules_are_those_that_allow_it,
+	  sets_of_two_rules_are_one_sorted_set, a_never_takes_rights_that_are_conditional_too, a_never_by_any_path_follows_enter,
+	  a_never_use_sees_into_sets, expectations_are_judged, names_are_looked_up_by_the_longest_match)
