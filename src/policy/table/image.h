@@ -26,6 +26,7 @@
 #include "base/slice.h"
 #include "policy/language/catalogue.h"
 #include "policy/language/language_limits.h"
+#include "policy/table/table_limits.h"
 
 #define POLICY_IMAGE_MAGIC 0x54504b50u	/* "PKPT" */
 #define POLICY_IMAGE_ABI   1u
@@ -34,16 +35,21 @@
 struct policy_cell {
 	uint32_t allow;			/* unconditionally */
 	uint32_t audit;			/* record what is allowed, too; what is refused is always recorded */
-	uint32_t trial;			/* not allowed, but let through and recorded until the subject's trial ends */
-	uint32_t conditional;		/* allowed when one of the predicates holds (policy_predicates) */
+	/*
+	 * Not allowed, but let through and recorded until the subject's trial ends; of a conditional one, when no predicate holds. Without
+	 * what a `never` of the subject names. Never of object 0: what has no label is denied in a trial, too.
+	 */
+	uint32_t trial;
+	uint32_t conditional;		/* allowed when one of the predicates holds; disjoint from allow */
 };
+_Static_assert(sizeof(struct policy_cell) == 16, "");
 
 struct policy_head {
 	uint32_t magic, abi;
 	uint64_t file_bytes;
 	uint32_t bank_offset[2], bank_bytes;
 	uint32_t subjects_max, objects_max;	/* powers of two: the size of the table in either bank */
-	uint32_t names_bytes_max;
+	uint32_t rest_bytes_max;	/* room for predicates, edges and names together */
 	uint8_t boot[16];		/* of /proc/sys/kernel/random/boot_id when it was made: numbers of labels hold for one boot */
 	uint8_t spare[8];
 	_Atomic uint32_t generation;	/* on a cache line of its own */
@@ -57,7 +63,7 @@ struct policy_bank {
 	uint64_t previous;		/* of an intersection: the older epoch; else 0 */
 	uint32_t bytes;			/* used */
 	uint32_t subjects, objects;	/* numbers in use are below; the table has the head's size */
-	uint32_t cells;			/* offset: struct policy_cell [subjects_max][objects_max] */
+	uint32_t cells;			/* offset: struct policy_cell [subjects_max][objects_max]; always POLICY_CELLS_OFFSET */
 	uint32_t subject_rows;		/* offset: struct policy_label [subjects] */
 	uint32_t object_rows;		/* offset: struct policy_label [objects] */
 	uint32_t predicates, predicate_count;	/* offset: struct policy_predicate_row, sorted by subject, object, bit */
@@ -66,18 +72,19 @@ struct policy_bank {
 	uint32_t spare[13];
 };
 _Static_assert(sizeof(struct policy_bank) == 120, "cells stay aligned");
+#define POLICY_CELLS_OFFSET 128u
 
-/* A subject or an object. A number that is not used any more has kind 0 (retired). */
+/* A subject or an object. A number that is not used any more has kind 0 (retired) and its name alone, for records of earlier epochs. */
 struct policy_label {
 	uint8_t kind;			/* enum policy_subject_kind or policy_object_kind */
 	uint8_t class;			/* enum policy_class, of objects */
 	uint16_t port;			/* POLICY_HOST_PORT */
 	uint32_t name;			/* in names: "mail.user" */
 	uint32_t text, of;		/* in names: as in struct policy_subject and policy_object; 0: any */
-	uint32_t key;			/* in names: the definition in canonical form, by which numbers are kept */
+	uint32_t spare;
 	uint8_t signer[32], sha256[32];	/* all zero: none asked */
 	int64_t trial_until;		/* seconds since 1970; 0: none */
-	uint32_t spare[2];
+	uint32_t spare2[2];
 };
 _Static_assert(sizeof(struct policy_label) == 104, "");
 
@@ -103,6 +110,7 @@ struct policy_table {
 	const struct policy_bank *bank[2];
 	uint32_t subjects_max, objects_max;
 	uint32_t shift;			/* log2(objects_max) */
+	uint32_t bank_bytes;
 };
 
 /*
@@ -111,37 +119,66 @@ struct policy_table {
  */
 MUST_USE int policy_table_init(struct policy_table *out, const void *image, size_t bytes, const char **why);
 
-/* Lay out an empty image (all denied, epoch 0) of this size in zeroed memory: for who makes the file, and tests. */
-size_t policy_image_bytes(uint32_t subjects_max, uint32_t objects_max, uint32_t names_bytes_max);
-void policy_image_format(void *image, uint32_t subjects_max, uint32_t objects_max, uint32_t names_bytes_max, const uint8_t boot[16]);
-/* Content of one bank (policy_compile, policy_intersect) is sound for an image of this size: offsets, order, texts, numbers. */
+/*
+ * For who makes the file, and tests: the size of an image, 0 when it is above the limits (table_limits.h) or a count is no power of two; and an
+ * empty one (all denied, epoch 0) in zeroed memory of that size.
+ */
+size_t policy_image_bytes(uint32_t subjects_max, uint32_t objects_max, uint32_t rest_bytes_max);
+void policy_image_format(void *image, uint32_t subjects_max, uint32_t objects_max, uint32_t rest_bytes_max, const uint8_t boot[16]);
+/*
+ * Content of one bank (policy_compile, policy_intersect) is sound for an image of this size: offsets, order, texts, numbers. bank.ptr is aligned
+ * to 8 bytes.
+ */
 MUST_USE bool policy_bank_valid(const struct policy_head *head, struct slice bank, const char **why);
 
+/*
+ * Put content in force, as the only writer of a mapped image (policy_table_init passed): fill the bank that is not selected, then flip. Readers
+ * that began after the return see it. 0; -EBADMSG: the content is not valid, and nothing was changed. 4 MiB: 2 ms.
+ */
+MUST_USE int policy_image_flip(void *image, struct slice bank, const char **why);
+/* Content of the selected bank, for its only writer (others see it change); empty when its length is not believable. */
+struct slice policy_bank_in_force(const struct policy_table *t);
+
 #define POLICY_BANK(generation) ((generation) & 1u)
+
+/*
+ * Half a cell at once: relaxed, since the generation orders it, but atomic, since a writer may be at it. (The other way round the compiler would
+ * be free to read twice.)
+ */
+typedef uint64_t __attribute__((may_alias)) policy_half;
+#define POLICY_HALF(cell, index) __atomic_load_n(&((const policy_half *)(const void *)(cell))[index], __ATOMIC_RELAXED)
 
 /* The cell of a pair; all zero for numbers outside of the table. Some 1 ns. `*epoch` may be NULL. */
 static inline struct policy_cell policy_cell_read(const struct policy_table *t, uint32_t subject, uint32_t object, uint64_t *epoch)
 {
-	struct policy_cell cell = { 0 };
+	struct policy_cell out = { 0 };
+	uint64_t first, second;
 	uint32_t generation;
 
-	if (__builtin_expect(subject >= t->subjects_max || object >= t->objects_max, 0))
-		return cell;
+	if (__builtin_expect(subject >= t->subjects_max || object >= t->objects_max, 0)) {
+		if (epoch != NULL)
+			*epoch = 0;
+		return out;
+	}
 	do {
 		generation = atomic_load_explicit(&t->head->generation, memory_order_acquire);
-		cell = t->cells[POLICY_BANK(generation)][(size_t)subject << t->shift | object];
+		const struct policy_cell *cell = &t->cells[POLICY_BANK(generation)][(size_t)subject << t->shift | object];
+		first = POLICY_HALF(cell, 0);
+		second = POLICY_HALF(cell, 1);
 		if (epoch != NULL)
-			*epoch = t->bank[POLICY_BANK(generation)]->epoch;
+			*epoch = __atomic_load_n(&t->bank[POLICY_BANK(generation)]->epoch, __ATOMIC_RELAXED);
 		atomic_thread_fence(memory_order_acquire);
 	} while (__builtin_expect(atomic_load_explicit(&t->head->generation, memory_order_relaxed) != generation, 0));
-	return cell;
+	memcpy(&out, &first, sizeof(first));
+	memcpy((char *)&out + sizeof(first), &second, sizeof(second));
+	return out;
 }
 
 enum policy_verdict {
 	POLICY_DENIED,
 	POLICY_ALLOWED,
 	POLICY_ALLOWED_AUDITED,		/* and to be recorded */
-	POLICY_CONDITIONAL,		/* ask policy_predicates() and evaluate */
+	POLICY_CONDITIONAL,		/* ask policy_cell_full() for the predicates and evaluate; when none holds, for the trial */
 	POLICY_TRIAL,			/* denied, unless policy_trial_holds() says so now: then it goes on and is recorded */
 };
 
@@ -167,15 +204,22 @@ struct policy_full {
 	uint64_t epoch, previous;
 };
 struct policy_full policy_cell_full(const struct policy_table *t, uint32_t subject, uint32_t object, uint32_t permission);
+/* What is not allowed goes on and is recorded, now (seconds since 1970). */
+static inline bool policy_trial_holds(const struct policy_full *full, uint32_t permission, int64_t now_s)
+{
+	return (full->cell.trial & permission) != 0 && now_s < full->trial_until;
+}
 
 /* The edge from one subject to another, or false. O(log edges). */
 bool policy_edge_find(const struct policy_table *t, uint32_t from, uint32_t to, struct policy_edge *out);
 
 /*
  * Names to numbers; 0 (denied) when nothing fits. Consistent with one epoch each. Longest match wins: for paths the longest tree or the file
- * itself, else exact before "any" (host before port). Paths must be absolute and without empty, "." and ".." segments, else 0.
+ * itself, else exact before "any" (host before port, extension before message). Paths must be absolute and without empty, "." and ".." segments, else 0.
  */
 uint32_t policy_object_path(const struct policy_table *t, struct slice path);
+/* Absolute, without empty, "." and ".." segments and without a slash at its end; "/" alone is one. */
+bool policy_path_normal(struct slice path);
 uint32_t policy_object_endpoint(const struct policy_table *t, struct slice host, uint16_t port);
 uint32_t policy_object_nic(const struct policy_table *t, struct slice interface);
 uint32_t policy_object_message(const struct policy_table *t, struct slice extension, struct slice message);
