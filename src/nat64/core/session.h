@@ -1193,6 +1193,10 @@ XLAT_INLINE int call_bib_add(struct xlat *x, const struct xlat_config *c)
 		if (found < 0)
 			return -XLAT_EADDRNOTAVAIL;
 		row = &c->pool[found & (XLAT_POOLS_MAX - 1)];
+		/* Ports outside the rows are the host's own, or nobody's; identifiers are not divided. */
+		if (want->port4 != 0 && want->key.protocol != XLAT_ICMP &&
+		    (bpf_ntohs(want->port4) < row->port_first || bpf_ntohs(want->port4) > row->port_last))
+			return -XLAT_EADDRNOTAVAIL;
 		x->flow.addr4 = want->addr4;
 		x->flow.pool_slot = row->slot + (bpf_ntohl(want->addr4) - row->first);
 		x->flow.port_first = row->port_first;

@@ -435,6 +435,30 @@ START_TEST(rfc6146_3_1_static_mappings_stay_and_are_removed_with_their_sessions)
 }
 END_TEST
 
+START_TEST(static_mappings_have_ports_of_rows_of_their_address)
+{
+	static const struct { unsigned protocol, port; int want; } cases[] = {
+		{ XLAT_TCP, 1024, 0 },	 { XLAT_TCP, 1023, -EADDRNOTAVAIL }, { XLAT_UDP, 2000, 0 }, { XLAT_UDP, 2001, -EADDRNOTAVAIL },
+		{ XLAT_TCP, 3000, 0 },	 { XLAT_TCP, 2999, -EADDRNOTAVAIL }, { XLAT_ICMP, 7, 0 },
+	};
+	struct xlat_config c = rig_config(1);
+	struct rig r;
+
+	c.pool[0].port_first = 1024;
+	c.pool[0].port_last = 2000;
+	c.pool[1] = c.pool[0];
+	c.pool[1].port_first = c.pool[1].port_last = 3000;
+	c.pool[1].slot = 1;
+	c.pool_count = 2;
+	rig_init(&r, &c);
+	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+		struct xlat_call add = bib_call(XLAT_CALL_BIB_ADD, cases[i].protocol, 1, (unsigned)i + 1, POOL4, cases[i].port, XLAT_BIB_STATIC);
+		ck_assert_msg(call(&r, &add) == cases[i].want, "case %zu: %d", i, add.result);
+	}
+	rig_done(&r);
+}
+END_TEST
+
 START_TEST(rfc6384_mappings_of_the_alg_wait_for_their_session)
 {
 	struct rig r;
@@ -659,8 +683,8 @@ TEST_MAIN("nat64/state", rfc4787_req_1_mapping_is_endpoint_independent, rfc6146_
 	  rfc6056_ports_do_not_follow_each_other, rfc6146_3_8_hairpinning, rfc6146_3_5_a_source_in_the_prefix_is_dropped_silently,
 	  rfc5508_req_3_errors_from_outside_follow_the_packet_inside, rfc5508_req_4_errors_from_inside_follow_the_packet_inside,
 	  rfc6146_3_8_errors_about_hairpinned_packets_hairpin, rfc6146_3_4_other_transports_are_refused,
-	  rfc6146_3_1_static_mappings_stay_and_are_removed_with_their_sessions, rfc6384_mappings_of_the_alg_wait_for_their_session,
-	  rfc6384_control_connections_take_the_slow_path, explain_changes_nothing, pool_rows_shared_drained_and_by_mark,
+	  rfc6146_3_1_static_mappings_stay_and_are_removed_with_their_sessions, static_mappings_have_ports_of_rows_of_their_address,
+	  rfc6384_mappings_of_the_alg_wait_for_their_session, rfc6384_control_connections_take_the_slow_path, explain_changes_nothing, pool_rows_shared_drained_and_by_mark,
 	  sources_that_are_no_subscribers_are_refused, rfc6146_3_4_later_fragments_follow_their_first_one,
 	  a_desk_that_explained_a_packet_changes_state_all_the_same, a_walk_whose_clock_is_behind_ends_nothing,
 	  an_entry_that_became_another_session_gets_no_packet)
