@@ -39,6 +39,12 @@ json_t *nat64_cli_endpoint_json(unsigned family, const __be32 *addr, __be16 port
 void nat64_cli_endpoint(struct buf *out, unsigned family, const __be32 *addr, __be16 port);
 
 /*
+ * The translators of this network namespace, for `prickle status`: an object each as of `prickle nat64 list --json`, and what is wrong with them
+ * as {"what", "run"}; both arrays are appended to. Who may not look (not root) finds none.
+ */
+void nat64_cli_status(json_t *translators, json_t *problems);
+
+/*
  * A command that shows something once, or again each --interval with --watch: calls `once` with the instance. Between two looks
  * it is closed, so an instance that ends, ends the watching.
  */

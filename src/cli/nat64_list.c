@@ -2,6 +2,7 @@
  * `prickle nat64 list`: the translators of this host, of all its network namespaces.
  */
 #include <errno.h>
+#include <stdarg.h>
 
 #include "cli/nat64.h"
 #include "nat64/walk.h"
@@ -79,6 +80,60 @@ static json_t *as_json(const struct row *r)
 	json_object_set_new(o, "daemon", json_boolean(r->daemon));
 	json_object_set_new(o, "interfaces", list);
 	return o;
+}
+
+static void add_problem(json_t *problems, const char *run, const char *name, const char *fmt, ...) PRINTF_LIKE(4, 5);
+
+/* run: a command, to which the name is added. */
+static void add_problem(json_t *problems, const char *run, const char *name, const char *fmt, ...)
+{
+	AUTO_BUF struct buf what = BUF_INIT(1024), next = BUF_INIT(256);
+	va_list ap;
+
+	va_start(ap, fmt);
+	buf_printf(&what, "translator %s: ", name);
+	buf_vprintf(&what, fmt, ap);
+	va_end(ap);
+	buf_printf(&next, "%s %s", run, name);
+	json_array_append_new(problems, json_pack("{s:s, s:s}", "what", buf_cstr(&what), "run", buf_cstr(&next)));
+}
+
+static void judge(json_t *problems, const struct row *r)
+{
+	const char *name = r->found->name;
+
+	if (!r->known) {
+		add_problem(problems, "prickle nat64 show --name", name, "%s", r->why.text);
+		return;
+	}
+	if (!r->daemon)
+		add_problem(problems, "prickle nat64 show --name", name, "its daemon does not run, so fragments, FTP and logs stand still; "
+			    "the rest goes on ('prickle nat64 run' starts one)");
+	for (size_t i = 0; i < r->attachment_count; i++) {
+		const struct nat64_attachment *a = &r->attachments[i];
+		if (!a->running)
+			add_problem(problems, "prickle nat64 show --name", name, "%s is not translated%s%s", a->interface,
+				    a->why_not[0] == '\0' ? "" : ": ", a->why_not);
+	}
+}
+
+void nat64_cli_status(json_t *translators, json_t *problems)
+{
+	AUTO_ARENA struct arena arena = ARENA_INIT(16u << 20);
+	struct nat64_found *found;
+	struct errmsg why = { 0 };
+	size_t count;
+	int err = nat64_scan(&arena, false, &found, &count, &why);
+
+	/* Without bpffs there is nothing to be seen, either. */
+	if (err != 0 && err != -EACCES && err != -EPERM && err != -ENOTSUP)
+		json_array_append_new(problems, json_pack("{s:s, s:s}", "what", why.text, "run", "prickle nat64 list"));
+	for (size_t i = 0; err == 0 && i < count; i++) {
+		struct row row;
+		look(&arena, &found[i], &row);
+		judge(problems, &row);
+		json_array_append_new(translators, as_json(&row));
+	}
 }
 
 static int list(struct cli *cli)

@@ -8,6 +8,7 @@
 
 #include "base/date.h"
 #include "cli/cli.h"
+#include "cli/nat64.h"
 #include "cli/node.h"
 
 static void add_uptime(struct buf *out, json_int_t s)
@@ -103,6 +104,19 @@ static void add_role(struct buf *out, const json_t *role)
 	buf_adds(out, "\n");
 }
 
+static void add_translator(struct buf *out, const json_t *t)
+{
+	const json_t *item;
+	size_t i;
+
+	buf_printf(out, "%-16s %-6s %10lld  %-6s", text_of(t, "name"), text_of(t, "mode"), (long long)number_of(t, "sessions"),
+		   json_is_true(json_object_get(t, "daemon")) ? "runs" : "down");
+	json_array_foreach(json_object_get(t, "interfaces"), i, item)
+		buf_printf(out, "%s%s %s", i == 0 ? "  " : ", ", text_of(item, "interface"),
+			   json_is_true(json_object_get(item, "running")) ? text_of(item, "home") : "down");
+	buf_adds(out, "\n");
+}
+
 static void add_text(struct buf *out, const json_t *all)
 {
 	const json_t *item, *problems = json_object_get(all, "problems");
@@ -119,6 +133,24 @@ static void add_text(struct buf *out, const json_t *all)
 	buf_adds(out, "role      #       pid      uptime  restarts  sessions\n");
 	json_array_foreach(json_object_get(all, "roles"), i, item)
 		add_role(out, item);
+	if (json_array_size(json_object_get(all, "translators")) > 0)
+		buf_adds(out, "\ntranslator       mode     sessions  daemon  interfaces\n");
+	json_array_foreach(json_object_get(all, "translators"), i, item)
+		add_translator(out, item);
+}
+
+/* What the node cannot tell, since its roles see no translators. Returns whether something is wrong with one. */
+static bool add_translators(json_t *all)
+{
+	json_t *translators = json_array(), *problems = json_object_get(all, "problems");
+	size_t before = json_array_size(problems);
+
+	nat64_cli_status(translators, problems);
+	json_object_set_new(all, "translators", translators);
+	if (json_array_size(problems) == before)
+		return false;
+	json_object_set_new(all, "state", json_string("degraded"));
+	return true;
 }
 
 static int show(struct cli *cli)
@@ -136,6 +168,8 @@ static int show(struct cli *cli)
 	all = json_loadb((const char *)reply.json.ptr, reply.json.len, 0, NULL);
 	if (all == NULL)
 		return cli_fail(cli, CLI_FAILED, "the node's answer is malformed");
+	if (add_translators(all))
+		reply.exit_code = ADMIN_DEGRADED;
 	if (cli_json(cli)) {
 		/* Watched: one line a look, for programs. */
 		char *text = json_dumps(all, cli_has(cli, "watch") ? JSON_COMPACT : JSON_INDENT(2));
@@ -180,7 +214,7 @@ const struct cli_command cmd_status = {
 	.words = "status",
 	.summary = "tell how the node is, problems first",
 	.description = "Each problem comes with the command to run next. Exits with 3 when there is one, with 75 "
-		       "when the node does not run.",
+		       "when the node does not run. Root sees the translators of this network namespace as well ('prickle nat64 list': of all).",
 	.options = (const struct cli_option[]){
 		{ "watch", 'w', NULL, "look again every 2 seconds; with --json one line each" },
 		CLI_OPTION_CONFIG, CLI_OPTION_SOCKET, { 0 } },

@@ -5,6 +5,7 @@ Translators as a role of the node: `prickle serve` with nat64.instances.
 usage: node.py PRICKLE
 """
 import contextlib
+import json
 import os
 import signal
 import subprocess
@@ -63,6 +64,11 @@ class Node:
         return [pid for pid in found if parents.get(parents[pid]) == self.process.pid]
 
 
+def worker_of(keeper):
+    with open(f"/proc/{keeper}/task/{keeper}/children", encoding="ascii") as f:
+        return int(f.read().split()[0])
+
+
 def pings(net):
     return net.six.done("ping", "-c1", "-W1", embed(net.FOUR)).returncode == 0
 
@@ -79,6 +85,18 @@ def a_node_runs_starts_again_reloads_and_leaves_a_translator():
         assert pings(net), f"traffic goes on while its process is gone: {instance.reasons()}"
         wait_until(lambda: node.keepers() not in ([], first), 10, "another process")
         assert "nat64.ended" in node.logged(), node.logged()
+        state = lambda: net.nat.done(PRICKLE, "status", "--json", "--socket", f"{node.directory}/control.sock")
+        wait_until(lambda: state().returncode == 0, 10, "no problems")
+        shown = json.loads(state().stdout)
+        assert [(row["name"], row["daemon"]) for row in shown["translators"]] == [(instance.name, True)], shown
+        stopped = worker_of(node.keepers()[0])
+        os.kill(stopped, signal.SIGSTOP)
+        wait_until(lambda: state().returncode == 3, 10, "a problem")
+        assert "daemon does not run" in json.loads(state().stdout)["problems"][0]["what"], state().stdout
+        text = net.nat.done(PRICKLE, "status", "--socket", f"{node.directory}/control.sock").stdout
+        assert text.startswith(f"! translator {instance.name}: its daemon") and "\ntranslator " in text, text
+        os.kill(stopped, signal.SIGCONT)
+        wait_until(lambda: state().returncode == 0, 10, "no problems again")
         base = {"mode": "nat64", "interfaces": ["six", "four"], "attach": "xdp", "pref64": [PREF64], "pool4": [POOL4], "tables": SMALL}
         settings = lambda: instance.json("show")["settings"]["lowest-ipv6-mtu"]
         instance.rewrite({**base, "lowest-ipv6-mtu": 1400})
