@@ -16,6 +16,8 @@
 #include "nat64/settings.h"
 
 #define PAGE_BYTES (1u << 20)
+/* No date of today: the same source makes the same page. It moves with the version in meson.build. */
+#define RELEASED "November 23, 2026"
 
 /* Text on lines of its own: no line may begin with a control character, a backslash is data. */
 static void add_text(struct buf *out, const char *text)
@@ -52,10 +54,9 @@ static void add_page_name(struct buf *out, const char *words, bool capitals)
 	}
 }
 
-/* No date of today: the same source makes the same page. */
 static void add_head(struct buf *out, const char *words, const char *summary)
 {
-	buf_adds(out, ".Dd November 23, 2026\n.Dt ");
+	buf_adds(out, ".Dd " RELEASED "\n.Dt ");
 	add_page_name(out, words, true);
 	buf_adds(out, " 1\n.Os\n.Sh NAME\n.Nm ");
 	add_page_name(out, words, false);
@@ -197,7 +198,7 @@ static void main_page(struct buf *out)
 
 static void config_page(struct buf *out)
 {
-	buf_adds(out, ".Dd November 23, 2026\n.Dt PRICKLE.YAML 5\n.Os\n.Sh NAME\n.Nm prickle.yaml\n"
+	buf_adds(out, ".Dd " RELEASED "\n.Dt PRICKLE.YAML 5\n.Os\n.Sh NAME\n.Nm prickle.yaml\n"
 		      ".Nd configuration of prickle\n.Sh DESCRIPTION\n"
 		      "A YAML file of nested groups: the option\n.Cm mail.quota\nstands as\n"
 		      ".Bd -literal -offset indent\nmail:\n  quota: 10 GiB\n.Ed\n.Pp\n"
@@ -220,7 +221,7 @@ static void config_page(struct buf *out)
 
 static void translator_page(struct buf *out)
 {
-	buf_adds(out, ".Dd November 23, 2026\n.Dt PRICKLE-NAT64.YAML 5\n.Os\n.Sh NAME\n.Nm prickle-nat64.yaml\n"
+	buf_adds(out, ".Dd " RELEASED "\n.Dt PRICKLE-NAT64.YAML 5\n.Os\n.Sh NAME\n.Nm prickle-nat64.yaml\n"
 		      ".Nd settings of a translator between IPv6 and IPv4\n.Sh DESCRIPTION\n"
 		      "A YAML file of nested groups, one file a translator, named on the command line.\nA stateful one is\n"
 		      ".Bd -literal -offset indent\nmode: nat64\ninterfaces: [eth0, eth1]\npref64: 64:ff9b::/96\npool4:\n"
