@@ -241,6 +241,7 @@ int policy_ring_open(struct policy_ring_reader *r, int fd, struct errmsg *why)
 		.fd = fd,
 		.mask = head->records - 1,
 		.id = head->id,
+		.first = head->first,
 		.at = MAX(head->first, next > head->records ? next - head->records : 1),
 		.batch = TAKE_PTR(batch),
 	};

@@ -91,6 +91,7 @@ struct policy_ring_reader {
 	uint32_t mask;
 	uint16_t id;
 	char name[32];
+	uint64_t first;			/* sequence of its first record ever, as its writer says */
 	uint64_t at, lost;		/* the next record to give; how many were overwritten before we came */
 	struct policy_record *batch;	/* [POLICY_RING_BATCH] */
 	uint32_t batch_at, batch_count;

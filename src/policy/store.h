@@ -11,26 +11,41 @@
  *	  audit/NAME.ring	policy/audit.h
  *	  lock
  *
- * An apply: parse, check never and expect, sign, write and sync the epoch, replace `current`, then intersection and new epoch in every copy (the
- * table first narrows, then copies in the kernel narrow, then the table widens, then they). A crash between leaves a narrower table, which the next
- * open completes. After a reboot the first who opens the store as root makes the table anew from `current`; without any epoch, from the shipped policy.
+ * An apply: parse, check never and expect, sign, write and sync the epoch; the table narrows to what both allow, then copies in the kernel do;
+ * `current` is replaced, which is the moment from which the new epoch stands; the table widens, then the copies. A crash leaves the old epoch, the
+ * new one, or what both allow; the next open for writing then makes the table what `current` says. After a reboot the first who opens the store as
+ * root makes the table anew from `current`; without any epoch, from the shipped policy.
  */
 #pragma once
+#include <sys/types.h>
+
 #include "base/arena.h"
 #include "base/buf.h"
 #include "base/errmsg.h"
 #include "policy/audit.h"
+#include "policy/audit_log.h"
 #include "policy/language/policy.h"
 #include "policy/table/image.h"
 
 #define POLICY_STORE_DEFAULT "/var/lib/prickle/policy"
 
 struct policy_store;
+struct config;
+
+#define POLICY_DIRECTORY_BYTES 4096u
+/* Option policy.directory, or its default. -ENAMETOOLONG. */
+MUST_USE int policy_store_configured(const struct config *config, char out[POLICY_DIRECTORY_BYTES]);
+/* RUN of a directory (NULL: the default). -ENAMETOOLONG. */
+MUST_USE int policy_store_run(const char *directory, char out[POLICY_DIRECTORY_BYTES]);
 
 enum policy_store_flags {
 	POLICY_STORE_WRITE = 1,		/* may make what is missing, apply, make rings */
+	POLICY_STORE_REPAIR = 2,	/* with WRITE: the epoch in force may be unsound (all is denied then), since an apply will replace it */
 };
-/* directory NULL: the default. -ENOENT: no table yet and not POLICY_STORE_WRITE; -EACCES; -EBADMSG: a table or epoch that is not sound. */
+/*
+ * directory NULL: the default. -ENOENT: no table yet (since the start of the machine) and not POLICY_STORE_WRITE; -EACCES; -EPERM: others may write
+ * to the directory; -EBADMSG: a table or epoch that is not sound.
+ */
 MUST_USE int policy_store_open(const char *directory, uint32_t flags, struct policy_store **out, struct errmsg *why);
 void policy_store_close(struct policy_store *s);
 
@@ -39,6 +54,11 @@ const struct policy_table *policy_store_table(const struct policy_store *s);
 MUST_USE int policy_store_table_fd(const struct policy_store *s, struct errmsg *why);
 /* A ring by this name ("front 0"), made if needed; writable descriptor; the caller closes it. */
 MUST_USE int policy_store_ring_fd(struct policy_store *s, const char *name, struct errmsg *why);
+/*
+ * Make DIRECTORY/audit and RUN/audit, and give them to the role that keeps the log: it writes the one and reads rings in the other. uid -1: to
+ * nobody, since all roles are who we are.
+ */
+MUST_USE int policy_store_audit_directories(struct policy_store *s, uid_t uid, struct errmsg *why);
 /* Map a table given as a descriptor. The mapping lives until the process ends. */
 MUST_USE int policy_table_map(struct policy_table *out, int fd, struct errmsg *why);
 
@@ -73,12 +93,16 @@ struct policy_apply {
 	const char *who, *note;
 	const struct policy_copy *copies; size_t copy_count;
 	bool dry_run;
-	/* Called with the changes before they happen; false: the user said no. May be NULL. */
+	/* Called with the changes before they happen (before: NULL when it is unsound); false: the user said no. May be NULL. */
 	bool (*confirm)(void *arg, const struct policy *before, const struct policy *after);
 	void *confirm_arg;
+	/* For tests: called after each step, with its number from 0 on. */
+	void (*step)(void *arg, unsigned step);
+	void *step_arg;
 };
+#define POLICY_APPLY_STEPS 8u
 /*
- * 0 and the new epoch's number; -EINVAL: *errors has all mistakes and broken nevers and expectations; -EPERM: not signed by a key that counts;
+ * 0 and the new epoch's number (*errors may then have warnings); -EINVAL: *errors has all mistakes and broken nevers and expectations; -EPERM: not signed by a key that counts;
  * -E2BIG; -EBUSY another apply runs; -ECANCELED confirm said no; other errno: what failed, and the old policy stands.
  */
 MUST_USE int policy_store_apply(struct policy_store *s, const struct policy_apply *how, uint64_t *epoch, struct buf *errors, struct errmsg *why);
@@ -86,13 +110,24 @@ MUST_USE int policy_store_apply(struct policy_store *s, const struct policy_appl
 /* Sources from files below the directory of `path`, for policy_parse. Text lives in the arena. */
 struct policy_files { struct arena *arena; };
 int policy_import_file(void *arg, const char *from, const char *name, struct slice *text, struct errmsg *why);
+/* As policy_parse; a file that cannot be read is told of in *errors, too. */
 MUST_USE int policy_load_file(struct arena *arena, const char *path, const struct policy **out, struct buf *errors, struct errmsg *why);
+
+/* What is to be signed elsewhere for policy_apply.signature (Ed25519): of this file with its imports, or of an epoch's text. */
+#define POLICY_SIGNED_BYTES 49u
+MUST_USE int policy_file_signed_bytes(const char *file, uint8_t out[POLICY_SIGNED_BYTES], struct buf *errors, struct errmsg *why);
+
+/* Keys that may sign epochs: keys/NAME.pub. add: -EEXIST; remove: -ENOENT; both: -EINVAL for a name of other than letters, digits, "-", "_" and ".". */
+struct policy_key { char name[64]; uint8_t public[32]; };
+MUST_USE int policy_store_keys(struct policy_store *s, struct arena *arena, struct policy_key **out, size_t *count, struct errmsg *why);
+MUST_USE int policy_store_key_add(struct policy_store *s, const char *name, const uint8_t public[32], struct errmsg *why);
+MUST_USE int policy_store_key_remove(struct policy_store *s, const char *name, struct errmsg *why);
 
 /*
  * Find a record by decision id in the rings and in the log. 0; -ENOENT.
  * And follow them all: fn for each record from `since_us` on, oldest first; returns when fn says false or, without `follow`, at the end.
  */
-MUST_USE int policy_store_record(struct policy_store *s, uint64_t id, struct policy_record *out, struct errmsg *why);
-struct policy_seen { uint64_t id; const char *ring; const struct policy_record *record; uint64_t lost; };
+MUST_USE int policy_store_record(struct policy_store *s, uint64_t id, struct policy_entry *out, struct errmsg *why);
+struct policy_seen { uint64_t id; const char *ring; const struct policy_record *record; uint64_t lost; const struct policy_entry *entry; };
 MUST_USE int policy_store_records(struct policy_store *s, int64_t since_us, bool follow, bool (*fn)(void *arg, const struct policy_seen *seen),
 				  void *arg, struct errmsg *why);

@@ -14,6 +14,8 @@
 #include "base/must.h"
 #include "base/reader.h"
 #include "conf/config.h"
+#include "policy/authority.h"
+#include "policy/store.h"
 #include "roles/supervise.h"
 #include "roles/table.h"
 #include "sys/ipc.h"
@@ -40,6 +42,7 @@ struct role_process {
 	struct ipc *supervisor;
 	struct config *config;		/* the newest; older ones stay, since sessions may still read them */
 	struct buf config_bytes;	/* what it was decoded from */
+	struct authority authority;
 	struct event_log *log;
 	struct timer log_timer;
 	struct early_channel early[EARLY_CHANNELS_MAX];
@@ -139,6 +142,39 @@ static void on_listener(struct role_process *p, struct ipc_request *req)
 		(struct listener){ .kind = (enum listener_kind)kind, .fd = TAKE_FD(req->fd) };
 }
 
+/* Mapped now, so that no descriptor is left: the sandbox of most roles opens no files. */
+static void on_policy(struct role_process *p, struct ipc_request *req)
+{
+	struct reader r = reader_of(req->payload);
+	uint8_t what = rd_u8(&r);
+	struct errmsg why = { 0 };
+	int err = -EPROTO;
+
+	if (!rd_end(&r) || req->fd < 0 || p->go)
+		return;
+	if (what == SUPERVISE_POLICY_TABLE && p->authority.table.head == NULL)
+		err = policy_table_map(&p->authority.table, req->fd, &why);
+	else if (what == SUPERVISE_POLICY_RING && p->authority.ring.ring == NULL)
+		err = policy_ring_attach(&p->authority.ring, req->fd, &why);
+	if (err != 0)
+		fprintf(stderr, "prickle %s: %s\n", p->row->name, why.text);
+}
+
+static int64_t world_now_us(void *world)
+{
+	return world_real_us(world);
+}
+
+static int take_authority(struct role_process *p, struct errmsg *why)
+{
+	if (p->authority.table.head == NULL || p->authority.ring.ring == NULL)
+		return 0;
+	p->authority.now_us = world_now_us;
+	p->authority.now_arg = p->ctx.world;
+	p->ctx.authority = &p->authority;
+	return 0;
+}
+
 static void on_channel(struct role_process *p, struct ipc_request *req)
 {
 	struct reader r = reader_of(req->payload);
@@ -194,6 +230,9 @@ static void on_message(void *arg, struct ipc_request *req)
 		break;
 	case SUPERVISE_CHANNEL:
 		on_channel(p, req);
+		break;
+	case SUPERVISE_POLICY:
+		on_policy(p, req);
 		break;
 	case SUPERVISE_GO:
 		p->go = true;
@@ -318,6 +357,8 @@ static int start(struct role_process *p, struct errmsg *why)
 		err = errmsg_set(why, -EIO, "OpenSSL does not start");
 	if (err == 0)
 		err = open_world(p, why);
+	if (err == 0)
+		err = take_authority(p, why);
 	if (err == 0 && ops->start != NULL)
 		err = ops->start(&p->ctx, why);
 	if (err == 0)

@@ -13,6 +13,7 @@
 #include "base/errmsg.h"
 #include "sys/loop.h"
 
+struct authority;
 struct buf;
 struct config;
 struct event;
@@ -63,6 +64,7 @@ struct role_context {
 	struct world *world;		/* rooted at the state directory for store and auth (also their working directory), else no files */
 	const struct config *config;	/* replaced on reload before the reload callback runs */
 	struct event *ev;		/* root event: role, instance */
+	struct authority *authority;	/* the policy in force and this process's audit ring (policy/authority.h) */
 	struct listener listeners[ROLE_LISTENERS_MAX];
 	unsigned listener_count;
 	void *state;			/* the role's own, set by its start function */

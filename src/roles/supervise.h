@@ -14,6 +14,7 @@ enum supervise_message {
 	SUPERVISE_CONFIG = 1,		/* config_encode's bytes: at start, and at each reload after */
 	SUPERVISE_LISTENER,		/* u8 listener_kind; with the descriptor */
 	SUPERVISE_CHANNEL,		/* u8 role_id of the peer, be16 its instance; with the descriptor */
+	SUPERVISE_POLICY,		/* u8 enum supervise_policy; with the descriptor */
 	SUPERVISE_GO,			/* all that was there at start has been said: start now */
 	SUPERVISE_STOP,			/* end soon */
 	/* supervisor -> role, request */
@@ -26,6 +27,11 @@ enum supervise_message {
 	SUPERVISE_ROLES,		/* reply: be16 count, then a struct supervise_role each */
 	SUPERVISE_ROLE_STATUS,		/* u8 role, be16 instance; reply as SUPERVISE_STATUS, empty when it is down */
 	SUPERVISE_RELOAD,		/* reply: u8 ok, blob text (what is wrong; when ok: keys that wait for a start) */
+};
+
+enum supervise_policy {
+	SUPERVISE_POLICY_TABLE = 1,	/* cannot be mapped writable */
+	SUPERVISE_POLICY_RING,		/* of this process */
 };
 
 struct supervise_role {
