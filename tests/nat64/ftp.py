@@ -191,11 +191,11 @@ def rfc6384_11_status_by_algs():
         ftp = V6Ftp(net.six)
         ftp.connect(embed(net.FOUR), 21)
         ftp.login()
-        assert ftp.sendcmd("ALGS STATUS64") == "216 EPSV EPRT"
+        assert ftp.sendcmd("ALGS STATUS64") == "216 EPSVEPRT"
         assert ftp.sendcmd("ALGS DISABLE64") == "216 NONE"
         assert everything(ftp) == CONTENT
         assert "EPSV" in words(server), server.heard()
-        assert ftp.sendcmd("ALGS ENABLE64") == "216 EPSV EPRT"
+        assert ftp.sendcmd("ALGS ENABLE64") == "216 EPSVEPRT"
         assert everything(ftp) == CONTENT
         assert "PASV" in words(server) and "ALGS" not in words(server), server.heard()
         for passive in (False, True):

@@ -5,7 +5,7 @@
 #include "nat64/slow/ftp.h"
 #include "nat64/slow/private.h"
 
-enum { FTP_PORT = 21, TCP_HEAD = 20, TCP_SYN = 2, TCP_RST = 4, TCP_ACK = 16 };
+enum { FTP_PORT = 21, TCP_HEAD = 20, TCP_SYN = 2, TCP_RST = 4, TCP_ACK = 16, TCP_URG = 32 };
 /* A mapping for a data connection: the server calls at once, but a transfer may be asked for later. */
 #define DATA_MAPPING_MS 120000
 #define SWEEP_STEPS 16
@@ -95,6 +95,10 @@ static void send_segment(struct slow *s, const struct slow_packet *p, struct sli
 		put32(tcp + 4, get32(tcp + 4) + (uint32_t)at);
 		if (!last)
 			tcp[13] &= (uint8_t)~(1 | 8);	/* FIN and PSH are the end's */
+		if (data.len > most) {
+			tcp[13] &= (uint8_t)~TCP_URG;	/* it would point elsewhere */
+			put16(tcp + 18, 0);
+		}
 		if (family == 4) {
 			put16(ip + 2, (uint32_t)s->piece.len);
 			packet_sum4(ip);

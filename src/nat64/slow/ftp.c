@@ -4,7 +4,7 @@
 
 #include "nat64/slow/packet.h"
 
-enum { TCP_FIN = 1, TCP_SYN = 2, TCP_RST = 4, TCP_ACK = 16 };
+enum { TCP_FIN = 1, TCP_SYN = 2, TCP_RST = 4, TCP_ACK = 16, TCP_URG = 32 };
 enum { OPTION_END = 0, OPTION_NOP = 1, OPTION_SACK = 5, OPTION_TIMESTAMP = 8 };
 
 enum ftp_flags {
@@ -15,7 +15,7 @@ enum ftp_flags {
 };
 
 /* What a reply is the answer to. */
-enum kind { PLAIN, PASSIVE /* PASV that was EPSV */, AUTH, ANSWER_STATUS, ANSWER_PARAMETER, ANSWER_NO_PORT };
+enum kind { PLAIN, PASSIVE /* PASV that was EPSV */, AUTH, ANSWER_STATUS, ANSWER_PARAMETER, ANSWER_NO_PORT, ANSWER_NETWORK };
 
 enum decision {
 	LITERAL,			/* the line goes as it is */
@@ -200,6 +200,24 @@ static enum decision algs(struct xlat_ftp *f, struct slice argument, struct buf 
 	return answer(f, ANSWER_STATUS, text);
 }
 
+/* EPSV with a network of RFC 2428 2 that is not IPv6. */
+static bool other_network(struct slice argument)
+{
+	for (size_t i = 0; i < argument.len; i++)
+		if (!ascii_digit(argument.ptr[i]))
+			return false;
+	return argument.len > 0 && !slice_eq(argument, SLICE("2"));
+}
+
+/* AUTH is not answered yet: what follows may be for the other end's new ears alone (5). */
+static bool auth_waits(const struct xlat_ftp *f)
+{
+	for (unsigned i = 0; i < f->pending; i++)
+		if (f->kind[i] == AUTH)
+			return true;
+	return false;
+}
+
 /* A line of the client, or its beginning. */
 static enum decision read_command(struct xlat_ftp *f, struct slice line, bool complete, const struct ftp_host *host, struct buf *text)
 {
@@ -210,6 +228,10 @@ static enum decision read_command(struct xlat_ftp *f, struct slice line, bool co
 	argument = slice_trim(argument);
 	int command = command_of(word, ended);
 
+	if (auth_waits(f)) {
+		push(f, PLAIN);
+		return LITERAL;
+	}
 	if (!complete && command != -1)
 		return WAIT;
 	bool enabled = (f->flags & DISABLED) == 0;
@@ -223,6 +245,8 @@ static enum decision read_command(struct xlat_ftp *f, struct slice line, bool co
 		}
 		if (enabled && slice_eq_nocase(argument, SLICE("ALL")))
 			return answer(f, ANSWER_PARAMETER, text);
+		if (enabled && other_network(argument))
+			return answer(f, ANSWER_NETWORK, text);
 		break;
 	case 1:
 		if (enabled)
@@ -273,13 +297,16 @@ static enum decision own_reply(const struct xlat_ftp *f, enum kind kind, char se
 {
 	switch (kind) {
 	case ANSWER_STATUS:
-		buf_printf(text, "216%c%s\r\n", separator, (f->flags & DISABLED) ? "NONE" : "EPSV EPRT");
+		buf_printf(text, "216%c%s\r\n", separator, (f->flags & DISABLED) ? "NONE" : "EPSVEPRT");
 		return REPLACE;
 	case ANSWER_PARAMETER:
 		buf_printf(text, "504%cCommand not implemented for that parameter.\r\n", separator);
 		return REPLACE;
 	case ANSWER_NO_PORT:
 		buf_printf(text, "425%cCan't open data connection.\r\n", separator);
+		return REPLACE;
+	case ANSWER_NETWORK:
+		buf_printf(text, "522%cNetwork protocol not supported, use (2)\r\n", separator);
 		return REPLACE;
 	default:
 		return LITERAL;
@@ -305,7 +332,7 @@ static enum decision final_reply(struct xlat_ftp *f, uint32_t code, enum kind ki
 		return LITERAL;
 	}
 	pop(f, (unsigned)index + 1);
-	if (kind == AUTH && (code == 234 || code == 334))
+	if (kind == AUTH && code < 400)
 		f->flags |= PASSING;
 	if (kind == PASSIVE && code == 227) {
 		uint32_t port = passive_port(slice_from(line, 4));
@@ -338,6 +365,9 @@ static enum decision read_reply(struct xlat_ftp *f, struct slice line, bool comp
 		return LITERAL;		/* text of a reply of several lines; or a preliminary reply, after which another comes */
 	int index = command_answered(f, code);
 	enum kind kind = index < 0 ? PLAIN : (enum kind)f->kind[index];
+	/* 421: the server ends the connection, whatever it was asked. */
+	if (code == 421)
+		kind = PLAIN;
 	bool ours = kind != AUTH && kind != PLAIN;
 
 	if (!complete && ours)
@@ -601,6 +631,11 @@ bool ftp_segment(struct xlat_ftp *f, enum ftp_side from, struct slice segment, c
 		return false;
 	uint8_t *tcp = out->ptr;
 
+	/* The urgent pointer keeps its sense, or goes (RFC 6384 5). */
+	if (flags & TCP_URG && (!slice_eq(slice_from(buf_slice(out), head), data) || get16(tcp + 18) > data.len)) {
+		flags &= (uint8_t)~TCP_URG;
+		put16(tcp + 18, 0);
+	}
 	tcp[13] = flags;
 	put32(tcp + 4, map_seq(s, seq));
 	if (flags & TCP_ACK) {

@@ -7,14 +7,15 @@
  * whenever its last byte comes again.
  *
  *	EPSV, EPSV 2	-> PASV; 227 (h,h,h,h,p,p) -> 229 (|||port|). The address in 227 is ignored (section 6: SHOULD).
- *	EPSV ALL	-> 504: a server that heard it would refuse PASV
+ *	EPSV ALL	-> 504: a server that heard it would refuse PASV. EPSV with another number -> 522 (6)
  *	EPRT |2|a|p|	-> PORT with a mapping of the NAT64; of another address, network or syntax: passed on as it is (10)
- *	ALGS		STATUS64, ENABLE64, DISABLE64 -> 216 EPSV EPRT, or 216 NONE (11)
- *	AUTH		a reply of 234 or 334: nothing is looked at any more (5)
+ *	ALGS		STATUS64, ENABLE64, DISABLE64 -> 216 EPSVEPRT, or 216 NONE (11)
+ *	AUTH		until its reply commands pass; unless that is 4xx or 5xx, nothing is looked at any more (5)
  *	PASV, PORT and all else pass (9, 10)
  *
  * Answers that are the ALG's own need the server's word as well: in place of the command the server gets NOOP, and its reply, whatever it is,
- * is replaced. So no segment is invented, replies keep their order, and both sides' numbers stay in step.
+ * is replaced - section 12 would end the connection after another reply than 200, but servers say 530 before the login -, but for 421, with
+ * which the server itself ends. So no segment is invented, replies keep their order, and both sides' numbers stay in step.
  *
  * Lines in parts: a beginning that may become a line to rewrite is held, and acknowledged to its sender by the ALG as soon as all before it was
  * acknowledged by the receiver - else a sender with Nagle's algorithm would wait for ever. It is bounded (SLOW_FTP_LINE_MAX) and part of struct

@@ -209,7 +209,7 @@ START_TEST(rfc6384_6_epsv_becomes_pasv_and_227_becomes_229)
 }
 END_TEST
 
-START_TEST(rfc6384_6_epsv_all_is_refused_and_other_protocols_pass)
+START_TEST(rfc6384_6_epsv_all_and_other_networks_are_refused)
 {
 	struct net n;
 
@@ -217,8 +217,17 @@ START_TEST(rfc6384_6_epsv_all_is_refused_and_other_protocols_pass)
 	greet(&n);
 	ck_assert_slice_eq(say(&n, FTP_CLIENT, "EPSV ALL\r\n"), SLICE("NOOP\r\n"));
 	ck_assert_slice_eq(say(&n, FTP_SERVER, "200 NOOP ok.\r\n"), SLICE("504 Command not implemented for that parameter.\r\n"));
-	ck_assert_slice_eq(say(&n, FTP_CLIENT, "EPSV 1\r\n"), SLICE("EPSV 1\r\n"));
-	ck_assert_slice_eq(say(&n, FTP_SERVER, "229 (|||5|)\r\n"), SLICE("229 (|||5|)\r\n"));
+	for (unsigned i = 0; i < 3; i++) {
+		static const char *const others[] = { "EPSV 1\r\n", "EPSV 22\r\n", "epsv 3\r\n" };
+
+		ck_assert_slice_eq(say(&n, FTP_CLIENT, others[i]), SLICE("NOOP\r\n"));
+		ck_assert_slice_eq(say(&n, FTP_SERVER, "200 ok\r\n"), SLICE("522 Network protocol not supported, use (2)\r\n"));
+	}
+	ck_assert_slice_eq(say(&n, FTP_CLIENT, "EPSV 2a\r\n"), SLICE("EPSV 2a\r\n"));
+	ck_assert_slice_eq(say(&n, FTP_SERVER, "501 what\r\n"), SLICE("501 what\r\n"));
+	/* The server ends the connection: no answer of ours hides it. */
+	say(&n, FTP_CLIENT, "EPSV ALL\r\n");
+	ck_assert_slice_eq(say(&n, FTP_SERVER, "421-Timeout.\r\n421 Bye.\r\n"), SLICE("421-Timeout.\r\n421 Bye.\r\n"));
 	net_done(&n);
 }
 END_TEST
@@ -267,8 +276,8 @@ END_TEST
 START_TEST(rfc6384_11_algs_tells_and_sets_the_status)
 {
 	static const struct { const char *command, *heard; } rows[] = {
-		{ "ALGS STATUS64\r\n", "216 EPSV EPRT\r\n" }, { "ALGS DISABLE64\r\n", "216 NONE\r\n" }, { "algs status64\r\n", "216 NONE\r\n" },
-		{ "ALGS\r\n", "504 Command not implemented for that parameter.\r\n" }, { "ALGS ENABLE64\r\n", "216 EPSV EPRT\r\n" },
+		{ "ALGS STATUS64\r\n", "216 EPSVEPRT\r\n" }, { "ALGS DISABLE64\r\n", "216 NONE\r\n" }, { "algs status64\r\n", "216 NONE\r\n" },
+		{ "ALGS\r\n", "504 Command not implemented for that parameter.\r\n" }, { "ALGS ENABLE64\r\n", "216 EPSVEPRT\r\n" },
 	};
 	struct net n;
 
@@ -300,6 +309,14 @@ START_TEST(rfc6384_5_after_auth_tls_nothing_is_looked_at)
 	ck_assert(ftp_done(&n.ftp));
 	ck_assert_slice_eq(say(&n, FTP_CLIENT, "EPSV\r\n"), SLICE("EPSV\r\n"));
 	ck_assert_slice_eq(say(&n, FTP_SERVER, "227 (1,2,3,4,5,6)\r\n"), SLICE("227 (1,2,3,4,5,6)\r\n"));
+	net_done(&n);
+	/* Any reply but a refusal; and what is said meanwhile passes. */
+	net_init(&n, 10);
+	greet(&n);
+	ck_assert_slice_eq(say(&n, FTP_CLIENT, "AUTH KERBEROS_V4\r\nEPSV\r\nALGS STATUS64\r\n"),
+			   SLICE("AUTH KERBEROS_V4\r\nEPSV\r\nALGS STATUS64\r\n"));
+	say(&n, FTP_SERVER, "235 done\r\n");
+	ck_assert(ftp_done(&n.ftp));
 	net_done(&n);
 	/* Refused: all goes on. */
 	net_init(&n, 7);
@@ -333,7 +350,7 @@ START_TEST(replies_keep_their_commands_through_preliminary_ones_and_several_line
 			   SLICE("RETR x\r\nNOOP\r\nPASV\r\nNOOP\r\nPASV\r\n"));
 	ck_assert_slice_eq(say(&n, FTP_SERVER, "150-a\r\n150 b\r\n226-c\r\n 226 no\r\n226-d\r\n226 e\r\n200-x\r\n200 y\r\n227 (1,2,3,4,0,9)\r\n200 z\r\n"
 					       "227 (1,2,3,4,0,10)\r\n"),
-			   SLICE("150-a\r\n150 b\r\n226-c\r\n 226 no\r\n226-d\r\n226 e\r\n216-EPSV EPRT\r\n216 EPSV EPRT\r\n"
+			   SLICE("150-a\r\n150 b\r\n226-c\r\n 226 no\r\n226-d\r\n226 e\r\n216-EPSVEPRT\r\n216 EPSVEPRT\r\n"
 				 "229 Entering Extended Passive Mode (|||9|)\r\n200 z\r\n229 Entering Extended Passive Mode (|||10|)\r\n"));
 	net_done(&n);
 }
@@ -535,6 +552,29 @@ START_TEST(a_line_that_ends_with_the_connection_is_none)
 }
 END_TEST
 
+START_TEST(rfc6384_5_the_urgent_pointer_keeps_its_sense_or_goes)
+{
+	static const struct { const char *line; unsigned pointer; bool stays; } rows[] = {
+		{ "ABOR\r\n", 6, true }, { "ABOR\r\n", 7, false }, { "EPSV\r\n", 6, false }, { "ABOR\r\nEPSV 2\r\n", 3, false },
+	};
+
+	for (unsigned i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		AUTO_BUF struct buf b = BUF_INIT(200), out = BUF_INIT(200);
+		struct ftp_result r;
+		struct net n;
+
+		net_init(&n, i);
+		greet(&n);
+		put_segment(&b, n.end[0].nxt, n.end[0].rcv, ACK | 32, (struct slice){ 0 }, slice_str(rows[i].line));
+		b.ptr[19] = (uint8_t)rows[i].pointer;
+		ck_assert(ftp_segment(&n.ftp, FTP_CLIENT, buf_slice(&b), &n.host, &out, &r));
+		ck_assert_msg((out.ptr[13] & 32) == (rows[i].stays ? 32 : 0), "row %u", i);
+		ck_assert_uint_eq(out.ptr[19], rows[i].stays ? rows[i].pointer : 0);
+		net_done(&n);
+	}
+}
+END_TEST
+
 /* Conversations over bad networks: what both hear is the same as over a good one. */
 START_TEST(lost_repeated_and_cut_segments_change_nothing)
 {
@@ -542,7 +582,7 @@ START_TEST(lost_repeated_and_cut_segments_change_nothing)
 		{ "USER a\r\n", "USER a\r\n", "331 password\r\n", "331 password\r\n" },
 		{ "EPSV\r\n", "PASV\r\n", "227 Entering Passive Mode (192,0,2,1,4,1).\r\n", "229 Entering Extended Passive Mode (|||1025|)\r\n" },
 		{ "RETR x\r\n", "RETR x\r\n", "150 here\r\n226 done\r\n", "150 here\r\n226 done\r\n" },
-		{ "ALGS STATUS64\r\n", "NOOP\r\n", "200 ok\r\n", "216 EPSV EPRT\r\n" },
+		{ "ALGS STATUS64\r\n", "NOOP\r\n", "200 ok\r\n", "216 EPSVEPRT\r\n" },
 		{ "EPRT |2|2001:db8::1|5282|\r\n", "PORT 198,51,100,1,24,138\r\n", "200 fine\r\n", "200 fine\r\n" },
 		{ "EPSV ALL\r\n", "NOOP\r\n", "200-a\r\n200 b\r\n", "504-Command not implemented for that parameter.\r\n"
 							   "504 Command not implemented for that parameter.\r\n" },
@@ -570,11 +610,11 @@ START_TEST(lost_repeated_and_cut_segments_change_nothing)
 }
 END_TEST
 
-TEST_MAIN("nat64/ftp", rfc6384_6_epsv_becomes_pasv_and_227_becomes_229, rfc6384_6_epsv_all_is_refused_and_other_protocols_pass,
+TEST_MAIN("nat64/ftp", rfc6384_6_epsv_becomes_pasv_and_227_becomes_229, rfc6384_6_epsv_all_and_other_networks_are_refused,
 	  rfc6384_7_eprt_becomes_port_with_a_mapping, rfc6384_10_what_is_not_translated_passes_unmodified,
 	  rfc6384_11_algs_tells_and_sets_the_status, rfc6384_5_after_auth_tls_nothing_is_looked_at,
 	  replies_keep_their_commands_through_preliminary_ones_and_several_lines, a_server_that_leaves_out_replies_does_not_stop_the_alg,
 	  lines_longer_than_any_command_pass, rfc6384_lines_in_parts_are_held_and_acknowledged, segments_after_a_gap_wait_for_a_retransmission,
 	  held_bytes_are_acknowledged_with_all_before_them, rewritten_lines_are_kept_until_they_are_acknowledged,
 	  rfc2018_sack_blocks_move_with_the_numbers_and_options_stay, a_line_that_ends_with_the_connection_is_none,
-	  lost_repeated_and_cut_segments_change_nothing)
+	  rfc6384_5_the_urgent_pointer_keeps_its_sense_or_goes, lost_repeated_and_cut_segments_change_nothing)
