@@ -1,11 +1,16 @@
 /*
  * The states of a TCP session (RFC 6146 3.5.2.2), as the table of the text: state and event -> state and timer.
  *
- * A session that does not exist is CLOSED; what may begin one is session.h's. Two rows differ from the text:
+ * A session that does not exist is CLOSED; what may begin one is session.h's. Where we differ from the text, or it says nothing:
  * - A RST after one FIN goes to TRANS. The text lets such a half-closed connection live for 2 h 4 min more although one
  *   end is gone; as in ESTABLISHED, the next packet that is no RST takes it back.
  * - A SYN from inside after both FINs begins anew. The text forwards it but keeps the 4 minutes running, so that a connection
  *   that uses the same ports again would be cut. Outside hosts cannot do that.
+ * - The text calls every segment with SYN a SYN. One with ACK begins no session here (CLOSED): from outside such are mostly answers to
+ *   forged SYNs, which would fill the memory of stored SYNs. It goes by a mapping that is there, as other packets do.
+ * - A stored SYN is no session (V4 INIT) but a packet that the slow path keeps (slow/syn.h). So the inside host's SYN makes V6 INIT instead of
+ *   ESTABLISHED, and whatever SYN comes next from outside - the repeated one, or that with ACK - makes it ESTABLISHED.
+ * - The first FIN starts the timer of established connections anew. The text leaves it running; any packet after the FIN starts it.
  */
 #pragma once
 #include "nat64/core/state.h"
