@@ -165,10 +165,11 @@ static int64_t world_now_us(void *world)
 	return world_real_us(world);
 }
 
+/* Without a policy nothing could be decided, and without a ring nothing recorded: then we do not serve. */
 static int take_authority(struct role_process *p, struct errmsg *why)
 {
 	if (p->authority.table.head == NULL || p->authority.ring.ring == NULL)
-		return 0;
+		return errmsg_say(why, -ENOENT, "the supervisor gave no policy; see 'prickle policy epochs'");
 	p->authority.now_us = world_now_us;
 	p->authority.now_arg = p->ctx.world;
 	p->ctx.authority = &p->authority;

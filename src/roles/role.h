@@ -31,6 +31,7 @@ enum role_id {
 	ROLE_WEB,			/* reserved */
 	ROLE_SPINE,			/* commands that change a network device; serve does not start it */
 	ROLE_NET,			/* the translator's slow path; started beside the others (roles/net.h) */
+	ROLE_AUDIT,			/* copies records of decisions from memory to a log */
 	ROLE_COUNT
 };
 
@@ -108,4 +109,4 @@ MUST_USE int role_open_file(struct role_context *ctx, enum role_file file, int *
 /* Leave the loop; the process ends with status 0. */
 void role_exit(struct role_context *ctx);
 
-extern const struct role_ops role_mx, role_front, role_auth, role_store, role_queue, role_control;
+extern const struct role_ops role_mx, role_front, role_auth, role_store, role_queue, role_control, role_audit;

@@ -24,6 +24,7 @@
 #include "base/must.h"
 #include "base/reader.h"
 #include "conf/config.h"
+#include "policy/store.h"
 #include "roles/net.h"
 #include "roles/operator.h"
 #include "roles/supervise.h"
@@ -79,6 +80,7 @@ struct supervisor {
 	char *sockets[ROLE_LISTENERS_MAX];	/* the path of a unix socket that we made; NULL else */
 	unsigned listener_count;
 	int state_fd;			/* locked, see lock_state */
+	struct policy_store *policy;
 	struct child children[CHILDREN_MAX];
 	unsigned child_count;
 	struct io_watch signals;
@@ -256,6 +258,26 @@ static int send_listeners(struct supervisor *s, struct child *c)
 	return err;
 }
 
+/* The table for reading, and a ring of its own. */
+static int send_policy(struct supervisor *s, struct child *c, struct errmsg *why)
+{
+	static const uint8_t table = SUPERVISE_POLICY_TABLE, ring = SUPERVISE_POLICY_RING;
+	AUTO_FD int table_fd = policy_store_table_fd(s->policy, why), ring_fd = -1;
+	char name[32];
+	int err;
+
+	if (table_fd < 0)
+		return table_fd;
+	snprintf(name, sizeof(name), c->row->per_core ? "%.20s %u" : "%.20s", c->row->name, (unsigned)c->instance);
+	ring_fd = policy_store_ring_fd(s->policy, name, why);
+	if (ring_fd < 0)
+		return ring_fd;
+	err = ipc_send(c->ipc, SUPERVISE_POLICY, slice_of(&table, 1), table_fd);
+	if (err == 0)
+		err = ipc_send(c->ipc, SUPERVISE_POLICY, slice_of(&ring, 1), ring_fd);
+	return err != 0 ? errmsg_set(why, err, "tell %s its work", c->row->name) : 0;
+}
+
 static void send_channel(struct child *to, const struct child *peer, int fd)
 {
 	uint8_t payload[3] = { (uint8_t)peer->row->id, (uint8_t)(peer->instance >> 8), (uint8_t)peer->instance };
@@ -303,6 +325,8 @@ static int start_child(struct supervisor *s, struct child *c, struct errmsg *why
 		c->started_us = loop_now_us(s->loop);
 		c->ready_us = 0;
 		err = ipc_send(c->ipc, SUPERVISE_CONFIG, buf_slice(&s->config_bytes), -1);
+		if (err == 0)
+			err = send_policy(s, c, why);
 		if (err == 0)
 			err = send_listeners(s, c);
 		if (err == 0)
@@ -354,11 +378,11 @@ static void plan_restart(struct supervisor *s, struct child *c)
 
 /*
  * First those that talk with clients, so that commands under way can still be carried out; when
- * they are gone, auth and store.
+ * they are gone, auth, store, and who keeps the records of what they did.
  */
 static bool ends_late(const struct child *c)
 {
-	return c->row->id == ROLE_AUTH || c->row->id == ROLE_STORE;
+	return c->row->id == ROLE_AUTH || c->row->id == ROLE_STORE || c->row->id == ROLE_AUDIT;
 }
 
 static void send_stop(struct supervisor *s, bool late)
@@ -667,7 +691,7 @@ static int lock_state(int fd, const char *path, struct errmsg *why)
 /* "state: /home" would hand /home to the store. Empty, or with something in it that we make: it is ours. */
 static int check_state_is_ours(const char *path, struct errmsg *why)
 {
-	static const char *const ours[] = { "log", "index", "tls", "password" };
+	static const char *const ours[] = { "log", "index", "tls", "password", "policy" };
 	DIR *dir = opendir(path);
 	bool others = false, found = false;
 	struct dirent *e;
@@ -714,6 +738,17 @@ static int make_state(struct supervisor *s, struct errmsg *why)
 	if (snprintf(tls, sizeof(tls), "%s/tls", state) >= (int)sizeof(tls))
 		return errmsg_set(why, -ENAMETOOLONG, "state directory");
 	return make_directory(tls, false, 0700, root ? auth : nobody, (gid_t)auth, NULL, why);
+}
+
+static int open_policy(struct supervisor *s, struct errmsg *why)
+{
+	char directory[POLICY_DIRECTORY_BYTES];
+	uid_t audit = (uid_t)s->config->roles_uid_base + role_table[ROLE_AUDIT].uid_offset;
+
+	if (policy_store_configured(s->config, directory) != 0)
+		return errmsg_set(why, -ENAMETOOLONG, "directory of the policy");
+	int err = policy_store_open(directory, POLICY_STORE_WRITE, &s->policy, why);
+	return err != 0 ? err : policy_store_audit_directories(s->policy, geteuid() == 0 ? audit : (uid_t)-1, why);
 }
 
 /* The directory of a unix socket; systemd makes /run/prickle itself. */
@@ -856,6 +891,8 @@ static int set_up(struct supervisor *s, struct errmsg *why)
 	err = net_start(s->config, s->ev, &s->net, why);
 	if (err == 0)
 		err = make_state(s, why);
+	if (err == 0)
+		err = open_policy(s, why);
 	if (err == 0)
 		err = open_listeners(s, why);
 	if (err == 0)

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 
 #include "conf/config.h"
+#include "policy/store.h"
 #include "roles/admin.h"
 
 #define GIB (1024ull * 1024 * 1024)
@@ -14,7 +15,8 @@
 /* A program that is built without one of these roles has no row of it to start. */
 extern const struct role_ops role_mx __attribute__((weak)), role_front __attribute__((weak)),
 	role_auth __attribute__((weak)), role_store __attribute__((weak)),
-	role_queue __attribute__((weak)), role_control __attribute__((weak));
+	role_queue __attribute__((weak)), role_control __attribute__((weak)),
+	role_audit __attribute__((weak));
 
 const struct role_row role_table[ROLE_COUNT] = {
 	[ROLE_SUPERVISOR] = {
@@ -43,7 +45,7 @@ const struct role_row role_table[ROLE_COUNT] = {
 		.what = "serves users: IMAP, POP3, submission; one process a core",
 		.uid_offset = 2, .per_core = true, .data_bytes_max = 4 * GIB, .files_max = 20000,
 		.threads_max = 1,
-		.metrics = { "front", "imap", "pop3", "smtp" },
+		.metrics = { "front", "imap", "pop3", "smtp", "policy" },
 		.listens = LISTEN_BIT(LISTEN_SUBMISSION) | LISTEN_BIT(LISTEN_SUBMISSIONS) |
 			   LISTEN_BIT(LISTEN_IMAP) | LISTEN_BIT(LISTEN_IMAPS) | LISTEN_BIT(LISTEN_POP3) |
 			   LISTEN_BIT(LISTEN_POP3S),
@@ -54,7 +56,7 @@ const struct role_row role_table[ROLE_COUNT] = {
 		.what = "passwords, TLS private keys, users and addresses",
 		.uid_offset = 3, .sandbox_flags = SANDBOX_FILES | SANDBOX_THREADS, .files = ROLE_FILES_TLS,
 		.data_bytes_max = 4 * GIB, .files_max = 4096, .threads_max = 64,
-		.metrics = { "auth" },
+		.metrics = { "auth", "policy" },
 		.peers = ROLE_BIT(ROLE_MX) | ROLE_BIT(ROLE_FRONT) | ROLE_BIT(ROLE_STORE) |
 			 ROLE_BIT(ROLE_QUEUE) | ROLE_BIT(ROLE_CONTROL),
 	},
@@ -83,7 +85,7 @@ const struct role_row role_table[ROLE_COUNT] = {
 		.id = ROLE_CONTROL, .name = "control", .ops = &role_control,
 		.what = "the admin socket, metrics and health",
 		.uid_offset = 6, .data_bytes_max = GIB, .files_max = 1024, .threads_max = 1,
-		.metrics = { "control" },
+		.metrics = { "control", "policy" },
 		.listens = LISTEN_BIT(LISTEN_CONTROL) | LISTEN_BIT(LISTEN_METRICS),
 		.peers = ROLE_BIT(ROLE_AUTH) | ROLE_BIT(ROLE_STORE) | ROLE_BIT(ROLE_QUEUE),
 	},
@@ -107,6 +109,13 @@ const struct role_row role_table[ROLE_COUNT] = {
 		.sandbox_flags = SANDBOX_BPF,
 		/* Maps; rtnetlink and the TAP; raw sockets. As in nat64/run.c. */
 		.capabilities = 1ull << CAP_BPF | 1ull << CAP_NET_ADMIN | 1ull << CAP_NET_RAW,
+	},
+	[ROLE_AUDIT] = {
+		.id = ROLE_AUDIT, .name = "audit", .ops = &role_audit,
+		.what = "copies records of decisions from memory to the audit's log",
+		.uid_offset = 9, .sandbox_flags = SANDBOX_FILES, .files = ROLE_FILES_AUDIT,
+		.data_bytes_max = GIB, .files_max = 2048, .threads_max = 1,
+		.metrics = { "policy" },
 	},
 };
 
@@ -182,7 +191,7 @@ struct sandbox role_sandbox(const struct role_row *row, const struct config *con
 		.files_max = files_for(row, config),
 		.threads_max = row->threads_max,
 	};
-	char tls[sizeof(paths->text[0])];
+	char path[sizeof(paths->text[0])], policy[POLICY_DIRECTORY_BYTES], run[POLICY_DIRECTORY_BYTES];
 
 	switch (row->files) {
 	case ROLE_NO_FILES:
@@ -190,9 +199,17 @@ struct sandbox role_sandbox(const struct role_row *row, const struct config *con
 	case ROLE_FILES_STATE:
 		add_path(&box, paths, config->state, true);
 		break;
+	case ROLE_FILES_AUDIT:
+		if (policy_store_configured(config, policy) != 0 || policy_store_run(policy, run) != 0)
+			break;
+		if (snprintf(path, sizeof(path), "%s/audit", policy) < (int)sizeof(path))
+			add_path(&box, paths, path, true);
+		if (snprintf(path, sizeof(path), "%s/audit", run) < (int)sizeof(path))
+			add_path(&box, paths, path, false);
+		break;
 	case ROLE_FILES_TLS:
-		if (snprintf(tls, sizeof(tls), "%s/tls", config->state) < (int)sizeof(tls))
-			add_path(&box, paths, tls, true);
+		if (snprintf(path, sizeof(path), "%s/tls", config->state) < (int)sizeof(path))
+			add_path(&box, paths, path, true);
 		add_directory_of(&box, paths, config->tls_certificate);
 		add_directory_of(&box, paths, config->tls_key);
 		break;
@@ -214,6 +231,7 @@ static const struct { unsigned bit; const char *name; } capability_names[] = {
 static const char *files_text(enum role_files files)
 {
 	return files == ROLE_FILES_STATE ? "state directory, read and write" :
+	       files == ROLE_FILES_AUDIT ? "the audit's log, read and write; audit rings of other roles, read" :
 	       files == ROLE_FILES_TLS	 ? "tls/ in the state directory, read and write; configured certificate and key, read" :
 					   "none";
 }

@@ -16,6 +16,7 @@
 enum role_files {
 	ROLE_NO_FILES,
 	ROLE_FILES_STATE,		/* all of it, but for tls/ when uids separate: store */
+	ROLE_FILES_AUDIT,		/* its log, and rings of the others to read: audit */
 	ROLE_FILES_TLS,			/* tls/ below it, and the configured certificate and key: auth */
 };
 
@@ -34,7 +35,7 @@ struct role_row {
 	uint64_t data_bytes_max;	/* private memory */
 	uint64_t files_max, threads_max;
 	uint32_t listens;		/* LISTEN_BIT of the listeners it gets */
-	const char *metrics[5];		/* groups of metrics that its code moves (base/metrics.h) */
+	const char *metrics[6];		/* groups of metrics that its code moves (base/metrics.h) */
 	uint32_t peers;			/* ROLE_BIT of the roles it has a channel with, besides the supervisor */
 };
 

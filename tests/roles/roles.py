@@ -404,6 +404,24 @@ def check_certificate(label, node):
           node.log_text())
 
 
+def check_policy(label, node, policy, as_root):
+    """Who may read the policy may not change it; the audit is for its role and its readers alone."""
+    writable = [os.path.join(d, f) for d, _, names in os.walk(policy) for f in [".", *names]
+                if os.stat(os.path.join(d, f)).st_mode & 0o022]
+    check(not writable, f"{label}: nobody else can write to the policy", writable)
+    owner = UID_BASE + 9 if as_root else node.uid
+    log, rings = os.stat(policy + "/audit"), os.listdir(policy + "/run/audit")
+    check(log.st_mode & 0o777 == 0o700 and log.st_uid == owner, f"{label}: the audit's log is its role's", oct(log.st_mode))
+    check(len(rings) >= 8 and not any(os.stat(f"{policy}/run/audit/{r}").st_mode & 0o007 for r in rings),
+          f"{label}: every process has a ring, which others cannot read", rings)
+    for (name, instance), role in sorted(node.roles().items()):
+        with open(f"/proc/{role['pid']}/maps", encoding="ascii") as f:
+            mapped = [(line.split()[1], line.rstrip().split("/")[-1]) for line in f if policy in line]
+        check(("r--s", "table") in mapped and not any(m[1] == "table" and "w" in m[0] for m in mapped)
+              and [m[0] for m in mapped if m[1].endswith(".ring")] == ["rw-s"],
+              f"{label}: {name} {instance} reads the table and writes one ring", mapped)
+
+
 def check_node(as_root, table):
     label = "root" if as_root else "no root"
     node = Node(as_root)
@@ -428,9 +446,12 @@ def check_node(as_root, table):
         if os.path.exists(node.dir + "/private/state"):
             mode = os.stat(node.dir + "/private/state").st_mode & 0o777
             check(mode == (0o771 if as_root else 0o700), f"{label}: nobody else can list the state directory", oct(mode))
+            policy = node.dir + "/private/state/policy"
             loose = [os.path.join(d, f) for d, _, names in os.walk(node.dir + "/private/state") for f in [".", *names]
-                     if os.stat(os.path.join(d, f)).st_mode & 0o077 and d + f != node.dir + "/private/state."]
+                     if os.stat(os.path.join(d, f)).st_mode & 0o077 and d + f != node.dir + "/private/state."
+                     and not d.startswith(policy)]
             check(not loose, f"{label}: nothing below it is open to others", loose)
+            check_policy(label, node, policy, as_root)
         check_reload(label, node)
         if "front" in want:
             check_certificate(label, node)

@@ -721,6 +721,18 @@ static void parse_module(struct parser *p)
 	r->modules[r->module_count++] = keep(p, name.text);
 }
 
+/* A file's name from where the main one is: two directories may each have a "rules.policy". */
+static const char *import_path(struct parser *p, struct slice name)
+{
+	struct slice from = slice_str(p->file);
+	size_t slash = slice_rfind_byte(from, '/');
+	AUTO_BUF struct buf path = BUF_INIT(POLICY_IMPORT_DEPTH_MAX * (POLICY_STRING_BYTES_MAX + 1));
+
+	buf_add(&path, slice_head(from, slash == SLICE_NPOS ? 0 : slash + 1));
+	buf_add(&path, name);
+	return keep(p, buf_slice(&path));
+}
+
 static void parse_import(struct parser *p)
 {
 	struct policy_span span = p->now.span;
@@ -735,7 +747,7 @@ static void parse_import(struct parser *p)
 	} else if (!take_string(p, "a file in quotes, or default", &name)) {
 		return;
 	}
-	kept = keep(p, name.text);
+	kept = name.string ? import_path(p, name.text) : "default";
 	for (size_t i = 0; i < p->r->source_count; i++)
 		if (strcmp(p->r->sources[i].name, kept) == 0)
 			return;		/* once is enough: rules only add */
@@ -747,7 +759,7 @@ static void parse_import(struct parser *p)
 		wrong(p, span, "more than %d files", POLICY_SOURCES_MAX);
 	} else if (name.string && p->r->import == NULL) {
 		wrong(p, span, "there are no files to import from here");
-	} else if (name.string && p->r->import(p->r->import_arg, p->file, kept, &text, &why) != 0) {
+	} else if (name.string && p->r->import(p->r->import_arg, p->file, keep(p, name.text), &text, &why) != 0) {
 		wrong(p, span, "%s", why.text);
 	} else if (!reading_source(p->r, kept, text)) {
 		p->out_of_memory = true;

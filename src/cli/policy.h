@@ -1,0 +1,31 @@
+/*
+ * What the policy commands share: the store of --policy or of the configuration, and what changes, for people.
+ */
+#pragma once
+#include <jansson.h>
+
+#include "cli/cli.h"
+#include "policy/analysis/analysis.h"
+#include "policy/store.h"
+
+#define CLI_OPTION_POLICY										\
+	{ "policy", '\0', "DIRECTORY", "the policy that is kept here instead of the configured one", CLI_DIRECTORY }
+
+/* Of a command with CLI_OPTION_POLICY and CLI_OPTION_CONFIG: the directory. CLI_OK, or complains. */
+MUST_USE int policy_cli_directory(struct cli *cli, char out[POLICY_DIRECTORY_BYTES]);
+/* Open the store: flags of enum policy_store_flags. CLI_OK, or complains. */
+MUST_USE int policy_cli_open(struct cli *cli, uint32_t flags, struct policy_store **out);
+/* Tell a failure of the store: its sentence, and what errno means as an exit code. */
+int policy_cli_fail(struct cli *cli, int err, const struct errmsg *why);
+/* Print one JSON value and drop it. */
+int policy_cli_json(struct cli *cli, json_t *value);
+
+/* "+ mail.user may read mailbox", a line a change. */
+void policy_cli_changes(struct buf *out, const struct analysis_change *changes, size_t count);
+json_t *policy_cli_changes_json(const struct analysis_change *changes, size_t count);
+/* "read, write" */
+void policy_cli_permissions(struct buf *out, enum policy_class class, uint32_t permissions);
+
+/* A key file of `policy key new`, that nobody else may read. CLI_OK, or complains. */
+#define POLICY_SECRET_BYTES 64u
+MUST_USE int policy_cli_secret(struct cli *cli, const char *path, uint8_t secret[POLICY_SECRET_BYTES]);
