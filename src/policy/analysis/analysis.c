@@ -138,6 +138,26 @@ void analysis_ways(const struct analysis *a, const bool *goal, struct analysis_w
 	}
 }
 
+void analysis_reach(const struct analysis *a, const uint16_t *from, size_t count, bool *reached)
+{
+	uint16_t queue[POLICY_SUBJECTS_MAX + 1];
+	size_t head = 0, tail = 0;
+
+	for (size_t i = 0; i < count; i++) {
+		reached[from[i]] = true;
+		queue[tail++] = from[i];
+	}
+	while (head < tail) {
+		uint16_t at = queue[head++];
+		for (uint32_t e = a->out_begin[at]; e < a->out_begin[at + 1]; e++) {
+			if (reached[a->out[e]->to])
+				continue;
+			reached[a->out[e]->to] = true;
+			queue[tail++] = a->out[e]->to;
+		}
+	}
+}
+
 size_t analysis_way(const struct analysis_ways *w, uint16_t from, uint16_t *path, size_t max)
 {
 	size_t count = 0;

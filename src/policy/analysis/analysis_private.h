@@ -65,6 +65,8 @@ struct analysis_ways {
 void analysis_ways(const struct analysis *a, const bool *goal, struct analysis_ways *out);
 /* Write the way from a subject; returns its length in subjects, which may be greater than max. 0: none. */
 size_t analysis_way(const struct analysis_ways *w, uint16_t from, uint16_t *path, size_t max);
+/* Mark all that these (sorted, each once) can become, themselves included; reached has a place for each subject and begins empty. */
+void analysis_reach(const struct analysis *a, const uint16_t *from, size_t count, bool *reached);
 /* The edge, or NULL. Without a ticket before those that want one. */
 const struct policy_enter *analysis_edge(const struct analysis *a, uint16_t from, uint16_t to);
 /* "mail.mailadm -> mail.recovery (with ticket)" */

@@ -1,5 +1,6 @@
 #include "base/test.h"
 #include "policy/analysis/analysis.h"
+#include "policy/analysis/generate_test.h"
 
 /*
  * A policy by hand, as the parser would resolve it:
@@ -48,26 +49,6 @@ static struct policy base = {
 	.uses = use_rules, .use_count = ARRAY_LEN(use_rules), .statement_count = 8,
 	.sources = (struct policy_source[]){ { "a.policy", { NULL, 0 } } }, .source_count = 1,
 };
-
-/* The parser's own, unless it is linked in. */
-__attribute__((weak)) void policy_span_text(struct buf *out, const struct policy *p, struct policy_span span)
-{
-	buf_printf(out, "%s:%u:%u", p->sources[span.source].name, span.line, span.column);
-}
-
-__attribute__((weak)) void policy_span_show(struct buf *out, const struct policy *p, struct policy_span span)
-{
-}
-
-__attribute__((weak)) const char *policy_subject_text(const struct policy *p, uint16_t subject)
-{
-	return p->subjects[subject].name;
-}
-
-__attribute__((weak)) const char *policy_object_text(const struct policy *p, uint16_t object)
-{
-	return p->objects[object].name;
-}
 
 static const struct analysis *analyse(const struct policy *p)
 {
@@ -268,6 +249,97 @@ START_TEST(names_are_looked_up_by_the_longest_match)
 }
 END_TEST
 
+START_TEST(who_can_ever_follows_enter_to_the_nearest_holder)
+{
+	struct arena arena = ARENA_INIT(1 << 20);
+	const struct analysis *a = analyse(&base);
+	struct analysis_who *who;
+
+	ck_assert_uint_eq(analysis_who_can(a, &arena, false, POLICY_MAILBOX_READ, MAILBOX, &who), 2);
+	ck_assert_uint_eq(who[0].subject, RECOVERY);
+	ck_assert_uint_eq(who[0].predicates, 0);
+	ck_assert_uint_eq(who[1].subject, USER);
+	ck_assert_uint_eq(who[1].predicates, POLICY_OWNER_IS_SUBJECT);
+	ck_assert_uint_eq(who[1].rule->id, 1);
+	ck_assert_uint_eq(analysis_who_can(a, &arena, true, POLICY_MAILBOX_READ, MAILBOX, &who), 3);
+	ck_assert_uint_eq(who[0].subject, MAILADM);
+	ck_assert(who[0].ticket);
+	ck_assert_uint_eq(who[0].path_count, 2);
+	ck_assert_uint_eq(who[0].path[1], RECOVERY);
+	ck_assert_uint_eq(who[0].rule->id, 3);
+	ck_assert_uint_eq(analysis_who_can(a, &arena, true, POLICY_MAILBOX_READ, 0, &who), 0);
+	arena_done(&arena);
+}
+END_TEST
+
+/* All pairs, by single questions. */
+static size_t changed_cells(const struct analysis *before, const struct analysis *after, size_t subjects_count, size_t objects_count)
+{
+	size_t count = 0;
+
+	for (uint16_t s = 1; s < subjects_count; s++) {
+		for (uint16_t o = 1; o < objects_count; o++) {
+			struct analysis_right was = analysis_right(before, s, o), now = analysis_right(after, s, o);
+			count += was.allow != now.allow || was.conditional != now.conditional;
+		}
+	}
+	return count;
+}
+
+START_TEST(the_difference_has_each_changed_cell_once)
+{
+	struct generate g = { 7, 30, 40, 300, 10, 0, 4, false };
+
+	for (unsigned i = 0; i < 20; i++) {
+		struct arena arena = ARENA_INIT(1 << 26);
+		struct policy *p = generate_policy(&arena, &g), less = *p;
+		const struct analysis *a = analyse(p), *b;
+		struct analysis_change *changes;
+		size_t count, cells = 0;
+		less.allow_count -= 1 + i;
+		b = analyse(&less);
+		ck_assert_int_eq(analysis_diff(&arena, a, a, &changes, &count), 0);
+		ck_assert_uint_eq(count, 0);
+		ck_assert_int_eq(analysis_diff(&arena, a, b, &changes, &count), 0);
+		for (size_t k = 0; k < count; k++) {
+			if (changes[k].what != NULL)
+				continue;
+			ck_assert_uint_eq(changes[k].gained | changes[k].now_unconditional, 0);
+			ck_assert_uint_ne(changes[k].lost | changes[k].now_conditional, 0);
+			cells++;
+		}
+		ck_assert_uint_eq(cells, changed_cells(a, b, p->subject_count, p->object_count));
+		arena_done(&arena);
+	}
+}
+END_TEST
+
+START_TEST(the_difference_tells_of_labels_and_edges)
+{
+	struct arena arena = ARENA_INIT(1 << 20);
+	struct policy_object moved[ARRAY_LEN(objects)];
+	struct policy p = base;
+	struct analysis_change *changes;
+	size_t count;
+
+	memcpy(moved, objects, sizeof(objects));
+	moved[APPDATA].text = "/srv/web";
+	p.objects = moved;
+	p.enter_count = 1;
+	p.use_count = 1;
+	ck_assert_int_eq(analysis_diff(&arena, analyse(&base), analyse(&p), &changes, &count), 0);
+	ck_assert_uint_eq(count, 4);
+	ck_assert_str_eq(changes[0].what, "the label is now tree \"/srv/web\" (was tree \"/srv/app\")");
+	ck_assert_str_eq(changes[1].what, "may no more enter web.web");
+	ck_assert_str_eq(changes[2].use_name, "redirect_map");
+	ck_assert(!changes[2].use_gained);
+	ck_assert_str_eq(changes[3].what, "use helper trace_printk: not checked any more at run time");
+	arena_done(&arena);
+}
+END_TEST
+
 TEST_MAIN("policy/analysis", rights_add_up, what_has_no_label_has_no_rights, a_path_has_the_least_edges, rules_are_those_that_allow_it,
 	  sets_of_two_rules_are_one_sorted_set, a_never_takes_rights_that_are_conditional_too, a_never_by_any_path_follows_enter,
-	  a_never_use_sees_into_sets, expectations_are_judged, names_are_looked_up_by_the_longest_match)
+	  a_never_use_sees_into_sets, expectations_are_judged, names_are_looked_up_by_the_longest_match,
+	  who_can_ever_follows_enter_to_the_nearest_holder, the_difference_has_each_changed_cell_once,
+	  the_difference_tells_of_labels_and_edges)

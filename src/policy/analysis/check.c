@@ -4,6 +4,7 @@
  */
 #include "policy/analysis/analysis_private.h"
 #include "policy/analysis/warn.h"
+#include "policy/analysis/words.h"
 
 struct checker {
 	const struct analysis *a;
@@ -40,13 +41,6 @@ static void add_because(struct buf *out, const char *because)
 		buf_printf(out, ": \"%s\"", because);
 }
 
-/* "read, write" */
-static void permission_names(struct buf *out, enum policy_class class, uint32_t permissions)
-{
-	for (const char *comma = ""; permissions != 0; permissions &= permissions - 1, comma = ", ")
-		buf_printf(out, "%s%s", comma, policy_permission_name(class, permissions & -permissions));
-}
-
 static size_t common_count(const uint16_t *a, size_t a_count, const uint16_t *b, size_t b_count)
 {
 	size_t count = 0;
@@ -71,7 +65,7 @@ static void breach_objects(struct checker *c, const struct policy_rule *allow, c
 {
 	uint16_t object = 0;
 
-	permission_names(c->errors, allow->class, allow->permissions & never->permissions);
+	words_permissions(c->errors, allow->class, allow->permissions & never->permissions);
 	(void)list_common(allow->objects, allow->object_count, never->objects, never->object_count, &object);
 	buf_printf(c->errors, " %s", policy_object_text(c->p, object));
 	and_others(c->errors, common_count(allow->objects, allow->object_count, never->objects, never->object_count));
@@ -136,27 +130,6 @@ static uint16_t nearest(const struct analysis *a, const struct policy_rule *allo
 	return best;
 }
 
-/* All that the subjects of a never can become: one search a never, so that an allow costs a look at its subjects. */
-static void reach(const struct analysis *a, const struct policy_rule *never, bool *reached)
-{
-	uint16_t queue[POLICY_SUBJECTS_MAX + 1];
-	size_t head = 0, tail = 0;
-
-	for (size_t i = 0; i < never->subject_count; i++) {
-		reached[never->subjects[i]] = true;
-		queue[tail++] = never->subjects[i];
-	}
-	while (head < tail) {
-		uint16_t from = queue[head++];
-		for (uint32_t e = a->out_begin[from]; e < a->out_begin[from + 1]; e++) {
-			if (reached[a->out[e]->to])
-				continue;
-			reached[a->out[e]->to] = true;
-			queue[tail++] = a->out[e]->to;
-		}
-	}
-}
-
 static bool any_reached(const struct policy_rule *allow, const bool *reached)
 {
 	for (size_t i = 0; i < allow->subject_count; i++)
@@ -171,8 +144,9 @@ static void check_never(struct checker *c, const struct policy_rule *never)
 	struct analysis_ways ways;
 	uint16_t common;
 
+	/* One search a never, so that an allow costs a look at its subjects. */
 	if (never->by_any_path)
-		reach(c->a, never, reached);
+		analysis_reach(c->a, never->subjects, never->subject_count, reached);
 	for (size_t i = 0; i < c->p->allow_count; i++) {
 		const struct policy_rule *allow = &c->p->allows[i];
 		if (allow->class != never->class || (allow->permissions & never->permissions) == 0 ||
