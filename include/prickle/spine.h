@@ -28,8 +28,12 @@
 #include <bpf/bpf_helpers.h>
 
 #include <prickle/spine_manifest.h>
+#include <prickle/spine_policy.h>
 
+/* The manifest, and the row of policy that injected checks read: code of the extension itself may not name it. */
 #define SPINE_EXTENSION(...)                                                                       \
+	struct spine_policy_row spine_policy_row SEC(SPINE_POLICY_SECTION)                         \
+	__attribute__((used)) = { .abi = SPINE_POLICY_ABI };                                       \
 	const struct spine_manifest spine_manifest_ SEC(SPINE_MANIFEST_SECTION)                    \
 	__attribute__((used)) = { .magic = SPINE_MANIFEST_MAGIC, .abi = SPINE_MANIFEST_ABI,        \
 				  .bytes = sizeof(struct spine_manifest), __VA_ARGS__ }

@@ -21,13 +21,20 @@
 #define SPINE_POLICY_FORWARD 1u		/* in the upper half of a port's word */
 #define SPINE_POLICY_FORWARD_TRIAL 2u
 
-/* 32 bytes: a refusal. Overwritten by later ones; sequence is written last. */
+/*
+ * A place in an object: the number of the function (in the order of section and place, as `inspect` lists them) and the
+ * instruction in it, before checks were put in.
+ */
+#define SPINE_POLICY_INSN_BITS 20
+#define SPINE_POLICY_INSN(function, insn) ((__u32)(function) << SPINE_POLICY_INSN_BITS | (__u32)(insn))
+
+/* 32 bytes: a refusal. Overwritten by later ones; sequence is set to 0 first and written last. */
 struct spine_policy_record {
 	__u64 sequence;			/* from 1 */
 	__u64 time_ns;			/* CLOCK_MONOTONIC */
-	__u32 insn;			/* of the object's program, before injection */
+	__u32 insn;			/* SPINE_POLICY_INSN: where in the object, before injection */
 	__u32 helper;			/* its number */
-	__u32 object;			/* ifindex, or 0 */
+	__u32 object;			/* ifindex of a port that was refused, or 0 */
 	__u32 result;			/* 1 refused, 3 let through by a trial */
 };
 

@@ -5,6 +5,7 @@
 #include <bpf/bpf.h>
 #include <errno.h>
 #include <linux/capability.h>
+#include <prickle/spine_policy.h>
 #include <signal.h>
 #include <stdio.h>
 #include <sys/prctl.h>
@@ -152,8 +153,8 @@ static const struct old_map *find_old(const struct load_plan *plan, const char *
 	}
 	if (!load_map_runtime(name) && !plan->keep_state)
 		return NULL;
-	/* Constants are the new version's, ports are those of today's grant. */
-	if (strcmp(name, "spine_ports") == 0 || strncmp(name, ".rodata", 7) == 0)
+	/* Constants are the new version's, ports and rights are those of today's grant. */
+	if (strcmp(name, "spine_ports") == 0 || strcmp(name, SPINE_POLICY_SECTION) == 0 || strncmp(name, ".rodata", 7) == 0)
 		return NULL;
 	load_map_file(file, name, channel);
 	return old_maps_find(plan->old, file);
@@ -285,7 +286,8 @@ static bool state_is_left(const struct child *c)
 
 	for (size_t i = 0; i < old->count; i++) {
 		const struct old_map *m = &old->items[i];
-		bool taken = strncmp(m->file, "spine_", 6) == 0 || strncmp(m->file, "section-rodata", 14) == 0;
+		bool taken = strncmp(m->file, "spine_", 6) == 0 || strncmp(m->file, "section-rodata", 14) == 0 ||
+			     strcmp(m->file, "section-data-policy") == 0;
 		for (size_t j = 0; j < o->map_count && !taken; j++) {
 			int fd = bpf_map__fd(o->maps[j].map);
 			taken = fd >= 0 && map_id(fd) == (int)m->info.id;

@@ -304,7 +304,7 @@ static void remove_pins(int dir)
 {
 	static const char *const files[] = {
 		"prog", "call-0", "call-1", "call-2", "drain-0", "drain-1", "drain-2", "maps/counts", "maps/section-bss",
-		"maps/section-rodata", "maps/spine_inbox", "maps/spine_inbox-1", "maps/spine_inbox-2", "maps/spine_channel",
+		"maps/section-rodata", "maps/section-data-policy", "maps/spine_inbox", "maps/spine_inbox-1", "maps/spine_inbox-2", "maps/spine_channel",
 		"maps/spine_channel-1", "maps/spine_channel-2", "maps/spine_outbox", "maps/spine_doorbell",
 	};
 	char path[64];
