@@ -10,7 +10,9 @@
 #include "policy/table/compile.h"
 
 #define RIG_LABELS 4200
-#define RIG_RULES  40000
+#ifndef RIG_RULES
+#define RIG_RULES 512
+#endif
 
 struct rig {
 	struct arena arena;
