@@ -141,6 +141,13 @@ struct slice policy_bank_in_force(const struct policy_table *t);
 
 #define POLICY_BANK(generation) ((generation) & 1u)
 
+/* Where the race test stops a reader, so that a writer comes between the words of a decision. */
+#ifdef POLICY_RACE_TEST
+void policy_race_point(void);
+#else
+#define policy_race_point() ((void)0)
+#endif
+
 /*
  * Half a cell at once: relaxed, since the generation orders it, but atomic, since a writer may be at it. (The other way round the compiler would
  * be free to read twice.)
@@ -163,7 +170,9 @@ static inline struct policy_cell policy_cell_read(const struct policy_table *t, 
 	do {
 		generation = atomic_load_explicit(&t->head->generation, memory_order_acquire);
 		const struct policy_cell *cell = &t->cells[POLICY_BANK(generation)][(size_t)subject << t->shift | object];
+		policy_race_point();
 		first = POLICY_HALF(cell, 0);
+		policy_race_point();
 		second = POLICY_HALF(cell, 1);
 		if (epoch != NULL)
 			*epoch = __atomic_load_n(&t->bank[POLICY_BANK(generation)]->epoch, __ATOMIC_RELAXED);

@@ -29,7 +29,9 @@ static void view_begin(struct view *v, const struct policy_table *t)
 {
 	v->generation = atomic_load_explicit(&t->head->generation, memory_order_acquire);
 	v->base = (const void *)t->bank[POLICY_BANK(v->generation)];
+	policy_race_point();
 	copy(&v->bank, v->base, sizeof(v->bank));
+	policy_race_point();
 
 	const struct policy_bank *b = &v->bank;
 	if (b->subjects > t->subjects_max || b->objects > t->objects_max ||
