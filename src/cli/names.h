@@ -11,7 +11,7 @@
 /* A request under way, with the memory of its arguments. */
 struct names_request {
 	struct admin_request req;
-	struct buf texts[8];		/* of "name=value" arguments */
+	struct buf texts[12];		/* of "name=value" arguments */
 	unsigned text_count;
 };
 

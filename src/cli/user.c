@@ -3,10 +3,12 @@
  *
  * Secrets never stand in argv, which every process of the machine can read.
  */
+#include <pwd.h>
 #include <string.h>
 
 #include "cli/cli.h"
 #include "cli/names.h"
+#include "mail/directory/limits.h"
 
 static const struct cli_arg name_arg[] = { { "ADDRESS", "full address of the user" }, { 0 } };
 static const struct cli_option plain_options[] = { CLI_OPTION_CONFIG, CLI_OPTION_SOCKET, { 0 } };
@@ -21,7 +23,9 @@ static const struct cli_option list_options[] = {
 #define VALUE_OPTIONS										\
 	{ "name", 'n', "TEXT", "display name" },						\
 	{ "quota", 'q', "SIZE", "room for mail; 0: no limit; 'domain': as others of the domain" }, \
-	{ "messages", 'm', "COUNT", "limit of messages; 0: no limit" }
+	{ "messages", 'm', "COUNT", "limit of messages; 0: no limit" },				\
+	{ "groups", 'g', "LIST", "groups that the policy names, with commas between; 'none': in no group" }, \
+	{ "system-user", 'u', "USER", "name or uid of a user of this machine, who is this user for 'prickle'; 'none': nobody" }
 
 static const struct cli_option add_options[] = {
 	SECRET_OPTIONS,
@@ -53,10 +57,42 @@ static int add_secret(struct cli *cli, struct names_request *r)
 	return code;
 }
 
+/* The uid of a name, which this machine knows and the node may not. Root needs none: it is the operator. */
+static int system_user(struct cli *cli, const char *text, char uid[12])
+{
+	const struct passwd *p;
+	uint32_t number = 0;
+
+	if (strcmp(text, "none") != 0 && !slice_u32(slice_str(text), &number)) {
+		p = getpwnam(text);
+		if (p == NULL)
+			return cli_fail(cli, CLI_NOT_FOUND, "this machine has no user '%s'; 'getent passwd' lists them", text);
+		number = p->pw_uid;
+	}
+	if (number == 0 && strcmp(text, "none") != 0)
+		return cli_fail(cli, CLI_USAGE, "root is the operator already; name another user of the system");
+	snprintf(uid, 12, "%u", (unsigned)number);
+	return CLI_OK;
+}
+
 static int add_values(struct cli *cli, struct names_request *r)
 {
+	const char *groups = cli_value(cli, "groups"), *user = cli_value(cli, "system-user");
+	char uid[12];
+	int code;
+
 	if (cli_value(cli, "name") != NULL)
 		names_set(r, "name", cli_value(cli, "name"));
+	if (groups != NULL && strlen(groups) > DIRECTORY_GROUPS_BYTES_MAX)
+		return cli_fail(cli, CLI_USAGE, "--groups: at most %u bytes", DIRECTORY_GROUPS_BYTES_MAX);
+	if (groups != NULL)
+		names_set(r, "groups", strcmp(groups, "none") == 0 ? "" : groups);
+	if (user != NULL) {
+		code = system_user(cli, user, uid);
+		if (code != CLI_OK)
+			return code;
+		names_set(r, "system-user", uid);
+	}
 	return names_quota(cli, r);
 }
 
@@ -167,10 +203,13 @@ const struct cli_command cmd_user_show = {
 	.examples = (const char *const[]){ "prickle user show ann@example.org", NULL },
 };
 const struct cli_command cmd_user_set = {
-	.words = "user set", .summary = "change a user", .args = name_arg, .options = set_options,
+	.words = "user set", .summary = "change a user",
+	.description = "Groups are words that the policy gives rights to (role NAME = principal in group \"...\"). Commands of the "
+		       "user of the system that --system-user names are judged by this user's groups.", .args = name_arg, .options = set_options,
 	.json = true, .run = user_set,
 	.examples = (const char *const[]){ "prickle user set ann@example.org --quota '20 GiB'",
-					   "prickle user set ann@example.org --disable", NULL },
+					   "prickle user set ann@example.org --disable",
+					   "prickle user set carol@example.org --groups mail-admins --system-user carol", NULL },
 };
 const struct cli_command cmd_user_password = {
 	.words = "user password", .summary = "set a user's password", .args = name_arg,

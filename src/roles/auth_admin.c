@@ -89,11 +89,16 @@ static void fail_result(struct call *c, enum auth_admin_result r, struct slice n
 		break;
 	case AUTH_ADMIN_BAD_VALUE:
 		fail(c, ADMIN_USAGE,
-		     "a value is not of its form: names have at most 128 bytes, hashes are crypt(5) or Argon2id strings");
+		     "a value is not of its form: names have at most 128 bytes, hashes are crypt(5) or Argon2id strings, groups are "
+		     "at most 16 names of letters, digits, '-', '_' and '.', with commas between");
 		break;
 	case AUTH_ADMIN_IN_USE:
 		fail_name(c, ADMIN_FAILED, "", name,
 			  " still has users or aliases; remove them first; see prickle user list and prickle alias list");
+		break;
+	case AUTH_ADMIN_UID_TAKEN:
+		fail(c, ADMIN_FAILED,
+		     "another user is this user of the system; take it away there first: prickle user set ADDRESS --system-user none");
 		break;
 	case AUTH_ADMIN_TEMPORARY:
 		fail(c, ADMIN_TEMPORARY,
@@ -375,6 +380,16 @@ static void user_show(struct call *c)
 		number_field(c, "quota_bytes", u.quota_bytes);
 		number_field(c, "quota_messages", u.quota_messages);
 	}
+	buf_adds(&c->json, ",\"groups\":[");
+	for (struct slice group, rest = u.groups; rest.len > 0;) {
+		slice_cut(rest, ',', &group, &rest);
+		admin_json_string(&c->json, group);
+		if (rest.len > 0)
+			buf_addc(&c->json, ',');
+	}
+	buf_addc(&c->json, ']');
+	if (u.system_user != 0)
+		number_field(c, "system_user", u.system_user);
 	number_field(c, "created_s", u.created_s);
 	buf_addc(&c->json, '}');
 	answer(c);
@@ -382,9 +397,10 @@ static void user_show(struct call *c)
 
 /* The arguments of add and set that say what to write. */
 struct user_values {
-	struct slice password, hash, name;
+	struct slice password, hash, name, groups;
 	bool disabled;
-	uint64_t bytes, messages;
+	uint64_t bytes, messages, uid;
+	uint32_t system_user;
 };
 
 static bool user_arguments(struct call *c, struct user_values *v, struct auth_user_change *set)
@@ -408,6 +424,17 @@ static bool user_arguments(struct call *c, struct user_values *v, struct auth_us
 			return false;
 		}
 		set->disabled = &v->disabled;
+	}
+	v->groups = admin_arg(c->req, "groups");
+	if (v->groups.ptr != NULL)
+		set->groups = &v->groups;
+	if (admin_arg(c->req, "system-user").ptr != NULL) {
+		const uint64_t *uid;
+
+		if (!number_argument(c, "system-user", &v->uid, &uid))
+			return false;
+		v->system_user = v->uid < UINT32_MAX ? (uint32_t)v->uid : UINT32_MAX;
+		set->system_user = &v->system_user;
 	}
 	set->domain_quota = slice_eq(admin_arg(c->req, "quota"), SLICE("domain"));
 	if (!set->domain_quota && !number_argument(c, "quota", &v->bytes, &set->quota_bytes))

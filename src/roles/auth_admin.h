@@ -3,7 +3,7 @@
  *
  *	domain add|set NAME [quota=BYTES] [messages=N]; list [after=]; show NAME; remove NAME
  *	user add|set ADDRESS [password=] [hash=] [name=] [disabled=yes|no] [quota=BYTES|domain]
- *	     [messages=N]; list [domain=] [after=]; show ADDRESS; remove ADDRESS
+ *	     [messages=N] [groups=A,B] [system-user=UID]; list [domain=] [after=]; show ADDRESS; remove ADDRESS
  *	alias add|set ADDRESS TARGET...; list [domain=] [after=]; show ADDRESS; remove ADDRESS
  * An alias "@example.org" takes what nobody else at that domain takes.
  */

@@ -110,6 +110,7 @@ enum auth_admin_result {
 	AUTH_ADMIN_BAD_PASSWORD,	/* empty, too long, or with characters that RFC 4013 prohibits */
 	AUTH_ADMIN_BAD_VALUE,		/* a field is not of its form */
 	AUTH_ADMIN_IN_USE,		/* the domain still has users or aliases */
+	AUTH_ADMIN_UID_TAKEN,		/* another user has this user of the system */
 	AUTH_ADMIN_TEMPORARY,		/* the store is away */
 	AUTH_ADMIN_FAILED,
 };
@@ -121,6 +122,8 @@ struct auth_user_change {
 	const uint64_t *quota_bytes;	/* 0: no limit */
 	const uint64_t *quota_messages;
 	bool domain_quota;		/* drop the user's own */
+	const struct slice *groups;	/* "a,b"; empty: none */
+	const uint32_t *system_user;	/* uid; 0: none */
 };
 enum auth_admin_result auth_user_add(struct auth *a, struct slice address,
 				     const struct auth_user_change *set);

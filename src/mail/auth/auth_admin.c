@@ -54,7 +54,8 @@ static enum auth_admin_result prepare(struct auth *a, struct arena *arena,
 {
 	char hash[PASSWORD_HASH_BYTES_MAX];
 
-	if (set->name != NULL && !name_good(*set->name))
+	if ((set->name != NULL && !name_good(*set->name)) || (set->groups != NULL && !record_groups_good(*set->groups)) ||
+	    (set->system_user != NULL && *set->system_user == UINT32_MAX))
 		return AUTH_ADMIN_BAD_VALUE;
 	if (set->hash != NULL) {
 		if (!slice_to_str(*set->hash, hash, sizeof(hash)) || !password_hash_known(hash))
@@ -87,6 +88,10 @@ static bool change_user(void *arg, struct user_record *r)
 		r->name = *set->name;
 	if (set->disabled != NULL)
 		r->disabled = *set->disabled;
+	if (set->groups != NULL)
+		r->groups = *set->groups;
+	if (set->system_user != NULL)
+		r->system_user = *set->system_user;
 	if (set->domain_quota) {
 		r->own_quota = false;
 		r->quota_bytes = r->quota_messages = 0;
@@ -100,6 +105,17 @@ static bool change_user(void *arg, struct user_record *r)
 		r->quota_messages = *set->quota_messages;
 	}
 	return true;
+}
+
+/* The uid is this user's from now on, once its record says so. */
+static enum auth_admin_result claim_system_user(struct auth *a, const struct auth_user_change *set, struct slice address)
+{
+	enum dir_result d;
+
+	if (set->system_user == NULL || *set->system_user == 0)
+		return AUTH_ADMIN_OK;
+	d = directory_system_user_claim(a->dir, *set->system_user, address);
+	return d == DIR_EXISTS ? AUTH_ADMIN_UID_TAKEN : auth_admin_of(d);
 }
 
 /* arg: struct slice, an address. */
@@ -167,6 +183,8 @@ enum auth_admin_result auth_user_add(struct auth *a, struct slice text,
 	if (d != DIR_ABSENT)
 		return d == DIR_OK ? AUTH_ADMIN_EXISTS : auth_admin_of(d);
 	result = prepare(a, &arena, set, &keys);
+	if (result == AUTH_ADMIN_OK)
+		result = claim_system_user(a, set, address.text);
 	if (result != AUTH_ADMIN_OK)
 		return result;
 	r = (struct user_record){ .created_s = auth_clock_s(a) };
@@ -199,6 +217,8 @@ enum auth_admin_result auth_user_change(struct auth *a, struct slice text,
 	if (d != DIR_OK)
 		return auth_admin_of(d);
 	result = prepare(a, &arena, set, &keys);
+	if (result == AUTH_ADMIN_OK)
+		result = claim_system_user(a, set, address.text);
 	if (result != AUTH_ADMIN_OK)
 		return result;
 	d = directory_user_change(a->dir, address.text, change_user, &change);

@@ -438,6 +438,54 @@ enum dir_result directory_user_change(struct directory *d, struct slice address,
 	return change(d, DIR_USER, address, edit_user, &(struct user_edit){ fn, arg });
 }
 
+static bool system_user_place(struct place *p, uint32_t uid)
+{
+	char text[12];
+	int n = snprintf(text, sizeof(text), "%u", (unsigned)uid);
+
+	return place_of(p, DIR_SYSTEM_USER, slice_of(text, (size_t)n));
+}
+
+enum dir_result directory_system_user(struct directory *d, struct arena *arena, uint32_t uid, struct slice *address,
+				      struct user_record *out)
+{
+	struct user_record user;
+	struct slice name;
+	struct place p;
+	enum dir_result r;
+
+	if (uid == 0 || !system_user_place(&p, uid))
+		return DIR_ABSENT;
+	r = fetch(d, &p, arena, &name);
+	if (r == DIR_OK)
+		r = directory_user(d, arena, name, &user);
+	if (r != DIR_OK)
+		return r;
+	if (user.system_user != uid)
+		return DIR_ABSENT;
+	*address = name;
+	*out = user;
+	return DIR_OK;
+}
+
+enum dir_result directory_system_user_claim(struct directory *d, uint32_t uid, struct slice address)
+{
+	AUTO_ARENA struct arena arena = ARENA_INIT(SCRATCH_BYTES);
+	struct user_record user;
+	struct slice holder;
+	struct place p;
+	enum dir_result r;
+
+	if (uid == 0 || !system_user_place(&p, uid))
+		return DIR_TOO_BIG;
+	r = directory_system_user(d, &arena, uid, &holder, &user);
+	if (r == DIR_OK)
+		return slice_eq(holder, address) ? DIR_OK : DIR_EXISTS;
+	if (r != DIR_ABSENT)
+		return r;
+	return apply(d, &p, &(struct engine_step){ .kind = STEP_SET, .key = p.key, .value = address }, 1);
+}
+
 struct alias_edit {
 	bool (*fn)(void *arg, struct alias_record *r);
 	void *arg;

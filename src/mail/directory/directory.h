@@ -6,6 +6,7 @@
  *	d<domain>	struct domain_record
  *	u<address>	struct user_record
  *	a<address>	struct alias_record; "a@<domain>" is the domain's catch-all
+ *	s<uid>		address of the user who has this uid of the system, if its record says so, too
  *	x<account>	the account of a removed user, whose mail is still to be removed; in the object of
  *			that user's name, so that it comes with the removal in one operation
  * A user and an alias of the same address share an object, so "only one of them" is a guard.
@@ -102,10 +103,23 @@ enum dir_result directory_removed_done(struct directory *d, const struct dir_rem
 enum dir_result directory_removed(struct directory *d, uint32_t *object, size_t max,
 				  struct dir_removed *out, size_t *count, bool *left);
 
+/*
+ * Who a user of the system is here: the one user whose record names this uid. *address and the record's slices are in the arena.
+ * ABSENT: nobody.
+ */
+enum dir_result directory_system_user(struct directory *d, struct arena *arena, uint32_t uid, struct slice *address,
+				      struct user_record *out);
+/*
+ * Before a user's record gets a uid: note it under the uid. EXISTS: another user has it. A note alone makes nobody anybody:
+ * the record must say the same.
+ */
+enum dir_result directory_system_user_claim(struct directory *d, uint32_t uid, struct slice address);
+
 enum dir_kind {
 	DIR_DOMAIN = 'd',
 	DIR_USER = 'u',
 	DIR_ALIAS = 'a',
+	DIR_SYSTEM_USER = 's',
 };
 /* Where a list goes on; start with zeros. The name is the last one given. */
 struct dir_cursor {

@@ -81,6 +81,8 @@ START_TEST(records_survive_a_round_trip)
 		.scram = { .iterations = 64000, .salt = SLICE("salt"), .stored_key = { 1 },
 			   .server_key = { 2 } },
 		.name = SLICE("J\xc3\xb6rg"),
+		.groups = SLICE("mail-admins,staff"),
+		.system_user = 1000,
 	}, got;
 	AUTO_BUF struct buf b = BUF_INIT(1000);
 
@@ -94,6 +96,8 @@ START_TEST(records_survive_a_round_trip)
 	ck_assert_slice_eq(got.scram.salt, r.scram.salt);
 	ck_assert_uint_eq(got.scram.server_key[0], 2);
 	ck_assert_slice_eq(got.name, r.name);
+	ck_assert_slice_eq(got.groups, r.groups);
+	ck_assert_uint_eq(got.system_user, 1000);
 	/* Every shorter form is refused. */
 	for (size_t n = 0; n < b.len; n++)
 		ck_assert(!user_record_decode(slice_head(buf_slice(&b), n), &got));
@@ -470,7 +474,72 @@ START_TEST(a_name_of_126_bytes_is_kept_and_one_of_127_is_refused)
 }
 END_TEST
 
-TEST_MAIN("directory/directory", records_survive_a_round_trip,
+START_TEST(a_user_record_without_groups_is_read_as_before)
+{
+	static const uint8_t old[] = "\x01" "0123456789abcdef" "\x05" "\x00" "\x00\x00" "\x00" "\x00" "\x03" "Ann";
+	struct user_record got;
+
+	ck_assert(user_record_decode(slice_of(old, sizeof(old) - 1), &got));
+	ck_assert_slice_eq(got.name, SLICE("Ann"));
+	ck_assert_uint_eq(got.groups.len, 0);
+	ck_assert_uint_eq(got.system_user, 0);
+}
+END_TEST
+
+START_TEST(groups_are_words_and_each_comes_once)
+{
+	static const struct { const char *text; bool good; } cases[] = {
+		{ "", true }, { "a", true }, { "mail-admins,staff.x,_", false }, { "mail-admins,staff.x,9", true },
+		{ "a,", false }, { ",a", false }, { "a,,b", false }, { "a,a", false }, { "a b", false }, { "-a", false },
+		{ "1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16", true }, { "1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17", false },
+		{ "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", true },
+		{ "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", false },
+	};
+
+	for (size_t i = 0; i < ARRAY_LEN(cases); i++)
+		ck_assert_msg(record_groups_good(slice_str(cases[i].text)) == cases[i].good, "%s", cases[i].text);
+	ck_assert(record_in_group(SLICE("a,bc"), SLICE("bc")));
+	ck_assert(!record_in_group(SLICE("a,bc"), SLICE("b")));
+	ck_assert(!record_in_group(SLICE(""), SLICE("b")));
+}
+END_TEST
+
+static bool become_1000(void *arg, struct user_record *r)
+{
+	r->system_user = *(uint32_t *)arg;
+	return true;
+}
+
+START_TEST(one_user_has_a_uid_and_its_record_says_so)
+{
+	struct fixture f;
+	struct user_record r;
+	struct slice who;
+	uint32_t uid = 1000, none = 0;
+
+	open_directory(&f);
+	ck_assert_int_eq(add_user(&f, "ann@example.org"), DIR_OK);
+	ck_assert_int_eq(add_user(&f, "bob@example.org"), DIR_OK);
+	ck_assert_int_eq(directory_system_user(f.d, &f.arena, 1000, &who, &r), DIR_ABSENT);
+	/* A note without the record is nobody. */
+	ck_assert_int_eq(directory_system_user_claim(f.d, 1000, SLICE("ann@example.org")), DIR_OK);
+	ck_assert_int_eq(directory_system_user(f.d, &f.arena, 1000, &who, &r), DIR_ABSENT);
+	ck_assert_int_eq(directory_user_change(f.d, SLICE("ann@example.org"), become_1000, &uid), DIR_OK);
+	ck_assert_int_eq(directory_system_user(f.d, &f.arena, 1000, &who, &r), DIR_OK);
+	ck_assert_slice_eq(who, SLICE("ann@example.org"));
+	ck_assert_int_eq(directory_system_user_claim(f.d, 1000, SLICE("bob@example.org")), DIR_EXISTS);
+	ck_assert_int_eq(directory_system_user_claim(f.d, 1000, SLICE("ann@example.org")), DIR_OK);
+	/* Given back, it is free. Root is never anybody. */
+	ck_assert_int_eq(directory_user_change(f.d, SLICE("ann@example.org"), become_1000, &none), DIR_OK);
+	ck_assert_int_eq(directory_system_user(f.d, &f.arena, 1000, &who, &r), DIR_ABSENT);
+	ck_assert_int_eq(directory_system_user_claim(f.d, 1000, SLICE("bob@example.org")), DIR_OK);
+	ck_assert_int_eq(directory_system_user(f.d, &f.arena, 0, &who, &r), DIR_ABSENT);
+	close_directory(&f);
+}
+END_TEST
+
+TEST_MAIN("directory/directory", a_user_record_without_groups_is_read_as_before, groups_are_words_and_each_comes_once,
+	  one_user_has_a_uid_and_its_record_says_so, records_survive_a_round_trip,
 	  a_user_is_found_after_a_restart_and_from_the_cache, a_name_is_either_a_user_or_an_alias,
 	  recipients_are_found_in_the_order_name_detail_catch_all, aliases_in_a_circle_end,
 	  two_ways_to_one_user_deliver_once, a_chain_of_ten_aliases_is_followed_and_eleven_are_not,

@@ -5,6 +5,7 @@
 
 #define RECORD_VERSION 1u
 #define DOMAIN_VERSION 2u		/* 2: postmaster */
+#define USER_VERSION   2u		/* 2: groups, system user */
 
 enum user_flags {
 	USER_DISABLED = 1u << 0,
@@ -19,6 +20,44 @@ bool record_account_good(struct slice account)
 		uint8_t c = account.ptr[i];
 
 		if (!ascii_digit(c) && !(c >= 'a' && c <= 'f'))
+			return false;
+	}
+	return true;
+}
+
+static bool group_good(struct slice name)
+{
+	for (size_t i = 0; i < name.len; i++) {
+		uint8_t c = name.ptr[i];
+
+		if (!ascii_alpha(c) && !ascii_digit(c) && (i == 0 || (c != '-' && c != '_' && c != '.')))
+			return false;
+	}
+	return name.len > 0 && name.len <= DIRECTORY_GROUP_BYTES_MAX;
+}
+
+bool record_in_group(struct slice groups, struct slice group)
+{
+	struct slice name, rest = groups;
+
+	while (rest.len > 0) {
+		slice_cut(rest, ',', &name, &rest);
+		if (slice_eq(name, group))
+			return true;
+	}
+	return false;
+}
+
+bool record_groups_good(struct slice groups)
+{
+	struct slice name, rest = groups;
+	unsigned count = 0;
+
+	if (groups.len > 0 && groups.ptr[groups.len - 1] == ',')
+		return false;
+	while (rest.len > 0) {
+		slice_cut(rest, ',', &name, &rest);
+		if (!group_good(name) || ++count > DIRECTORY_GROUPS_MAX || record_in_group(rest, name))
 			return false;
 	}
 	return true;
@@ -61,7 +100,7 @@ void user_record_encode(struct buf *out, const struct user_record *r)
 		flags |= USER_DISABLED;
 	if (r->own_quota)
 		flags |= USER_OWN_QUOTA;
-	buf_addc(out, RECORD_VERSION);
+	buf_addc(out, USER_VERSION);
 	buf_add(out, slice_str(r->account));
 	buf_varint(out, r->created_s);
 	buf_addc(out, flags);
@@ -75,6 +114,8 @@ void user_record_encode(struct buf *out, const struct user_record *r)
 		buf_add(out, slice_of(r->scram.server_key, sizeof(r->scram.server_key)));
 	}
 	buf_blob(out, r->name);
+	buf_blob(out, r->groups);
+	buf_varint(out, r->system_user);
 }
 
 static void read_scram(struct reader *r, struct scram_keys *k)
@@ -98,9 +139,9 @@ bool user_record_decode(struct slice bytes, struct user_record *out)
 	struct reader r = reader_of(bytes);
 	struct user_record u = { 0 };
 	struct slice account;
-	uint8_t flags;
+	uint8_t flags, version = rd_u8(&r);
 
-	if (rd_u8(&r) < RECORD_VERSION)
+	if (version < RECORD_VERSION)
 		return false;
 	account = rd_bytes(&r, RECORD_ACCOUNT_CHARS);
 	u.created_s = rd_varint(&r);
@@ -110,7 +151,11 @@ bool user_record_decode(struct slice bytes, struct user_record *out)
 	u.hash = rd_blob(&r);
 	read_scram(&r, &u.scram);
 	u.name = rd_blob(&r);
-	if (r.bad || !record_account_good(account) || u.hash.len > DIRECTORY_HASH_BYTES_MAX ||
+	if (version >= 2) {
+		u.groups = rd_blob(&r);
+		u.system_user = (uint32_t)rd_varint_max(&r, UINT32_MAX - 1);
+	}
+	if (r.bad || !record_groups_good(u.groups) || !record_account_good(account) || u.hash.len > DIRECTORY_HASH_BYTES_MAX ||
 	    u.scram.salt.len > DIRECTORY_SALT_BYTES_MAX || u.name.len > DIRECTORY_NAME_BYTES_MAX)
 		return false;
 	memcpy(u.account, account.ptr, RECORD_ACCOUNT_CHARS);

@@ -45,6 +45,9 @@ struct user_record {
 	struct slice hash;		/* "$argon2id$..." or crypt(5); empty: nobody can log in */
 	struct scram_keys scram;
 	struct slice name;		/* display name, UTF-8 */
+	/* Groups that policies name (`principal in group "mail-admins"`): "a,b", each once; empty: none. (Version 2.) */
+	struct slice groups;
+	uint32_t system_user;		/* uid that is this user on the admin socket; 0: none. (Version 2.) */
 };
 
 struct alias_record {
@@ -65,6 +68,13 @@ void alias_record_encode(struct buf *out, const struct alias_record *r);
 MUST_USE bool domain_record_decode(struct slice bytes, struct domain_record *out);
 MUST_USE bool user_record_decode(struct slice bytes, struct user_record *out);
 MUST_USE bool alias_record_decode(struct arena *arena, struct slice bytes, struct alias_record *out);
+
+/*
+ * "a,b": at most DIRECTORY_GROUPS_MAX names of letters, digits, "-", "_" and ".", none twice. Empty is fine.
+ */
+bool record_groups_good(struct slice groups);
+/* One of them; group is not empty. */
+bool record_in_group(struct slice groups, struct slice group);
 
 /* 16 lower-case hexadecimal digits? */
 bool record_account_good(struct slice account);

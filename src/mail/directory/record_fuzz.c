@@ -23,7 +23,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	} else if (data[0] == 'u' && user_record_decode(in, &u)) {
 		user_record_encode(&b, &u);
 		must(user_record_decode(buf_slice(&b), &u2) && slice_eq(u.hash, u2.hash) &&
-		     slice_eq(u.name, u2.name) && u.disabled == u2.disabled);
+		     slice_eq(u.name, u2.name) && u.disabled == u2.disabled && slice_eq(u.groups, u2.groups) &&
+		     u.system_user == u2.system_user);
 	} else if (data[0] == 'a' && alias_record_decode(&arena, in, &a)) {
 		alias_record_encode(&b, &a);
 		must(alias_record_decode(&arena, buf_slice(&b), &a2) && a.count == a2.count);
