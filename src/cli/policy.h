@@ -20,6 +20,9 @@ int policy_cli_fail(struct cli *cli, int err, const struct errmsg *why);
 /* Print one JSON value and drop it. */
 int policy_cli_json(struct cli *cli, json_t *value);
 
+/* A policy by what a user calls it: NULL or "current" (in force), "shipped", the number of an epoch, or a file; analysed. CLI_OK, or complains. */
+MUST_USE int policy_cli_source(struct cli *cli, struct arena *arena, const char *source, const struct analysis **out);
+
 /* "+ mail.user may read mailbox", a line a change. */
 void policy_cli_changes(struct buf *out, const struct analysis_change *changes, size_t count);
 json_t *policy_cli_changes_json(const struct analysis_change *changes, size_t count);

@@ -86,7 +86,8 @@ void policy_cli_changes(struct buf *out, const struct analysis_change *changes, 
 		const struct analysis_change *c = &changes[i];
 
 		if (c->what != NULL) {
-			buf_printf(out, "~ %s%s%s\n", c->subject == NULL ? "" : c->subject, c->subject == NULL ? "" : " ", c->what);
+			buf_printf(out, "~ %s%s%s%s%s\n", c->subject == NULL ? "" : c->subject, c->subject == NULL ? "" : " ",
+				   c->object == NULL ? "" : c->object, c->object == NULL ? "" : ": ", c->what);
 		} else if (c->object == NULL) {
 			buf_printf(out, "%c %s may use %s %s\n", c->use_gained ? '+' : '-', c->subject, policy_use_name(c->use), c->use_name);
 		} else {
@@ -117,6 +118,8 @@ json_t *policy_cli_changes_json(const struct analysis_change *changes, size_t co
 
 		if (c->what != NULL) {
 			json_object_set_new(o, "what", json_string(c->what));
+			if (c->object != NULL)
+				json_object_set_new(o, "object", json_string(c->object));
 		} else if (c->object == NULL) {
 			json_object_set_new(o, "use", json_string(policy_use_name(c->use)));
 			json_object_set_new(o, "name", json_string(c->use_name));

@@ -62,6 +62,11 @@ static void add_audit(struct analysis *a, const struct policy_audit *r)
 			a->cells[r->subjects[i] * a->objects + r->objects[k]].audit |= r->permissions;
 }
 
+const struct policy *analysis_policy(const struct analysis *a)
+{
+	return a->p;
+}
+
 struct analysis_right analysis_right(const struct analysis *a, uint16_t subject, uint16_t object)
 {
 	if (subject >= a->subjects || object >= a->objects)

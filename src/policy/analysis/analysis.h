@@ -15,6 +15,8 @@ struct analysis;			/* lives in its arena */
 /* Rights as masks, for each subject and object, and who can become whom. 1,000 subjects: some 10 ms. -ENOMEM. */
 MUST_USE int analysis_new(struct arena *arena, const struct policy *p, const struct analysis **out);
 
+const struct policy *analysis_policy(const struct analysis *a);
+
 struct analysis_right {
 	uint32_t allow, conditional, audit;
 };
@@ -42,10 +44,11 @@ uint16_t analysis_lookup(const struct policy *p, const struct policy_object *tar
 struct analysis_who {
 	uint16_t subject;
 	uint32_t predicates;		/* 0: unconditionally */
-	uint16_t path[8]; size_t path_count;	/* ever: subjects from `subject` to who has the right; 1: itself */
+	uint16_t path[8]; size_t path_count;	/* ever: subjects from `subject` to who has the right; 1: itself; more than 8: the first 7 and the last */
 	bool ticket;			/* an edge on the way wants one */
 	const struct policy_rule *rule;
 };
+/* With `ever`, who has it under a condition and can become somebody who has it without one is there twice: 2 * subjects at most. */
 size_t analysis_who_can(const struct analysis *a, struct arena *arena, bool ever, uint32_t permission, uint16_t object, struct analysis_who **out);
 
 /* The difference of two policies in decisions: labels are matched by qualified name. */
