@@ -225,7 +225,8 @@ static int find_row(struct injection *in)
 			 s->size != sizeof(struct spine_policy_row);
 		in->row = (uint32_t)i;
 	}
-	if (twice || in->row == 0 || in->elf.sections[section].type != SHT_PROGBITS || !empty_row(in->elf.sections[section].bytes))
+	if (twice || in->row == 0 || in->elf.sections[section].type != SHT_PROGBITS || in->sections[section].before != NULL ||
+	    !empty_row(in->elf.sections[section].bytes))
 		return errmsg_say(in->why, -EINVAL, "section '%s' is not one empty row of policy of this release; compile the extension "
 				  "with SPINE_EXTENSION of its headers", SPINE_POLICY_SECTION);
 	return 0;

@@ -25,8 +25,11 @@ _Static_assert(sizeof(struct spine_policy_record) == 32, "a shift by 5");
 
 static void emit(struct inject_emit *e, uint8_t code, uint8_t dst, uint8_t src, int16_t off, int32_t imm)
 {
-	if (e->out != NULL)
-		e->out[e->at] = (struct bpf_insn){ .code = code, .dst_reg = dst & 15, .src_reg = src & 15, .off = off, .imm = imm };
+	if (e->out != NULL) {
+		const uint8_t bytes[4] = { code, (uint8_t)(src << 4 | dst), (uint8_t)off, (uint8_t)((uint16_t)off >> 8) };
+		memcpy(&e->out[e->at], bytes, sizeof(bytes));
+		e->out[e->at].imm = imm;
+	}
 	e->at++;
 }
 

@@ -50,7 +50,7 @@ static struct inject_spec spec_of(const int *helpers, size_t n, bool trial)
 static void start(struct running *r, const char *name, const struct inject_spec *spec)
 {
 	struct errmsg why = { 0 };
-	struct slice bytes = test_object(name);
+	struct slice bytes = name[0] == '/' ? read_object(name) : test_object(name);
 	struct bpf_program *p;
 
 	*r = (struct running){ .arena = ARENA_INIT(64u << 20), .bytes = BUF_INIT(16u << 20) };
@@ -66,7 +66,7 @@ static void start(struct running *r, const char *name, const struct inject_spec 
 	bpf_object__for_each_program(p, r->object) {
 		if (strcmp(bpf_program__name(p), "entry") == 0) {
 			bpf_program__set_log_buf(p, r->log, LOG_BYTES);
-			bpf_program__set_log_level(p, strcmp(name, "far") == 0 ? 0 : 2);
+			bpf_program__set_log_level(p, strcmp(name, "update") == 0 ? 2 : 0);
 		}
 	}
 	int err = bpf_object__load(r->object);
@@ -346,6 +346,60 @@ START_TEST(refusals_out_of_reach_of_short_jumps_are_reached_by_long_ones)
 }
 END_TEST
 
+static const char *const shipped[] = { SPINE_OBJECTS "/extensions/balancer.o", SPINE_OBJECTS "/extensions/fanout.o",
+				       SPINE_OBJECTS "/extensions/filter.o", SPINE_OBJECTS "/extensions/kv.o",
+				       SPINE_OBJECTS "/extensions/router.o", SPINE_OBJECTS "/counter-1.o",
+				       SPINE_OBJECTS "/talker-1.o", SPINE_OBJECTS "/frags-1.o" };
+
+static struct inject_spec everything(bool trial)
+{
+	struct inject_spec spec = { .trial = trial };
+
+	for (int helper = 1; helper < 64 * INSPECT_HELPER_WORDS; helper++) {
+		int32_t answer;
+		if (inject_helper_refusal(helper, &answer))
+			spec.helpers[helper / 64] |= UINT64_C(1) << (helper % 64);
+	}
+	return spec;
+}
+
+/* The program for packets: the one of section "xdp" or "xdp.frags". */
+static const char *packet_program(struct running *r)
+{
+	struct bpf_program *p;
+
+	bpf_object__for_each_program(p, r->object) {
+		const char *section = bpf_program__section_name(p);
+		if (strcmp(section, "xdp") == 0 || strcmp(section, "xdp.frags") == 0)
+			return bpf_program__name(p);
+	}
+	ck_abort_msg("there is no program for packets");
+}
+
+START_TEST(shipped_extensions_with_all_rights_give_the_verdicts_that_they_gave)
+{
+	struct running before, after;
+	struct inject_spec none = { 0 }, all = everything(_i % 2 == 1);
+
+	start(&before, shipped[_i / 2], &none);
+	start(&after, shipped[_i / 2], &all);
+	ck_assert(!before.report.changed);
+	memset(after.row->helpers, 0xff, sizeof(after.row->helpers));
+	for (uint32_t i = 0; i < 64; i++) {
+		struct frame f = { .ifindex = i, .key = i * 2654435761u, .value = i * 40503u, .rounds = 0x00450008u };
+		for (size_t k = 0; k < sizeof(f.rest); k++)
+			f.rest[k] = (uint8_t)(i * 31 + k * (i % 3));
+		const char *name = packet_program(&before);
+		ck_assert_uint_eq(run_program(&before, name, f), run_program(&after, name, f));
+	}
+	ck_assert_uint_eq(after.row->next, 0);
+	printf("# %s: %u calls, %u -> %u instructions\n", strrchr(shipped[_i / 2], '/') + 1, after.report.calls, after.report.insns_before,
+	       after.report.insns_after);
+	stop(&before);
+	stop(&after);
+}
+END_TEST
+
 int main(void)
 {
 	const TTest *const tests[] = {
@@ -371,6 +425,7 @@ int main(void)
 	for (size_t i = 0; i < ARRAY_LEN(tests); i++)
 		tcase_add_test(tcase, tests[i]);
 	tcase_add_loop_test(tcase, subprograms_callbacks_and_several_programs_are_guarded, 0, 2);
+	tcase_add_loop_test(tcase, shipped_extensions_with_all_rights_give_the_verdicts_that_they_gave, 0, 2 * ARRAY_LEN(shipped));
 	suite_add_tcase(suite, tcase);
 	SRunner *runner = srunner_create(suite);
 	srunner_set_tap(runner, "/dev/stdout");

@@ -4,6 +4,8 @@
 #include <stdarg.h>
 #include <stdio.h>
 
+#include <prickle/spine_policy.h>
+
 #include "spine/inspect/inspect_internal.h"
 
 #define SENTENCE_BYTES_MAX 480
@@ -178,6 +180,17 @@ static void check_extern(struct inspection *in, const struct object_program *p, 
 					"the grants file allows it", call ? "calls" : "uses", ref->name, ref->name));
 }
 
+#define ROW_RULE "map " SPINE_POLICY_SECTION
+
+/* The row of policy is for checks that the loader puts in later: whoever could write it could give itself rights. */
+static void check_row(struct inspection *in, const struct object_program *p, const struct object_ref *ref)
+{
+	if ((ref->kind == REF_MAP_VALUE || ref->kind == REF_MAP) &&
+	    strcmp(in->o->maps[ref->index].name, SPINE_POLICY_SECTION) == 0)
+		inspection_find(in, ROW_RULE, p, ref->insn, "it refers to section '" SPINE_POLICY_SECTION "', which holds its rights; "
+				"nothing allows that, only the loader's checks do");
+}
+
 /* What the walk knows the effect of; a kernel to come may have more. */
 static bool known_atomic(int32_t imm)
 {
@@ -245,6 +258,8 @@ static bool check_instruction(struct inspection *in, const struct object_program
 						i->code));
 		return false;
 	}
+	if (ref != NULL && !in->adopted)
+		check_row(in, p, ref);
 	if (ref != NULL && ref->kind == REF_EXTERN)
 		check_extern(in, p, ref);
 	else if (i->code == (BPF_JMP | BPF_CALL) && ref == NULL && i->src_reg == 0 &&
@@ -527,6 +542,8 @@ static void check_map_name(struct inspection *in, const struct object_map *m)
 	uint64_t granted = in->rights->map_types & ~inspect_default_map_types;
 	bool by_grant = m->type < 64 && (granted >> m->type & 1);
 
+	if (!m->internal && !in->adopted && strcmp(m->name, SPINE_POLICY_SECTION) == 0)
+		inspection_find(in, ROW_RULE, NULL, 0, "a map of section '.maps' has the name of the row of policy; give it another");
 	if (ports && m->type != BPF_MAP_TYPE_DEVMAP_HASH)
 		inspection_find(in, "map spine_ports", NULL, 0, "the map 'spine_ports' is of another type than "
 				"devmap_hash; define it by SPINE_PORTS");

@@ -10,7 +10,7 @@
  * Costs are counted in instructions; a helper counts as inspect_helper_cost() says (measured).
  *
  * Rules of findings, each named for what would have to be granted or changed: "helper NAME", "kfunc NAME",
- * "ksym NAME", "map-type NAME", "map NAME" (a map with a reserved name and another type), "tail-call",
+ * "ksym NAME", "map-type NAME", "map NAME" (a map with a reserved name and another type; ".data.policy": nothing may refer to it), "tail-call",
  * "verdict NAME", "program-type SECTION", "entry", "cost", "memory", "recursion", "call-depth", "instruction".
  */
 #pragma once
