@@ -15,6 +15,7 @@
 #include "cli/policy.h"
 #include "policy/policy_limits.h"
 
+#define DIFF_ARENA_BYTES (256u << 20)
 
 /* Between the question and the act: what changes, as text or JSON. */
 struct asking {
@@ -22,6 +23,7 @@ struct asking {
 	bool ask;
 	struct buf text;
 	json_t *changes;
+	size_t count;
 };
 
 static bool user_says_yes(void)
@@ -35,10 +37,19 @@ static bool user_says_yes(void)
 
 static bool confirm(void *arg, const struct policy *before, const struct policy *after)
 {
+	AUTO_ARENA struct arena arena = ARENA_INIT(DIFF_ARENA_BYTES);
 	struct asking *a = arg;
+	const struct analysis *old, *new;
+	struct analysis_change *changes = NULL;
 
-	buf_printf(&a->text, "%zu statements, before %zu\n", (size_t)after->statement_count, before == NULL ? (size_t)0 : (size_t)before->statement_count);
-	a->changes = json_array();
+	if (before == NULL)
+		buf_adds(&a->text, "the epoch in force cannot be read, so what changes is not known\n");
+	else if (analysis_new(&arena, before, &old) == 0 && analysis_new(&arena, after, &new) == 0 &&
+		 analysis_diff(&arena, old, new, &changes, &a->count) == 0)
+		policy_cli_changes(&a->text, changes, a->count);
+	a->changes = policy_cli_changes_json(changes, a->count);
+	if (before != NULL && a->count == 0)
+		buf_adds(&a->text, "no decision changes\n");
 	if (!cli_json(a->cli) && cli_print(a->cli, &a->text) != CLI_OK)
 		return false;
 	fflush(stdout);
