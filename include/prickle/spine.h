@@ -17,8 +17,8 @@
  *	char LICENSE[] SEC("license") = "Dual MIT/GPL";
  *
  * An object holds one SEC("xdp") program, called for the frames that `match` selects. Verdicts outside
- * the grant count as faults. Forwarding goes through spine_redirect(), which knows the ports that the
- * operator granted; plain bpf_redirect() is refused.
+ * the rights count as faults. Forwarding goes through spine_redirect(), which knows the ports that the
+ * policy allows; plain bpf_redirect() needs a rule of its own and is checked.
  */
 #pragma once
 /* An extension that looks at the kernel's own types includes "vmlinux.h" first, which has these, too. */
@@ -39,8 +39,8 @@
 				  .bytes = sizeof(struct spine_manifest), __VA_ARGS__ }
 
 /*
- * SPINE_PORTS defines the map of ports that this extension was granted, by interface index; the runtime
- * fills it. spine_redirect(ifindex) gives XDP_REDIRECT towards a granted port, else XDP_ABORTED.
+ * SPINE_PORTS defines the map of ports that this extension may use, by interface index; the runtime
+ * fills it. spine_redirect(ifindex) gives XDP_REDIRECT towards an allowed port, else XDP_ABORTED.
  */
 #define SPINE_PORTS_MAX 64
 #define SPINE_PORTS                                                                                \

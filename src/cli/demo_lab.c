@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <ftw.h>
 #include <linux/ethtool.h>
 #include <linux/sockios.h>
 #include <net/if.h>
@@ -28,7 +29,8 @@
 #define ROUTER "prickle-router"
 #define RIGHT  "prickle-right"
 #define WORDS_MAX    24
-#define GRANTS_NAME  "/tmp/prickle-lab-XXXXXX"
+#define POLICY_NAME  "/tmp/prickle-lab-XXXXXX"	/* a directory: the store of the lab's policy */
+#define POLICY_FILE  "lab.policy"
 #define BUILT	     '+'	/* the report begins with it when the lab is there; else the report tells why not */
 #define REPORT_BYTES 4096
 
@@ -53,22 +55,28 @@ static const char *const wiring[] = {
 	"-n " RIGHT " route add default via 10.91.2.1", "-n " RIGHT " route add default via fd91:2::1",
 };
 
-/* What `prickle` is asked for; %G is the file of grants. */
+/* What `prickle` is asked for; %G is the directory of the lab's policy. */
 static const char *const extensions[] = {
-	"spine install filter --netns " ROUTER " --dev left --grants %G --order 10",
-	"spine install router --netns " ROUTER " --dev left --grants %G --order 20",
-	"spine install router --netns " ROUTER " --dev right --grants %G --order 20",
+	"policy apply --policy %G %F",
+	"spine install filter --netns " ROUTER " --dev left --policy %G --order 10",
+	"spine install router --netns " ROUTER " --dev left --policy %G --order 20",
+	"spine install router --netns " ROUTER " --dev right --policy %G --order 20",
 };
 
-static const char grants[] =
+static const char policy[] =
 	"# What the lab's extensions may do.\n"
-	"extensions:\n"
-	"  router:\n"
-	"    verdicts: [pass, drop, redirect]\n"
-	"    helpers: [fib_lookup]\n"
-	"    ports: [left, right]\n"
-	"  filter:\n"
-	"    verdicts: [pass, drop]\n";
+	"import default\n"
+	"module lab\n"
+	"  label port left = nic \"left\"   label port right = nic \"right\"\n"
+	"  domain router = ebpf object\n"
+	"  domain filter = ebpf object\n"
+	"  allow router attach, pass, drop, redirect, forward left, right\n"
+	"  allow filter attach, pass, drop left, right\n"
+	"  allow router, filter offer handler\n"
+	"  allow router, filter use helper default\n"
+	"  allow router use helper fib_lookup\n"
+	"  allow router, filter use map-type default\n"
+	"  allow router, filter use program-type xdp, syscall\n";
 
 /* ---- running programs ---- */
 
@@ -94,13 +102,14 @@ static int run(const char *program, char *const argv[], int output)
 
 int demo_lab_run(const char *program, const char *name, const char *line, const char *file, char *said, size_t said_bytes, int report)
 {
-	char text[512], *argv[WORDS_MAX + 1], *save = text, own[400];
+	char text[512], *argv[WORDS_MAX + 1], *save = text, own[400], inside[256];
 	size_t count = 0;
 	int pipe_fds[2], code;
 	ssize_t n;
 
 	must(strlen(line) < sizeof(text));
 	memcpy(text, line, strlen(line) + 1);
+	(void)!snprintf(inside, sizeof(inside), "%s/" POLICY_FILE, file);
 	if (said == NULL) {
 		said = own;
 		said_bytes = sizeof(own);
@@ -110,6 +119,8 @@ int demo_lab_run(const char *program, const char *name, const char *line, const 
 		argv[count] = strsep(&save, " ");
 		if (strcmp(argv[count], "%G") == 0)
 			argv[count] = (char *)(uintptr_t)file;
+		else if (strcmp(argv[count], "%F") == 0)
+			argv[count] = inside;
 		count++;
 	}
 	argv[count] = NULL;
@@ -202,7 +213,16 @@ static void in_child(void (*what)(const char *), const char *name)
 
 /* ---- the keeper ---- */
 
-static void take_down(const char *ip)
+static int remove_one(const char *path, const struct stat *st, int kind, struct FTW *where)
+{
+	(void)st;
+	(void)kind;
+	(void)where;
+	(void)remove(path);
+	return 0;
+}
+
+static void take_down(const char *ip, const char *directory)
 {
 	int null = open("/dev/null", O_WRONLY | O_CLOEXEC);
 
@@ -213,30 +233,37 @@ static void take_down(const char *ip)
 	}
 	if (null >= 0)
 		close(null);
+	(void)nftw(directory, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+}
+
+static int write_policy(const char *directory, int report)
+{
+	char path[64];
+
+	(void)!snprintf(path, sizeof(path), "%s/" POLICY_FILE, directory);
+	AUTO_FD int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	if (fd >= 0 && write(fd, policy, sizeof(policy) - 1) == sizeof(policy) - 1)
+		return 0;
+	dprintf(report, "cannot write '%s': %s\n", path, strerrordesc_np(errno));
+	return -EIO;
 }
 
 /* 0, or something failed and `report` has heard of it. */
-static int build(const char *ip, int report)
+static int build(const char *ip, const char *directory, int report)
 {
-	char file[] = GRANTS_NAME, line[64];
-	int err = 0;
-	AUTO_FD int fd = mkostemp(file, O_CLOEXEC);
+	char line[64];
+	int err = write_policy(directory, report);
 
-	if (fd < 0 || write(fd, grants, sizeof(grants) - 1) != sizeof(grants) - 1) {
-		dprintf(report, "cannot write '%s': %s\n", file, strerrordesc_np(errno));
-		return -EIO;
-	}
 	for (size_t i = 0; i < ARRAY_LEN(namespaces) && err == 0; i++) {
 		(void)!snprintf(line, sizeof(line), "netns add %s", namespaces[i]);
-		err = demo_lab_run(ip, "ip", line, file, NULL, 0, report);
+		err = demo_lab_run(ip, "ip", line, directory, NULL, 0, report);
 	}
 	for (size_t i = 0; i < ARRAY_LEN(wiring) && err == 0; i++)
-		err = demo_lab_run(ip, "ip", wiring[i], file, NULL, 0, report);
+		err = demo_lab_run(ip, "ip", wiring[i], directory, NULL, 0, report);
 	for (size_t i = 0; i < ARRAY_LEN(namespaces) && err == 0; i++)
 		in_child(set_up_namespace, namespaces[i]);
 	for (size_t i = 0; i < ARRAY_LEN(extensions) && err == 0; i++)
-		err = demo_lab_run("/proc/self/exe", "prickle", extensions[i], file, NULL, 0, report);
-	(void)unlink(file);
+		err = demo_lab_run("/proc/self/exe", "prickle", extensions[i], directory, NULL, 0, report);
 	return err;
 }
 
@@ -270,6 +297,7 @@ static void stay(int alive, int said)
 static _Noreturn void keep(int report, int alive)
 {
 	const char *ip = find_ip();
+	char directory[] = POLICY_NAME;
 	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
 	struct demo_nat64 nat64 = { .said = -1 };
 
@@ -289,14 +317,18 @@ static _Noreturn void keep(int report, int alive)
 			"'ip netns del' removes it\n");
 		_exit(1);
 	}
-	if (build(ip, report) == 0) {
+	if (mkdtemp(directory) == NULL) {
+		dprintf(report, "cannot make '%s': %s\n", directory, strerrordesc_np(errno));
+		_exit(1);
+	}
+	if (build(ip, directory, report) == 0) {
 		dprintf(report, "%c", BUILT);
 		demo_nat64_start(&nat64, ip, report);
 		close(report);
 		stay(alive, nat64.said);
 	}
 	demo_nat64_stop(&nat64, ip);
-	take_down(ip);
+	take_down(ip, directory);
 	_exit(0);
 }
 

@@ -22,7 +22,7 @@ void demo_lab_start(struct demo_lab *lab);
 void demo_lab_greet(struct demo_lab *lab);
 
 /*
- * For the lab's parts: run a program with a line of words, of which %G is replaced by `file`. What it says goes to `said` (its first
+ * For the lab's parts: run a program with a line of words, of which %G is replaced by `file` and %F by the policy in that directory. What it says goes to `said` (its first
  * bytes; NULL: nowhere), and where it fails, to `report` as well. Its exit code, or a negative errno.
  */
 int demo_lab_run(const char *program, const char *name, const char *line, const char *file, char *said, size_t said_bytes, int report);

@@ -93,8 +93,8 @@ static const struct {
 	  "and its neighbours go on. Everything is pinned in bpffs: no process of ours stands in the way of packets.\n\n"
 	  "Begin with 'prickle spine doctor', then 'prickle spine install filter --dev IF' or 'prickle spine new NAME'. All these "
 	  "commands work inside 'ip netns exec', too, or take --netns.",
-	  ".It Pa /etc/prickle/spine/IF.yaml\nwhat the operator grants to the extensions of interface IF; the defaults serve when it "
-	  "does not exist\n"
+	  ".It Pa /var/lib/prickle/policy\nwhat extensions may do, among others: prickle-policy(1); the shipped policy serves until another "
+	  "one is applied\n"
 	  ".It Pa /sys/fs/bpf/prickle/spine\nthe state of all interfaces, in the bpffs of the host\n" },
 	{ "nat64", "translator between IPv6 and IPv4",
 	  "Stateless (siit, RFC 7915), stateful (nat64, RFC 6146) and the customer's side of 464XLAT (clat, RFC 6877). Packets are translated by "

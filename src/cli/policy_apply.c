@@ -13,6 +13,7 @@
 #include "base/date.h"
 #include "base/hex.h"
 #include "cli/policy.h"
+#include "spine/rights.h"
 #include "policy/policy_limits.h"
 
 #define DIFF_ARENA_BYTES (256u << 20)
@@ -119,7 +120,7 @@ static int tell_failure(struct cli *cli, int err, struct buf *errors, const stru
 	return policy_cli_fail(cli, err, why);
 }
 
-static int apply_to(struct cli *cli, struct policy_store *store, const uint8_t *secret, struct slice signature)
+static int apply_to(struct cli *cli, struct policy_store *store, const char *directory, const uint8_t *secret, struct slice signature)
 {
 	AUTO_BUF struct buf errors = BUF_INIT(4u << 20), out = BUF_INIT(4096);
 	struct asking asking = {
@@ -131,10 +132,14 @@ static int apply_to(struct cli *cli, struct policy_store *store, const uint8_t *
 		.file = cli_arg(cli, 0), .previous = cli_has(cli, "previous"), .secret_key = secret, .signature = signature,
 		.who = who, .note = cli_value(cli, "note"), .dry_run = cli_has(cli, "dry-run"), .confirm = confirm, .confirm_arg = &asking,
 	};
+	struct spine_policy_copy spine = { .directory = directory };
+	const struct policy_copy copies[] = { { spine_policy_update, &spine } };
 	struct errmsg why = { 0 };
 	uint64_t epoch = 0;
 	int err;
 
+	how.copies = copies;
+	how.copy_count = ARRAY_LEN(copies);
 	name_caller(who);
 	err = policy_store_apply(store, &how, &epoch, &errors, &why);
 	buf_done(&asking.text);
@@ -152,16 +157,22 @@ static int apply_to(struct cli *cli, struct policy_store *store, const uint8_t *
 		buf_printf(&out, "nothing was applied; it would be epoch %llu\n", (unsigned long long)epoch);
 	else
 		buf_printf(&out, "epoch %llu is in force\n", (unsigned long long)epoch);
+	if (spine.disabled > 0)
+		buf_printf(&out, "%u extension%s on network interfaces lost what %s cannot run without and %s off: `prickle spine list`\n", spine.disabled,
+			   spine.disabled == 1 ? "" : "s", spine.disabled == 1 ? "it" : "they", spine.disabled == 1 ? "is" : "are");
 	return cli_print(cli, &out);
 }
 
 static int apply(struct cli *cli)
 {
 	uint8_t secret[POLICY_SECRET_BYTES], signature[97];
+	char directory[POLICY_DIRECTORY_BYTES];
 	struct policy_store *store;
 	size_t signature_len;
 	int code = check_words(cli);
 
+	if (code == CLI_OK)
+		code = policy_cli_directory(cli, directory);
 	if (code == CLI_OK)
 		code = read_signature(cli, signature, &signature_len);
 	if (code == CLI_OK && cli_has(cli, "key"))
@@ -169,7 +180,7 @@ static int apply(struct cli *cli)
 	if (code == CLI_OK)
 		code = policy_cli_open(cli, POLICY_STORE_WRITE | POLICY_STORE_REPAIR, &store);
 	if (code == CLI_OK) {
-		code = apply_to(cli, store, cli_has(cli, "key") ? secret : NULL, slice_of(signature, signature_len));
+		code = apply_to(cli, store, directory, cli_has(cli, "key") ? secret : NULL, slice_of(signature, signature_len));
 		policy_store_close(store);
 	}
 	sodium_memzero(secret, sizeof(secret));

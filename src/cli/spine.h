@@ -9,11 +9,11 @@
 
 #define CLI_OPTION_DEV	  { "dev", 'd', "IF", "the network interface" }
 #define CLI_OPTION_NETNS  { "netns", 'n', "NAME", "in this network namespace, as `ip netns list` calls it" }
-#define CLI_OPTION_GRANTS { "grants", '\0', "FILE", "read grants here instead of /etc/prickle/spine/IF.yaml", CLI_FILE }
+#define SPINE_OPTION_POLICY { "policy", '\0', "DIRECTORY", "under the policy that was applied there, not the host's", CLI_DIRECTORY }
 
 #define SPINE_OBJECT_BYTES_MAX (64u << 20)
 
-/* From --dev, --netns, --grants and --mode, as far as the command has them. CLI_OK; CLI_USAGE without --dev, and it complains. */
+/* From --dev, --netns, --policy and --mode, as far as the command has them. CLI_OK; CLI_USAGE without --dev, and it complains. */
 MUST_USE int spine_cli_where(struct cli *cli, struct spine_where *out);
 /* Both in one: open the device of the options, or complain. Returns an enum cli_exit. */
 MUST_USE int spine_cli_open(struct cli *cli, enum spine_open_mode mode, struct spine_device **out);
@@ -46,8 +46,9 @@ MUST_USE int spine_cli_verdicts(struct cli *cli, const char *option, uint32_t *o
 void spine_cli_verdict_text(struct buf *out, uint32_t verdicts);
 json_t *spine_cli_verdict_json(uint32_t verdicts);
 
-/* What to run next about an extension in this state, one line without its end; nothing when it is active. netns: or NULL. */
-void spine_cli_next(struct buf *out, const char *netns, const char *device, const char *name, const char *state);
+/* What to run next about an extension in this state, one line without its end; nothing when it is active. netns: or NULL.
+ * by_policy: spine_device_by_policy. */
+void spine_cli_next(struct buf *out, const char *netns, const char *device, const char *name, const char *state, bool by_policy);
 
 /* {"rule", "program", "instruction", "sentence", "file", "line", "source"} */
 json_t *spine_cli_finding_json(const struct inspect_finding *f);

@@ -5,7 +5,7 @@
 
 #include "cli/spine.h"
 #include "cli/spine_tool.h"
-#include "spine/grant.h"
+#include "spine/rights.h"
 
 struct built {
 	const struct object *object;
@@ -13,14 +13,14 @@ struct built {
 	const char *path;
 };
 
-/* Under the default rights: what a device without a grants file would say. */
+/* Under the rights of the shipped policy. */
 static int inspect(struct cli *cli, struct arena *arena, struct built *b)
 {
 	const struct spine_manifest *m = b->object->manifest;
 	struct errmsg why = { 0 };
 	struct inspect_rights rights = {
-		.verdicts = SPINE_VERDICTS_ALL, .instructions_max = m == NULL ? GRANT_DEFAULT_INSTRUCTIONS : m->instructions_max,
-		.memory_bytes_max = m == NULL ? GRANT_DEFAULT_MEMORY_BYTES : m->memory_bytes_max, .syscall_programs = true,
+		.verdicts = SPINE_VERDICTS_ALL, .instructions_max = m == NULL ? RIGHTS_DEFAULT_INSTRUCTIONS : m->instructions_max,
+		.memory_bytes_max = m == NULL ? RIGHTS_DEFAULT_MEMORY_BYTES : m->memory_bytes_max, .syscall_programs = true,
 	};
 
 	if (m != NULL)
@@ -81,11 +81,11 @@ static void build_text(struct buf *out, const struct built *b)
 		buf_printf(out, "  handler   %u %s(struct %s)\n", b->object->handlers[i].id, b->object->handlers[i].name,
 			   b->object->handlers[i].type);
 	if (b->report.finding_count > 0)
-		buf_adds(out, "  needs more than the default grants:\n");
+		buf_adds(out, "  needs more than the shipped policy gives:\n");
 	inspect_findings_text(out, &b->report);
 }
 
-/* Read an object, inspect it and print what was found. *refused: a device without grants would not take it. */
+/* Read an object, inspect it and print what was found. *refused: the shipped policy would not take it. */
 static int show(struct cli *cli, const char *path, bool *refused)
 {
 	AUTO_ARENA struct arena arena = ARENA_INIT(TOOL_ARENA_BYTES);
@@ -130,7 +130,7 @@ const struct cli_command cmd_spine_build = {
 	.words = "spine build", .summary = "compile an extension and show what the inspector finds in it",
 	.description = "Compiles NAME.bpf.c to NAME.o with clang (clang-19, clang, ... of PATH) and the headers of this program, "
 		       "then prints the manifest, the longest path that a packet may take, the memory of its maps, and "
-		       "everything that a device without a grants file would refuse.\n\n"
+		       "everything that the shipped policy would refuse.\n\n"
 		       "A source that includes \"vmlinux.h\" (before <prickle/spine.h>) for the kernel's own types gets one beside it, made "
 		       "from this kernel by bpftool, unless one is there. Accesses to its structs are relocated (CO-RE), so the object fits "
 		       "other kernels, too.",
@@ -143,7 +143,7 @@ const struct cli_command cmd_spine_build = {
 
 const struct cli_command cmd_spine_inspect = {
 	.words = "spine inspect", .summary = "show what an object file would do, without loading it",
-	.description = "Manifest, longest path, memory, handlers, and all that a device without a grants file would refuse, each "
+	.description = "Manifest, longest path, memory, handlers, and all that the shipped policy would refuse, each "
 		       "with its instruction and source line. Any eBPF object can be looked at, also one that is hostile: nothing of it "
 		       "reaches the kernel. Exit code 5: it would be refused.",
 	.args = (const struct cli_arg[]){ { "FILE", "an object file", .complete = CLI_FILE }, { 0 } },

@@ -45,7 +45,7 @@ int spine_cli_where(struct cli *cli, struct spine_where *out)
 	size_t i = 0;
 
 	*out = (struct spine_where){ .device = value_of(cli, "dev"), .netns = value_of(cli, "netns"),
-				     .grants_path = value_of(cli, "grants") };
+				     .policy = value_of(cli, "policy") };
 	if (out->device == NULL)
 		return cli_fail(cli, CLI_USAGE, "which interface? Say --dev IF; `ip link` lists them");
 	while (mode != NULL && i < ARRAY_LEN(modes) && strcmp(mode, modes[i].name) != 0)
@@ -53,10 +53,10 @@ int spine_cli_where(struct cli *cli, struct spine_where *out)
 	if (i == ARRAY_LEN(modes))
 		return cli_fail(cli, CLI_USAGE, "--mode: '%s' is not native, generic or auto", mode);
 	out->mode = modes[i].mode;
-	/* Without the usual file there are defaults; a file that somebody names must not be missed in silence. */
-	if (out->grants_path != NULL && access(out->grants_path, F_OK) != 0)
-		return cli_fail(cli, errno == ENOENT ? CLI_NOT_FOUND : CLI_FAILED, "--grants: read '%s': %s", out->grants_path,
-				strerrordesc_np(errno));
+	/* A directory that somebody names must not be made in silence. */
+	if (out->policy != NULL && access(out->policy, F_OK) != 0)
+		return cli_fail(cli, errno == ENOENT ? CLI_NOT_FOUND : CLI_FAILED, "--policy: open '%s': %s; `prickle policy apply --policy %s "
+				"FILE` makes it", out->policy, strerrordesc_np(errno), out->policy);
 	return CLI_OK;
 }
 
@@ -280,13 +280,16 @@ int spine_cli_json(struct cli *cli, json_t *value)
 	return cli_print(cli, &out);
 }
 
-void spine_cli_next(struct buf *out, const char *netns, const char *device, const char *name, const char *state)
+void spine_cli_next(struct buf *out, const char *netns, const char *device, const char *name, const char *state, bool by_policy)
 {
 	AUTO_BUF struct buf where = BUF_INIT(512);
 
 	buf_printf(&where, "--dev %s%s%s", device, netns != NULL ? " --netns " : "", netns != NULL ? netns : "");
 	if (strcmp(state, "ejected") == 0)
 		buf_printf(out, "`prickle spine show %s %s` tells what it did; then `replace` it, `enable` it again, or `remove` it",
+			   name, buf_cstr(&where));
+	else if (strcmp(state, "disabled") == 0 && by_policy)
+		buf_printf(out, "`prickle spine show %s %s` tells the line that it lacks; `prickle policy apply` with that line puts it back",
 			   name, buf_cstr(&where));
 	else if (strcmp(state, "disabled") == 0)
 		buf_printf(out, "`prickle spine enable %s %s` puts it back", name, buf_cstr(&where));

@@ -25,21 +25,18 @@ static const struct cli_option where_options[] = { CLI_OPTION_DEV, CLI_OPTION_NE
 /* --- what happened ---------------------------------------------------------------------------- */
 
 /* A signature that earns nothing is most likely a key that somebody forgot to name. */
-static void add_signer_note(struct cli *cli, const struct spine_device *d, const struct spine_record *r, struct buf *out)
+static void add_signer_note(struct cli *cli, const struct spine_record *r, struct buf *out)
 {
 	static const uint8_t nobody[sizeof(r->signer)];
 	const struct cli_option *o = cli_command(cli)->options;
 
-	while (o->name != NULL && strcmp(o->name, "grants") != 0)
+	while (o->name != NULL && strcmp(o->name, "policy") != 0)
 		o++;
 	if (r == NULL || o->name == NULL || r->tier != TIER_UNTRUSTED || memcmp(r->signer, nobody, sizeof(nobody)) == 0)
 		return;
 	buf_adds(out, "it is signed, but it counts as untrusted: its key ");
 	hex_encode(out, slice_of(r->signer, sizeof(r->signer)));
-	if (cli_value(cli, "grants") != NULL)
-		buf_printf(out, " is not among 'keys' in %s", cli_value(cli, "grants"));
-	else
-		buf_printf(out, " is not among 'keys' in /etc/prickle/spine/%s.yaml", spine_device_name(d));
+	buf_printf(out, " is not the one that a domain of the policy asks for (`domain %s = ebpf object signed-by KEY`)", r->name);
 }
 
 static int tell(struct cli *cli, const struct spine_device *d, const char *name, const char *did)
@@ -50,7 +47,7 @@ static int tell(struct cli *cli, const struct spine_device *d, const char *name,
 	AUTO_BUF struct buf note = BUF_INIT(4096);
 	json_t *o;
 
-	add_signer_note(cli, d, r, &note);
+	add_signer_note(cli, r, &note);
 	if (*notice == '\0')
 		notice = buf_cstr(&note);
 	if (cli_json(cli)) {
@@ -156,7 +153,7 @@ static int run_install(struct cli *cli)
 const struct cli_command cmd_spine_install = {
 	.words = "spine install",
 	.summary = "put an extension on an interface",
-	.description = "Inspects the object, loads it with the rights that its grant gives, and puts it among the extensions of "
+	.description = "Inspects the object, loads it with the rights that the policy gives it (`prickle policy show`), and puts it among the extensions of "
 		       "the interface, without a gap in traffic. A program that the interface runs already becomes the first "
 		       "extension and returns when the last other one is removed. FILE.o.sig beside the object is its signature.",
 	.args = (const struct cli_arg[]){ { "FILE", "an object with a manifest, as `prickle spine build` makes it, or the name of one that comes with us", .complete = CLI_FILE },
@@ -165,7 +162,7 @@ const struct cli_command cmd_spine_install = {
 		CLI_OPTION_DEV, { "name", '\0', "N", "call it N; else as its manifest says" }, OPTION_ORDER,
 		{ "terminal", '\0', NULL, "its verdict is final: cheaper, but neither masked nor timed" },
 		{ "accept-unbounded", '\0', NULL, "although no bound of its time can be shown" }, OPTION_MODE,
-		CLI_OPTION_GRANTS, CLI_OPTION_NETNS, { 0 } },
+		SPINE_OPTION_POLICY, CLI_OPTION_NETNS, { 0 } },
 	.json = true,
 	.examples = (const char *const[]){ "prickle spine install no-telnet.o --dev eth0",
 					"prickle spine install filter --dev eth0 --netns blue", NULL },
@@ -210,7 +207,7 @@ const struct cli_command cmd_spine_replace = {
 	.options = (const struct cli_option[]){
 		CLI_OPTION_DEV, OPTION_ORDER, { "watch", 'w', "MS", "watch it for so long; 0: not at all" },
 		{ "accept-unbounded", '\0', NULL, "although no bound of its time can be shown" },
-		CLI_OPTION_GRANTS, CLI_OPTION_NETNS, { 0 } },
+		SPINE_OPTION_POLICY, CLI_OPTION_NETNS, { 0 } },
 	.json = true,
 	.examples = (const char *const[]){ "prickle spine replace filter filter2.o --dev eth0", NULL },
 	.run = run_replace,

@@ -16,15 +16,15 @@ struct listing {
 
 /* What a person should do something about; one that a person switched off is none. */
 static void add_problem(struct listing *l, const struct spine_where *where, const struct spine_record *r,
-			const char *state, const char *reason)
+			const char *state, const char *reason, bool by_policy)
 {
-	bool trouble = strcmp(state, "ejected") == 0 || strcmp(state, "not-running") == 0;
+	bool trouble = strcmp(state, "ejected") == 0 || strcmp(state, "not-running") == 0 || by_policy;
 
 	l->degraded |= trouble;
 	if (!trouble)
 		return;
 	buf_printf(&l->problems, "! %s on %s is %s: %s\n    next: ", r->name, where->device, state, reason);
-	spine_cli_next(&l->problems, where->netns, where->device, r->name, state);
+	spine_cli_next(&l->problems, where->netns, where->device, r->name, state, by_policy);
 	buf_addc(&l->problems, '\n');
 }
 
@@ -71,7 +71,7 @@ static json_t *record_json(const struct spine_device *d, const struct spine_wher
 
 	if (o != NULL && where->netns != NULL)
 		json_object_set_new(o, "netns", json_string(where->netns));
-	spine_cli_next(&next, where->netns, where->device, r->name, state);
+	spine_cli_next(&next, where->netns, where->device, r->name, state, spine_device_by_policy(d, r));
 	if (o != NULL && next.len > 0)
 		json_object_set_new(o, "next", json_string(buf_cstr(&next)));
 	return o;
@@ -86,7 +86,7 @@ static int add_device(void *arg, const struct spine_where *where, const struct s
 
 	for (size_t i = 0; i < count; i++) {
 		state = spine_device_state(d, records[i], &reason);
-		add_problem(l, where, records[i], state, reason);
+		add_problem(l, where, records[i], state, reason, spine_device_by_policy(d, records[i]));
 		if (l->list != NULL) {
 			json_array_append_new(l->list, record_json(d, where, records[i], state));
 		} else {

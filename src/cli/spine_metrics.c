@@ -20,7 +20,7 @@
 
 enum family {
 	DEVICE_PACKETS, DEVICE_UNMATCHED, DEVICE_TRACE_LOST, DEVICE_RUNNING, IDENTITY, STATE, PACKETS, SKIPPED, VERDICTS, FAULTS,
-	SAMPLES, SAMPLED_SECONDS, PACKET_SECONDS, MEMORY, COST, REPLACED, COUNTS, FAMILIES
+	SAMPLES, SAMPLED_SECONDS, PACKET_SECONDS, MEMORY, COST, REPLACED, REFUSED, COUNTS, FAMILIES
 };
 
 static const struct {
@@ -43,6 +43,7 @@ static const struct {
 	[MEMORY] = { "prickle_spine_extension_memory_bytes", "Memory of maps and programs", false },
 	[COST] = { "prickle_spine_extension_cost_instructions", "Bound of the longest path of a packet; absent: none is known", false },
 	[REPLACED] = { "prickle_spine_extension_replaced", "How often an extension was replaced by a new version", true },
+	[REFUSED] = { "prickle_spine_extension_refused_calls", "Calls and redirects of an extension that the policy refused, or let through on trial", true },
 	[COUNTS] = { "prickle_spine_extension_counts", "Counters that an extension keeps itself, by their names", true },
 };
 
@@ -123,6 +124,16 @@ static void add_counters(struct metrics *m, const struct spine_device *d, const 
 			add_number(m, COUNTS, "counter", counters[i].name, counters[i].value);
 }
 
+static void add_refused(struct metrics *m, const struct spine_device *d, const struct spine_record *r)
+{
+	struct row_refusal refusals[SPINE_POLICY_RECORDS];
+	uint64_t ever;
+	size_t count;
+
+	if (spine_device_refusals(d, r->name, refusals, &count, &ever) == 0)
+		add_number(m, REFUSED, NULL, NULL, ever);
+}
+
 static void add_identity(struct metrics *m, const struct spine_record *r)
 {
 	struct buf *out = sample(m, IDENTITY, "version", r->version);
@@ -161,6 +172,7 @@ static void add_extension(struct metrics *m, const struct spine_device *d, const
 	if (r->cost != INSPECT_UNBOUNDED)
 		add_number(m, COST, NULL, NULL, r->cost);
 	add_number(m, REPLACED, NULL, NULL, r->replaced);
+	add_refused(m, d, r);
 	add_counters(m, d, r);
 }
 

@@ -14,7 +14,7 @@ static const char source_text[] =
 	" * @: drops UDP datagrams to port 9 that carry more than 64 bytes, and counts them.\n"
 	" *\n"
 	" * An extension is an ordinary XDP program with a manifest. It sees the frames that `match` selects, and\n"
-	" * may return the verdicts that it lists; the file grants of the device has the last word.\n"
+	" * may return the verdicts that it lists; the policy has the last word (prickle policy).\n"
 	" */\n"
 	"// SPDX-License-Identifier: MIT OR GPL-2.0-only\n"
 	"#include <linux/if_ether.h>\n"

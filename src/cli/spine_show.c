@@ -21,9 +21,21 @@ struct show {
 	struct spine_record record;
 	struct spine_totals totals;
 	json_t *json;			/* what `list --json` says */
-	char state[16], reason[96];
-	const struct grant *grant;	/* NULL: adopted, or the grants file is bad and grant_why says how */
-	struct errmsg grant_why;
+	char state[16], reason[sizeof(((struct spine_place *)NULL)->reason)];
+	const struct spine_rights *rights;	/* until the device is closed; NULL: adopted, or the policy cannot be read and rights_why says how */
+	json_t *rights_json;			/* what stays of them */
+	struct buf rights_text;
+	bool has_rights;
+	uint32_t instructions_max;
+	uint64_t memory_bytes_max;
+	struct errmsg rights_why;
+	struct spine_place place;
+	uint64_t epoch;			/* of the policy that was read */
+	const struct spine_rights_line *lines;
+	size_t line_count;
+	struct row_refusal refusals[SPINE_POLICY_RECORDS];
+	size_t refusal_count;
+	uint64_t refused;		/* ever */
 	const struct held_map *maps;
 	const struct held_counter *counters;
 	size_t map_count, counter_count;
@@ -45,7 +57,24 @@ static void look_at_budget(const struct spine_device *d, struct show *s)
 	}
 }
 
-static int look(const struct spine_device *d, const char *name, struct show *s, struct errmsg *why)
+/* What the policy says now. A policy that cannot be read is a fact to show, no reason to show nothing. */
+static void look_at_rights(struct spine_device *d, const char *name, struct show *s)
+{
+	int err = spine_device_place(d, name, &s->place);
+
+	if (err == 0)
+		err = spine_device_rights(d, name, &s->rights, &s->rights_why);
+	if (err == 0)
+		err = spine_rights_lines(s->arena, spine_device_view(d), s->rights, &s->lines, &s->line_count, &s->rights_why);
+	if (err != 0)
+		s->rights = NULL;
+	else
+		s->epoch = spine_device_view(d)->epoch;
+	if (spine_device_refusals(d, name, s->refusals, &s->refusal_count, &s->refused) != 0)
+		s->refusal_count = s->refused = 0;
+}
+
+static int look(struct spine_device *d, const char *name, struct show *s, struct errmsg *why)
 {
 	const struct spine_record *r = spine_device_find(d, name);
 	const char *state, *reason;
@@ -68,25 +97,73 @@ static int look(const struct spine_device *d, const char *name, struct show *s, 
 		err = held_counters(d, name, s->arena, &s->counters, &s->counter_count, why);
 	if (err != 0 || r->source != SOURCE_INSTALLED)
 		return err;
-	/* A grants file that was broken since is a fact to show, no reason to show nothing. */
-	if (spine_device_grant(d, s->arena, name, &s->grant, &s->grant_why) != 0)
-		s->grant = NULL;
+	look_at_rights(d, name, s);
 	return spine_device_object(d, name, &s->file, why);
 }
 
 /* ---- JSON ---- */
 
-static json_t *grant_json(const struct grant *g)
+static json_t *words_json(const char *const *words)
 {
-	json_t *ports = json_array(), *o;
+	json_t *list = json_array();
 
-	for (size_t i = 0; i < g->port_count; i++)
-		json_array_append_new(ports, json_string(g->ports[i]));
-	o = json_pack("{s:s, s:o, s:o, s:I, s:I, s:I, s:b, s:b, s:b}", "from", g->from, "verdicts",
-		      spine_cli_verdict_json(g->verdicts), "ports", ports, "instructions_max", (json_int_t)g->instructions_max,
-		      "cpu_permille", (json_int_t)g->cpu_permille, "memory_bytes_max", (json_int_t)g->memory_bytes_max,
-		      "terminal", (int)g->terminal, "unbounded", (int)g->unbounded, "tail_calls", (int)g->tail_calls);
+	for (; *words != NULL; words++)
+		json_array_append_new(list, json_string(*words));
+	return list;
+}
+
+static json_t *helpers_json(const uint64_t words[INSPECT_HELPER_WORDS])
+{
+	json_t *list = json_array();
+
+	for (int id = 1; id < (int)(64 * INSPECT_HELPER_WORDS); id++)
+		if ((words[id / 64] >> id % 64 & 1) != 0 && inspect_helper_name(id) != NULL)
+			json_array_append_new(list, json_string(inspect_helper_name(id)));
+	return list;
+}
+
+static json_t *rights_json(const struct show *s)
+{
+	const struct spine_rights *r = s->rights;
+	json_t *ports = json_array(), *lines = json_array(), *o;
+
+	for (size_t i = 0; i < r->port_count; i++)
+		json_array_append_new(ports, json_string(r->ports[i]));
+	for (size_t i = 0; i < s->line_count; i++)
+		json_array_append_new(lines, json_pack("{s:s, s:s}", "at", s->lines[i].place, "text", s->lines[i].text));
+	o = json_pack("{s:s, s:s, s:s, s:I, s:b, s:o, s:o, s:b, s:I, s:I, s:I, s:b, s:b, s:b, s:b}", "subject", r->subject, "from", r->from,
+		      "directory", s->place.directory, "epoch", (json_int_t)s->epoch, "attach", (int)r->attach, "verdicts",
+		      spine_cli_verdict_json(r->verdicts), "ports", ports, "ports_any", (int)r->ports_any, "instructions_max",
+		      (json_int_t)r->instructions_max, "cpu_permille", (json_int_t)r->cpu_permille, "memory_bytes_max",
+		      (json_int_t)r->memory_bytes_max, "terminal", (int)r->terminal, "unbounded", (int)r->unbounded, "tail_calls",
+		      (int)r->tail_calls, "vetted", (int)r->vetted);
+	json_object_set_new(o, "helpers", helpers_json(r->helpers));
+	json_object_set_new(o, "revocable", helpers_json(r->revocable));
+	json_object_set_new(o, "kfuncs", words_json(r->kfuncs));
+	json_object_set_new(o, "handlers", words_json(r->handlers));
+	json_object_set_new(o, "lines", lines);
 	return o;
+}
+
+static const char *helper_name(uint32_t id)
+{
+	const char *name = id < 64 * INSPECT_HELPER_WORDS ? inspect_helper_name((int)id) : NULL;
+
+	return name == NULL ? "?" : name;
+}
+
+static json_t *refusals_json(const struct show *s)
+{
+	json_t *list = json_array();
+
+	for (size_t i = 0; i < s->refusal_count; i++) {
+		const struct row_refusal *r = &s->refusals[i];
+
+		json_array_append_new(list, json_pack("{s:I, s:I, s:s, s:i, s:i, s:b}", "sequence", (json_int_t)r->sequence, "time_ns",
+						      (json_int_t)r->time_ns, "helper", helper_name(r->helper), "instruction",
+						      (int)r->insn, "ifindex", (int)r->object, "trial", (int)r->trial));
+	}
+	return list;
 }
 
 static json_t *handlers_json(const struct object *object)
@@ -136,9 +213,13 @@ static int print_json(struct cli *cli, struct show *s)
 	json_object_set_new(o, "counters", counters);
 	json_object_set_new(o, "maps", maps_json(s));
 	json_object_set_new(o, "messages", s->object == NULL ? json_array() : handlers_json(s->object));
-	json_object_set_new(o, "grant", s->grant == NULL ? json_null() : grant_json(s->grant));
-	if (s->grant == NULL && s->record.source == SOURCE_INSTALLED)
-		json_object_set_new(o, "grant_error", json_string(s->grant_why.text));
+	json_object_set_new(o, "rights", s->has_rights ? s->rights_json : json_null());
+	s->rights_json = NULL;
+	if (!s->has_rights && s->record.source == SOURCE_INSTALLED)
+		json_object_set_new(o, "rights_error", json_string(s->rights_why.text));
+	json_object_set_new(o, "checks", json_integer(s->place.checks));
+	json_object_set_new(o, "refusals", refusals_json(s));
+	json_object_set_new(o, "refused", json_integer((json_int_t)s->refused));
 	json_object_set_new(o, "cpu_budget_ns_per_s", s->budget_ns == 0 ? json_null() : json_integer((json_int_t)s->budget_ns));
 	json_object_set_new(o, "cpu_used_ns_per_s", json_integer((json_int_t)s->window_ns));
 	return spine_cli_json(cli, o);
@@ -190,10 +271,42 @@ static void add_identity(struct buf *out, struct show *s, const char *device)
 	buf_addc(out, '\n');
 }
 
+static void add_policy(struct buf *out, const struct show *s)
+{
+	const struct spine_rights *g = s->rights;
+
+	if (g == NULL) {
+		buf_printf(out, "  %-10s unknown: %s\n", "rights", s->rights_why.text);
+		return;
+	}
+	buf_printf(out, "  %-10s %s (%s), ", "subject", g->subject[0] == '\0' ? "none" : g->subject, g->from);
+	if (s->epoch == 0)
+		buf_adds(out, "shipped policy");
+	else
+		buf_printf(out, "policy epoch %llu", (unsigned long long)s->epoch);
+	buf_printf(out, "%s%s\n  %-10s ", s->place.directory[0] != '\0' ? " in " : "", s->place.directory, "rights");
+	spine_cli_verdict_text(out, g->verdicts);
+	for (size_t i = 0; i < g->port_count; i++)
+		buf_printf(out, "%s%s", i == 0 ? "; ports " : ", ", g->ports[i]);
+	buf_printf(out, "%s\n", g->ports_any ? "; all other ports" : "");
+	for (size_t i = 0; i < s->line_count; i++)
+		buf_printf(out, "  %-10s %s: %s\n", "", s->lines[i].place, s->lines[i].text);
+	if (s->place.checks > 0)
+		buf_printf(out, "  %-10s %u calls in its code, %llu refused or on trial so far\n", "checked", s->place.checks,
+			   (unsigned long long)s->refused);
+	for (size_t i = s->refusal_count > 5 ? s->refusal_count - 5 : 0; i < s->refusal_count; i++) {
+		const struct row_refusal *r = &s->refusals[i];
+
+		buf_printf(out, "  %-10s bpf_%s() at instruction %u", r->trial ? "on trial" : "refused", helper_name(r->helper), r->insn);
+		if (r->object != 0)
+			buf_printf(out, " to the interface with index %u", r->object);
+		buf_addc(out, '\n');
+	}
+}
+
 static void add_rights(struct buf *out, const struct show *s)
 {
 	const struct spine_record *r = &s->record;
-	const struct grant *g = s->grant;
 
 	buf_printf(out, "  %-10s may return ", "verdicts");
 	spine_cli_verdict_text(out, r->verdicts);
@@ -201,27 +314,20 @@ static void add_rights(struct buf *out, const struct show *s)
 	if (!r->terminal)
 		spine_cli_verdict_text(out, r->continues);
 	buf_addc(out, '\n');
-	if (g != NULL) {
-		buf_printf(out, "  %-10s %s: ", "grant", g->from);
-		spine_cli_verdict_text(out, g->verdicts);
-		for (size_t i = 0; i < g->port_count; i++)
-			buf_printf(out, "%s%s", i == 0 ? "; ports " : ", ", g->ports[i]);
-		buf_addc(out, '\n');
-	} else if (r->source == SOURCE_INSTALLED) {
-		buf_printf(out, "  %-10s unknown: %s\n", "grant", s->grant_why.text);
-	}
+	if (r->source == SOURCE_INSTALLED)
+		buf_add(out, buf_slice(&s->rights_text));
 	buf_printf(out, "  %-10s ", "cost");
 	if (r->cost == INSPECT_UNBOUNDED)
 		buf_adds(out, "no bound is known");
 	else
 		buf_printf(out, "at most %llu instructions a packet", (unsigned long long)r->cost);
-	if (g != NULL)
-		buf_printf(out, ", %u granted", g->instructions_max);
+	if (s->has_rights)
+		buf_printf(out, ", %u allowed", s->instructions_max);
 	buf_printf(out, "\n  %-10s ", "memory");
 	add_size(out, r->memory_bytes);
-	if (g != NULL) {
-		buf_adds(out, ", granted ");
-		add_size(out, g->memory_bytes_max);
+	if (s->has_rights) {
+		buf_adds(out, ", allowed ");
+		add_size(out, s->memory_bytes_max);
 	}
 	buf_printf(out, "\n  %-10s ", "processor");
 	if (s->budget_ns == 0)
@@ -299,6 +405,19 @@ static void add_handlers(struct buf *out, const struct show *s)
 	}
 }
 
+/* The policy's arena goes with the device. */
+static void keep_rights(struct show *s)
+{
+	add_policy(&s->rights_text, s);
+	s->has_rights = s->rights != NULL;
+	if (!s->has_rights)
+		return;
+	s->rights_json = rights_json(s);
+	s->instructions_max = s->rights->instructions_max;
+	s->memory_bytes_max = s->rights->memory_bytes_max;
+	s->rights = NULL;
+}
+
 /* ---- */
 
 static int show_one(struct cli *cli, struct show *s, const char *device)
@@ -327,7 +446,8 @@ static int show_one(struct cli *cli, struct show *s, const char *device)
 static int run_show(struct cli *cli)
 {
 	AUTO_ARENA struct arena arena = ARENA_INIT(SHOW_ARENA_BYTES);
-	struct show s = { .arena = &arena, .file = BUF_INIT(SPINE_OBJECT_BYTES_MAX), .next = BUF_INIT(1024) };
+	struct show s = { .arena = &arena, .file = BUF_INIT(SPINE_OBJECT_BYTES_MAX), .next = BUF_INIT(1024),
+			  .rights_text = BUF_INIT(SHOW_TEXT_BYTES) };
 	struct spine_device *d;
 	struct errmsg why;
 	int code = spine_cli_open(cli, SPINE_LOOK, &d), err;
@@ -336,10 +456,14 @@ static int run_show(struct cli *cli)
 		return code;
 	err = look(d, cli_arg(cli, 0), &s, &why);
 	if (err == 0)
-		spine_cli_next(&s.next, cli_value(cli, "netns"), cli_value(cli, "dev"), s.record.name, s.state);
+		keep_rights(&s);
+	if (err == 0)
+		spine_cli_next(&s.next, cli_value(cli, "netns"), cli_value(cli, "dev"), s.record.name, s.state, spine_device_by_policy(d, &s.record));
 	spine_device_close(d);
 	code = err == 0 ? show_one(cli, &s, cli_value(cli, "dev")) : spine_cli_fail(cli, err, &why);
 	json_decref(s.json);
+	json_decref(s.rights_json);
+	buf_done(&s.rights_text);
 	buf_done(&s.file);
 	buf_done(&s.next);
 	return code;
@@ -348,11 +472,11 @@ static int run_show(struct cli *cli)
 const struct cli_command cmd_spine_show = {
 	.words = "spine show",
 	.summary = "show everything about one extension",
-	.description = "Its state, origin, rights with the line of the grants file that gives them, budgets and what is used of "
+	.description = "Its state, origin, rights with the lines of the policy that give them, calls that the policy refused, budgets and what is used of "
 		       "them, verdicts and faults, the counters that it keeps in a map `counters`, its maps, and its message "
 		       "handlers with the types of their arguments.",
 	.args = (const struct cli_arg[]){ { "NAME", "of the extension" }, { 0 } },
-	.options = (const struct cli_option[]){ CLI_OPTION_DEV, CLI_OPTION_NETNS, CLI_OPTION_GRANTS, { 0 } },
+	.options = (const struct cli_option[]){ CLI_OPTION_DEV, CLI_OPTION_NETNS, SPINE_OPTION_POLICY, { 0 } },
 	.json = true,
 	.examples = (const char *const[]){ "prickle spine show router --dev eth0", NULL },
 	.run = run_show,

@@ -13,7 +13,7 @@
 
 static const struct cli_arg key_arg[] = { { "FILE", "the key file", .complete = CLI_FILE }, { 0 } };
 
-/* The public key as grants files want it. */
+/* The public key as policies want it. */
 static int print_key(struct cli *cli, const uint8_t secret[SPINE_SECRET_BYTES], const char *file)
 {
 	AUTO_BUF struct buf hex = BUF_INIT(100), out = BUF_INIT(8192);
@@ -118,7 +118,7 @@ static int sign(struct cli *cli)
 const struct cli_command cmd_spine_key_new = {
 	.words = "spine key new", .summary = "make a key that signs extensions", .args = key_arg, .json = true,
 	.description = "Writes the secret key to FILE, which must not exist, and prints the public one. Extensions that it "
-		       "signs are vetted on devices whose grants file names the public key: keys: [ ... ].",
+		       "signs are vetted where a domain of the policy names the public key: signed-by.",
 	.examples = (const char *const[]){ "prickle spine key new ~/spine.key", NULL },
 	.run = key_new,
 };

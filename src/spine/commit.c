@@ -103,8 +103,8 @@ static int list_one(void *arg, int dir, const char *name, bool is_dir)
 	has_b = err == 0;
 	if (next ? !next_wins(d, has_b ? &b : NULL, &a) : !in_force(d, &a) || (has_b && next_wins(d, &a, &b)))
 		return 0;
-	d->store[d->count] = a;
-	d->records[d->count] = &d->store[d->count];
+	d->records_store[d->count] = a;
+	d->records[d->count] = &d->records_store[d->count];
 	d->count++;
 	return 0;
 }

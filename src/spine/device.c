@@ -18,8 +18,6 @@
 #include "spine/host.h"
 #include "spine/pins.h"
 
-#define GRANT_ERRORS_BYTES 4096
-
 #define TRACE_BYTES (256u * 1024)
 
 /* --- maps -------------------------------------------------------------------------------- */
@@ -322,11 +320,13 @@ int spine_device_open(const struct spine_where *where, enum spine_open_mode mode
 	d->kept_slot = d->keeper = -1;
 	d->open_mode = mode;
 	d->mode = where->mode;
-	d->store = calloc(SPINE_SLOTS_MAX, sizeof(*d->store));
-	if (d->store == NULL ||
-	    (where->grants_path == NULL ? asprintf(&d->grants_path, "/etc/prickle/spine/%s.yaml", d->name) < 0 :
-					  (d->grants_path = strdup(where->grants_path)) == NULL)) {
-		d->grants_path = NULL;
+	d->records_store = calloc(SPINE_SLOTS_MAX, sizeof(*d->records_store));
+	arena_init(&d->policy_arena, POLICY_ARENA_BYTES);
+	d->reason = calloc(1, sizeof(((struct spine_place *)NULL)->reason));
+	d->policy = where->policy != NULL ? realpath(where->policy, NULL) : NULL;
+	if (where->policy != NULL && d->policy == NULL) {
+		err = errmsg_set(why, -errno, "open the policy in '%s'", where->policy);
+	} else if (d->records_store == NULL || d->reason == NULL) {
 		err = errmsg_set(why, -ENOMEM, "open %s", where->device);
 	} else {
 		err = enter(d, where, why);
@@ -383,8 +383,11 @@ void spine_device_close(struct spine_device *d)
 	fd_close(&d->dir);
 	fd_close(&d->ns_dir);
 	fd_close(&d->root);
-	free(d->grants_path);
-	free(d->store);
+	policy_store_close(d->store);
+	arena_done(&d->policy_arena);
+	free(d->policy);
+	free(d->reason);
+	free(d->records_store);
 	free(d);
 }
 
@@ -445,25 +448,6 @@ const struct spine_record *spine_device_find(const struct spine_device *d, const
 	return NULL;
 }
 
-int device_grants(const struct spine_device *d, struct arena *arena, const struct grants **out, struct errmsg *why)
-{
-	AUTO_BUF struct buf errors = BUF_INIT(GRANT_ERRORS_BYTES);
-	int err = grants_load(arena, d->grants_path, out, &errors);
-
-	return err == 0 ? 0 : errmsg_say(why, err, "%s", errors.len > 0 ? buf_cstr(&errors) : d->grants_path);
-}
-
-int spine_device_grant(const struct spine_device *d, struct arena *arena, const char *name, const struct grant **out,
-		       struct errmsg *why)
-{
-	const struct grants *all;
-	int err = device_grants(d, arena, &all, why);
-
-	if (err == 0)
-		*out = grant_find(all, name);
-	return err;
-}
-
 static bool is_up(const struct spine_device *d)
 {
 	struct ifreq r = { 0 };
@@ -481,6 +465,23 @@ bool spine_device_running(const struct spine_device *d, const char **reason)
 	return **reason == '\0';
 }
 
+bool spine_device_by_policy(const struct spine_device *d, const struct spine_record *r)
+{
+	const struct spine_slot_control *c = &d->control->slot[r->slot];
+
+	return c->state == SPINE_SLOT_DISABLED && c->reason == SPINE_DISABLED_BY_POLICY;
+}
+
+static const char *reason_of_policy(const struct spine_device *d, const char *name)
+{
+	struct spine_place place;
+
+	if (spine_device_place(d, name, &place) != 0 || place.reason[0] == '\0')
+		return "switched off by the policy";
+	memcpy(d->reason, place.reason, sizeof(place.reason));
+	return d->reason;
+}
+
 const char *spine_device_state(const struct spine_device *d, const struct spine_record *r, const char **reason)
 {
 	static const char *const why[SPINE_FAULT_COUNT] = {
@@ -496,7 +497,7 @@ const char *spine_device_state(const struct spine_device *d, const struct spine_
 	*reason = "";
 	switch (c->state) {
 	case SPINE_SLOT_DISABLED:
-		*reason = "switched off by the operator";
+		*reason = c->reason == SPINE_DISABLED_BY_POLICY ? reason_of_policy(d, r->name) : "switched off by the operator";
 		return "disabled";
 	case SPINE_SLOT_EJECTED:
 		*reason = c->reason < SPINE_FAULT_COUNT && why[c->reason] != NULL ? why[c->reason] : "";

@@ -10,6 +10,7 @@
  *	  control stats slots trace	maps of spine/code/layout.h
  *	  gen-<n>/prog		dispatchers; the one that is attached is the truth
  *	  ext/<name>/record	array map of one struct spine_record
+ *	  ext/<name>/policy	array map of one struct spine_place, of those that we loaded
  *	  ext/<name>/prog call-<k> drain-<k> maps/<map> object
  *	  next/<name>/		the same, of a version that is coming or going (spine_replace)
  *	  sets/<name>		LPM maps of `set NAME`
@@ -29,6 +30,7 @@
 #include "spine/attach.h"
 #include "spine/code/layout.h"
 #include "spine/load.h"
+#include "spine/row.h"
 
 #define SPINE_RECORD_ABI 1u
 
@@ -58,7 +60,17 @@ struct spine_record {
 };
 
 /* What a person decided instead of the manifest: a replace keeps it. */
-enum spine_by_operator { OPERATOR_ORDER = 1 << 0, OPERATOR_TERMINAL = 1 << 1 };
+enum spine_by_operator { OPERATOR_ORDER = 1 << 0, OPERATOR_TERMINAL = 1 << 1, OPERATOR_UNBOUNDED = 1 << 2 };
+
+/* What an installed extension has from the policy, beside its record. */
+struct spine_place {
+	uint32_t abi;			/* SPINE_RECORD_ABI */
+	uint32_t checks;		/* that were put into its code */
+	uint64_t epoch;			/* under which it was loaded or updated last */
+	uint64_t guarded[INSPECT_HELPER_WORDS];	/* helpers that are checked at run time */
+	char directory[1024];		/* of the store; "": the host's */
+	char reason[512];		/* not empty: the policy took a right that it cannot run without, and switched it off */
+};
 
 /* What all extensions of a device share. */
 struct spine_meta {
@@ -78,7 +90,7 @@ struct spine_device;			/* opaque */
 struct spine_where {
 	const char *device;		/* interface name */
 	const char *netns;		/* of `ip netns`, or NULL: the caller's */
-	const char *grants_path;	/* NULL: /etc/prickle/spine/DEVICE.yaml */
+	const char *policy;		/* directory of the store (policy/store.h); NULL: that of the installed extension, else the host's */
 	enum attach_mode mode;		/* when nothing is attached yet */
 };
 
@@ -120,10 +132,19 @@ size_t spine_device_records(const struct spine_device *d, const struct spine_rec
 const struct spine_record *spine_device_find(const struct spine_device *d, const char *name);
 /* The object file that an installed extension was loaded from. 0, -ENOENT (adopted ones have none), or another negative errno with a sentence. */
 MUST_USE int spine_device_object(const struct spine_device *d, const char *name, struct buf *out, struct errmsg *why);
-/* What the grants file of this device says about an extension now; lives in the arena. 0, or -EINVAL and others with a sentence. */
-MUST_USE int spine_device_grant(const struct spine_device *d, struct arena *arena, const char *name, const struct grant **out, struct errmsg *why);
+/* What the policy in force says about an installed extension now; lives until close. 0, or a negative errno with a sentence. */
+MUST_USE int spine_device_rights(struct spine_device *d, const char *name, const struct spine_rights **out, struct errmsg *why);
+/* The policy that spine_device_rights has read; NULL before. */
+const struct spine_policy_view *spine_device_view(const struct spine_device *d);
+/* Calls and redirects of it that were refused while it ran: spine_row_refusals. 0; -ENOENT: it has no row. */
+MUST_USE int spine_device_refusals(const struct spine_device *d, const char *name, struct row_refusal out[SPINE_POLICY_RECORDS], size_t *count,
+				   uint64_t *ever);
+/* 0; -ENOENT: adopted. */
+MUST_USE int spine_device_place(const struct spine_device *d, const char *name, struct spine_place *out);
 /* "active", "ejected", "disabled", "not-running" (the device is down, detached, or its slot lost its program); *reason: half a sentence or "". */
 const char *spine_device_state(const struct spine_device *d, const struct spine_record *r, const char **reason);
+/* The policy, and no person, switched it off. */
+bool spine_device_by_policy(const struct spine_device *d, const struct spine_record *r);
 
 /* A refusal names the rule, the program, the instruction and the source line; `findings` is complete. */
 struct spine_change {

@@ -28,12 +28,16 @@ struct spine_device {
 	struct spine_cpu_stats *stats;
 	size_t stats_bytes;
 	uint32_t cpus;
-	/* In force, in the order in which they run; store[] owns them. */
-	struct spine_record *store;	/* SPINE_SLOTS_MAX */
+	/* In force, in the order in which they run; records_store[] owns them. */
+	struct spine_record *records_store;	/* SPINE_SLOTS_MAX */
 	const struct spine_record *records[SPINE_SLOTS_MAX];
 	size_t count;
 	size_t damaged;			/* records that are there and cannot be understood */
-	char *grants_path;
+	char *policy;			/* directory that the caller named, or NULL */
+	struct policy_store *store;	/* device_policy has opened it */
+	struct arena policy_arena;
+	const struct spine_policy_view *view;
+	char *reason;			/* of spine_device_state: PLACE_REASON_BYTES */
 	struct errmsg notice;
 	/* What spine_replace_watch compares with. */
 	uint64_t watch_packets, watch_faults;	/* of the old version, when it was replaced */
@@ -55,8 +59,13 @@ MUST_USE int device_make(struct spine_device *d, struct spine_class class, struc
 MUST_USE int device_refresh(struct spine_device *d, struct errmsg *why);
 /* Remove what is not in force; keep_next: leave the replaced version for a rollback. Errors are left for the next one. */
 void device_collect(struct spine_device *d, bool keep_next);
-/* The grants file of the device. 0, or as grants_load with all errors in the sentence. */
-MUST_USE int device_grants(const struct spine_device *d, struct arena *arena, const struct grants **out, struct errmsg *why);
+/*
+ * Read the policy in force for this device: of the directory that the caller named, else of `directory` (that of an installed
+ * extension; NULL or "": the host's). Before spine_confine: it opens files. Again: nothing is read twice.
+ */
+MUST_USE int device_policy(struct spine_device *d, const char *directory, struct errmsg *why);
+MUST_USE int place_read(int dir, struct spine_place *out);
+MUST_USE int place_write(int dir, const struct spine_place *p, struct errmsg *why);
 MUST_USE int device_write_meta(struct spine_device *d, struct errmsg *why);
 
 /*
@@ -75,6 +84,8 @@ MUST_USE int device_make_alive(struct spine_device *d);
 MUST_USE int device_wipe(struct spine_device *d);
 /* Zero its counters, set its control block from the record, put the program into the array. */
 MUST_USE int device_fill_slot(struct spine_device *d, const struct spine_record *r, int prog_fd, struct errmsg *why);
+/* On, off (reason: who did it), or on again with a clean sheet. */
+void device_set_state(struct spine_device *d, const struct spine_record *r, enum spine_slot_state state, uint32_t reason);
 /* The program that a slot holds, 0: none. */
 uint32_t device_slot_prog(const struct spine_device *d, uint32_t slot);
 

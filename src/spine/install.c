@@ -14,7 +14,6 @@
 #include "base/cleanup.h"
 #include "spine/confine.h"
 #include "spine/device_private.h"
-#include "spine/grant.h"
 #include "spine/load.h"
 #include "spine/pins.h"
 
@@ -28,8 +27,6 @@
 struct loading {
 	const struct object *object;
 	const struct object_program *entry;
-	const struct grants *grants;
-	const struct grant *grant;
 	struct loaded *loaded;
 	char name[SPINE_NAME_BYTES];
 };
@@ -50,7 +47,7 @@ static bool can_frags(const struct loading *l)
 
 /* --- loading ------------------------------------------------------------------------------------ */
 
-static int read_object(struct spine_device *d, const struct install_request *r, const char *name, struct loading *l,
+static int read_object(const struct install_request *r, const char *name, struct loading *l,
 		       struct spine_change *c)
 {
 	const char *called;
@@ -70,10 +67,6 @@ static int read_object(struct spine_device *d, const struct install_request *r, 
 	if (err != 0)
 		return err;
 	memcpy(l->name, called, strlen(called) + 1);
-	err = device_grants(d, c->arena, &l->grants, &c->why);
-	if (err != 0)
-		return err;
-	l->grant = grant_find(l->grants, l->name);
 	return 0;
 }
 
@@ -96,30 +89,18 @@ static int choose_class(struct spine_device *d, const struct loading *l, struct 
 	return device_make(d, class, why);
 }
 
-static int ports_of(const struct spine_device *d, const struct grant *g, uint32_t *out, struct errmsg *why)
-{
-	for (size_t i = 0; i < g->port_count; i++) {
-		out[i] = if_nametoindex(g->ports[i]);
-		if (out[i] == 0)
-			return errmsg_say(why, -ENODEV, "%s grants port '%s', which does not exist in the network namespace "
-					  "of %s", g->from, g->ports[i], d->name);
-	}
-	return 0;
-}
-
 static int load(struct spine_device *d, const struct install_request *r, struct loading *l,
 		const struct spine_record *old, int old_dir, const struct old_maps *old_maps, struct spine_change *c)
 {
-	uint32_t ports[GRANT_PORTS_MAX];
 	struct load_request request = {
-		.object = r->object, .parsed = l->object, .signature = r->signature, .grants = l->grants, .name = l->name,
+		.object = r->object, .parsed = l->object, .signature = r->signature, .policy = d->view,
+		.device = d->name, .name = l->name,
 		.class = { d->meta.frags != 0, d->meta.attach_type }, .accept_unbounded = r->accept_unbounded,
 		.old_maps_dir = old_dir, .old_maps = old_maps,
-		.old_state_id = old != NULL ? old->state_id : 0, .port_ifindex = ports, .keeper = d->keeper,
+		.old_state_id = old != NULL ? old->state_id : 0, .keeper = d->keeper,
 	};
-	int err = ports_of(d, l->grant, ports, &c->why);
 
-	return err != 0 ? err : spine_load(c->arena, &request, &l->loaded, &c->report, &c->why);
+	return spine_load(c->arena, &request, &l->loaded, &c->report, &c->why);
 }
 
 static void fill_record(struct spine_record *out, const struct install_request *r, const struct loading *l)
@@ -127,7 +108,7 @@ static void fill_record(struct spine_record *out, const struct install_request *
 	const struct spine_manifest *m = l->object->manifest;
 	const struct loaded *loaded = l->loaded;
 	bool wants_terminal = r->terminal || (m->flags & SPINE_TERMINAL) != 0;
-	bool may_terminal = r->terminal || loaded->tier == TIER_VETTED || l->grant->terminal;
+	bool may_terminal = r->terminal || loaded->tier == TIER_VETTED || loaded->rights->terminal;
 	/* Nobody masks what it returns: so that must be shown beforehand. */
 	bool masked = (loaded->report.verdicts & ~(m->verdicts | SPINE_ABORTED)) != 0;
 
@@ -143,16 +124,27 @@ static void fill_record(struct spine_record *out, const struct install_request *
 		.memory_bytes = loaded->memory_bytes, .installed_at_s = record_now_s(), .state_id = m->state_id,
 		.channels = (uint32_t)loaded->channel_count, .handlers = (uint32_t)l->object->handler_count,
 		.cpu_permille = m->cpu_permille,
-		.by_operator = (r->order >= 0 ? OPERATOR_ORDER : 0u) | (r->terminal ? OPERATOR_TERMINAL : 0u),
+		.by_operator = (r->order >= 0 ? OPERATOR_ORDER : 0u) | (r->terminal ? OPERATOR_TERMINAL : 0u) |
+			       (r->accept_unbounded ? OPERATOR_UNBOUNDED : 0u),
 	};
-	/* The grant bounds what a manifest asks for. */
-	if (l->grant->cpu_permille != 0 && (out->cpu_permille == 0 || out->cpu_permille > l->grant->cpu_permille))
-		out->cpu_permille = l->grant->cpu_permille;
+	/* The policy bounds what a manifest asks for. */
+	if (loaded->rights->cpu_permille != 0 && (out->cpu_permille == 0 || out->cpu_permille > loaded->rights->cpu_permille))
+		out->cpu_permille = loaded->rights->cpu_permille;
 	memcpy(out->name, l->name, sizeof(out->name));
 	memcpy(out->version, m->version, sizeof(out->version));
 	memcpy(out->match, m->match, sizeof(out->match));
 	memcpy(out->digest, loaded->digest, sizeof(out->digest));
 	memcpy(out->signer, loaded->signer, sizeof(out->signer));
+}
+
+static int write_place(const struct spine_device *d, int dir, const struct loaded *l, struct errmsg *why)
+{
+	struct spine_place place = { .abi = SPINE_RECORD_ABI, .checks = l->checks, .epoch = d->view->epoch };
+
+	memcpy(place.guarded, l->guarded, sizeof(place.guarded));
+	if (d->view->directory != NULL)
+		memcpy(place.directory, d->view->directory, strlen(d->view->directory) + 1);	/* device_policy: it fits */
+	return place_write(dir, &place, why);
 }
 
 /* Pin a version below ext or next; the record comes last. */
@@ -173,6 +165,8 @@ static int pin_version(struct spine_device *d, const char *parent, const struct 
 	err = loaded_pin(loaded, dir, why);
 	if (err == 0)
 		err = object_write(dir, object, why);
+	if (err == 0)
+		err = write_place(d, dir, loaded, why);
 	if (err == 0) {
 		device_step(d, "version is pinned");
 		err = record_write(dir, r, why);
@@ -246,12 +240,14 @@ int spine_install(struct spine_device *d, const struct install_request *r, struc
 	struct spine_record taken;
 	bool took;
 	AUTO_FD int before = -1;
-	int err = device_take_over(d, &taken, &took, &before, &c->why);
+	int err = device_policy(d, NULL, &c->why);
 
+	if (err == 0)
+		err = device_take_over(d, &taken, &took, &before, &c->why);
 	if (err == 0)
 		err = confine(d, r->confine, &c->why);
 	if (err == 0)
-		err = read_object(d, r, r->name, &l, c);
+		err = read_object(r, r->name, &l, c);
 	if (err == 0 && (spine_device_find(d, l.name) != NULL || (took && strcmp(taken.name, l.name) == 0)))
 		err = errmsg_say(&c->why, -EEXIST, "%s has an extension '%s' already: `prickle spine replace %s FILE.o --dev "
 				 "%s` puts a new version in its place, --name gives this one another name", d->name,
@@ -376,6 +372,7 @@ static int open_maps_of(const struct spine_device *d, const char *name)
 int spine_replace(struct spine_device *d, const char *name, const struct install_request *r, struct spine_change *c)
 {
 	const struct spine_record *old = spine_device_find(d, name);
+	struct spine_place place;
 	struct loading l = { 0 };
 	int err;
 
@@ -385,9 +382,11 @@ int spine_replace(struct spine_device *d, const char *name, const struct install
 	struct old_maps *old_maps = NULL;
 	err = spine_load_old_maps(maps < 0 ? -1 : maps, &old_maps, &c->why);
 	if (err == 0)
+		err = device_policy(d, spine_device_place(d, name, &place) == 0 ? place.directory : NULL, &c->why);
+	if (err == 0)
 		err = confine(d, r->confine, &c->why);
 	if (err == 0)
-		err = read_object(d, r, name, &l, c);
+		err = read_object(r, name, &l, c);
 	if (err == 0)
 		err = choose_class(d, &l, &c->why);
 	if (err == 0)
@@ -410,7 +409,7 @@ int spine_replace(struct spine_device *d, const char *name, const struct install
  * On, off, or on again with a clean sheet. The first 8 bytes change at once: the dispatcher compares and
  * exchanges them (spine/code/layout.h).
  */
-static void set_state(struct spine_device *d, const struct spine_record *r, enum spine_slot_state state)
+void device_set_state(struct spine_device *d, const struct spine_record *r, enum spine_slot_state state, uint32_t reason)
 {
 	struct spine_slot_control *c = &d->control->slot[r->slot], head = *c;
 	uint64_t word;
@@ -419,7 +418,7 @@ static void set_state(struct spine_device *d, const struct spine_record *r, enum
 	for (uint32_t cpu = 0; cpu < d->cpus; cpu++)
 		memset(d->stats[cpu].slot[r->slot].window_faults, 0, sizeof(d->stats[cpu].slot[r->slot].window_faults));
 	head.state = (uint8_t)state;
-	head.reason = state == SPINE_SLOT_DISABLED ? SPINE_FAULT_OPERATOR : SPINE_FAULT_NONE;
+	head.reason = reason;
 	memcpy(&word, &head, sizeof(word));
 	__atomic_store_n((uint64_t *)(void *)c, word, __ATOMIC_RELEASE);
 }
@@ -442,7 +441,7 @@ static int roll_back(struct spine_device *d, const struct spine_record *now, str
 	if (old.slot == now->slot) {
 		err = write_slot(d, &old, prog, why);
 		if (err == 0 && d->control->slot[now->slot].state == SPINE_SLOT_EJECTED)
-			set_state(d, &old, SPINE_SLOT_ACTIVE);
+			device_set_state(d, &old, SPINE_SLOT_ACTIVE, SPINE_FAULT_NONE);
 	} else {
 		old.generation = d->generation + 1;
 		err = record_write(dir, &old, why);
@@ -549,10 +548,14 @@ int spine_enable(struct spine_device *d, const char *name, bool on, struct errms
 {
 	const struct spine_record *r = spine_device_find(d, name);
 	char path[SPINE_NAME_BYTES + 16];
+	struct spine_place place;
 	int err = 0;
 
 	if (r == NULL)
 		return no_such(d, name, why);
+	if (on && spine_device_place(d, name, &place) == 0 && place.reason[0] != '\0')
+		return errmsg_say(why, -EPERM, "'%.40s' is %s; it comes back by itself when `prickle policy apply` gives the right back",
+				  name, place.reason);
 	if (on && device_slot_prog(d, r->slot) == 0) {
 		(void)snprintf(path, sizeof(path), "ext/%s/prog", name);
 		AUTO_FD int prog = pin_get(d->dir, path);
@@ -560,6 +563,6 @@ int spine_enable(struct spine_device *d, const char *name, bool on, struct errms
 	}
 	if (err != 0)
 		return err;
-	set_state(d, r, on ? SPINE_SLOT_ACTIVE : SPINE_SLOT_DISABLED);
+	device_set_state(d, r, on ? SPINE_SLOT_ACTIVE : SPINE_SLOT_DISABLED, on ? SPINE_FAULT_NONE : SPINE_FAULT_OPERATOR);
 	return 0;
 }

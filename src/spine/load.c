@@ -1,5 +1,5 @@
 /*
- * The parent's side of loading: what is asked, what is granted, and a second look at what the child
+ * The parent's side of loading: what is asked, what is allowed, and a second look at what the child
  * made.
  */
 #include "spine/load.h"
@@ -18,8 +18,11 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "spine/inject/checker.h"
+#include "spine/inject/inject.h"
 #include "spine/load_private.h"
 #include "spine/pins.h"
+#include "spine/row.h"
 #include "base/fdpass.h"
 
 /*
@@ -280,7 +283,7 @@ static int settle_memory(const struct load_plan *plan, struct loaded *l, uint64_
 {
 	l->memory_bytes = memory_of(l);
 	if (l->memory_bytes > most)
-		return errmsg_say(why, -ENOMEM, "'%s' takes %llu bytes of memory, %llu are granted", plan->request->name,
+		return errmsg_say(why, -ENOMEM, "'%s' takes %llu bytes of memory, %llu are allowed", plan->request->name,
 				  (unsigned long long)l->memory_bytes, (unsigned long long)most);
 	if (plan->group->root < 0)
 		return 0;
@@ -367,36 +370,43 @@ static int write_channels(const struct loaded *l, struct errmsg *why)
 }
 
 /* Devmaps look interfaces up in the namespace of who writes. */
-static int write_ports(const struct load_request *r, const struct grant *g, int map, int egress, struct errmsg *why)
+static int write_ports(const struct load_plan *plan, int map, int egress, struct errmsg *why)
+{
+	uint32_t ports[RIGHTS_PORTS_MAX];
+	size_t count;
+	int err = spine_rights_ports(plan->rights, ports, &count, why);
+
+	for (size_t i = 0; i < count && err == 0; i++) {
+		struct bpf_devmap_val value = { .ifindex = ports[i], .bpf_prog.fd = egress };
+
+		if (bpf_map_update_elem(map, &ports[i], &value, BPF_ANY) != 0)
+			err = errmsg_set(why, -errno, "give '%s' the port with index %u", plan->request->name, ports[i]);
+	}
+	return err;
+}
+
+/* What may change while it runs, before its first packet. */
+static int fill_ports(const struct load_plan *plan, const struct loaded *l, struct errmsg *why)
 {
 	AUTO_FD int home = -1;
-	int err = 0;
+	int err = 0, netns = plan->request->netns;
 
-	if (r->netns > 0) {
+	if (plan->rights == NULL)
+		return 0;
+	if (netns > 0) {
 		home = open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC);
-		if (home < 0 || setns(r->netns, CLONE_NEWNET) != 0)
+		if (home < 0 || setns(netns, CLONE_NEWNET) != 0)
 			return errmsg_set(why, -errno, "enter the device's network namespace");
 	}
-	for (size_t i = 0; i < g->port_count && err == 0; i++) {
-		uint32_t ifindex = r->port_ifindex[i];
-		struct bpf_devmap_val value = { .ifindex = ifindex, .bpf_prog.fd = egress };
-		if (ifindex != 0 && bpf_map_update_elem(map, &ifindex, &value, BPF_ANY) != 0)
-			err = errmsg_set(why, -errno, "give '%s' the port %s", r->name, g->ports[i]);
+	for (size_t i = 0; i < l->map_count && err == 0; i++) {
+		if (strcmp(l->maps[i].name, "spine_ports") == 0)
+			err = write_ports(plan, l->maps[i].fd, l->egress_fd, why);
+		else if (strcmp(l->maps[i].name, SPINE_POLICY_SECTION) == 0)
+			err = spine_row_write(l->maps[i].fd, plan->rights, plan->request->policy->epoch, ROW_NEW, why);
 	}
 	if (home >= 0 && setns(home, CLONE_NEWNET) != 0)
 		return errmsg_set(why, -errno, "return to our network namespace");
 	return err;
-}
-
-static int fill_ports(const struct load_request *r, const struct loaded *l, struct errmsg *why)
-{
-	const struct grant *g = r->grants == NULL ? NULL : grant_find(r->grants, r->name);
-
-	for (size_t i = 0; i < l->map_count && g != NULL && r->port_ifindex != NULL; i++) {
-		if (strcmp(l->maps[i].name, "spine_ports") == 0)
-			return write_ports(r, g, l->maps[i].fd, l->egress_fd, why);
-	}
-	return 0;
 }
 
 static int run_migration(const struct load_plan *plan, const struct loaded *l, struct errmsg *why)
@@ -427,7 +437,7 @@ static int finish(const struct load_plan *plan, struct loaded *l, bool left, str
 	int err = write_channels(l, why);
 
 	if (err == 0)
-		err = fill_ports(plan->request, l, why);
+		err = fill_ports(plan, l, why);
 	if (err == 0 && l->migrate_fd >= 0)
 		err = run_migration(plan, l, why);
 	for (size_t i = 0; i < l->map_count; i++)
@@ -438,12 +448,12 @@ static int finish(const struct load_plan *plan, struct loaded *l, bool left, str
 }
 
 /* limited: in a memory control group of its own. */
-static int load_in_tier(const struct load_request *r, enum spine_tier tier, bool limited, uint64_t memory_max,
-			struct loaded **out, struct errmsg *why)
+static int load_in_tier(const struct load_request *r, const struct spine_rights *rights, enum spine_tier tier, bool limited,
+			uint64_t memory_max, struct loaded **out, struct errmsg *why)
 {
 	struct memory_group group = MEMORY_GROUP_NONE;
 	struct old_maps old = { 0 };
-	struct load_plan plan = { .request = r, .tier = tier, .channels = channel_count(r->parsed),
+	struct load_plan plan = { .request = r, .rights = rights, .tier = tier, .channels = channel_count(r->parsed),
 				  .old = r->old_maps != NULL ? r->old_maps : &old, .group = &group };
 	struct loaded *l = loaded_new();
 	bool left = false;
@@ -474,7 +484,6 @@ static int load_in_tier(const struct load_request *r, enum spine_tier tier, bool
 	}
 	l->tier = tier;
 	l->channel_count = plan.channels;
-	crypto_hash_sha256(l->digest, r->object.ptr, r->object.len);
 	*out = l;
 	return 0;
 }
@@ -507,24 +516,18 @@ int spine_load_keeper(struct errmsg *why)
 
 /* ---- doors ---- */
 
-static enum spine_tier tier_of(const struct load_request *r, uint8_t signer[32], struct errmsg *why, int *err)
+static int verify(const struct load_request *r, uint8_t signer[32], struct errmsg *why)
 {
-	*err = 0;
-	if (r->signature.len == 0)
-		return TIER_UNTRUSTED;
-	*err = spine_verify(r->object, r->signature, signer);
-	if (*err == -EBADMSG)
-		*err = errmsg_say(why, -EBADMSG, "the signature of '%s' is not one of this object: sign it again with "
+	int err = r->signature.len == 0 ? 0 : spine_verify(r->object, r->signature, signer);
+
+	if (err == -EBADMSG)
+		return errmsg_say(why, -EBADMSG, "the signature of '%s' is not one of this object: sign it again with "
 				  "'prickle spine sign'", r->name);
-	else if (*err != 0)
-		errmsg_set(why, *err, "verify the signature of '%s'", r->name);
-	if (*err == 0 && grant_key_trusted(r->grants, signer))
-		return TIER_VETTED;
-	return TIER_UNTRUSTED;
+	return err == 0 ? 0 : errmsg_set(why, err, "verify the signature of '%s'", r->name);
 }
 
 /* The strict verifier refused: would the ordinary one? Loaded to see, and dropped. */
-static void hint_signature(const struct load_request *r, uint64_t memory_max, struct errmsg *why)
+static void hint_signature(const struct load_request *r, const struct spine_rights *rights, uint64_t memory_max, struct errmsg *why)
 {
 	struct load_request again = *r;
 	struct loaded *l = NULL;
@@ -532,35 +535,105 @@ static void hint_signature(const struct load_request *r, uint64_t memory_max, st
 
 	again.old_maps_dir = -1;
 	again.log = NULL;
-	if (why == NULL || load_in_tier(&again, TIER_VETTED, true, memory_max, &l, NULL) != 0)
+	if (why == NULL || load_in_tier(&again, NULL, TIER_VETTED, true, memory_max, &l, NULL) != 0)
 		return;
 	loaded_free(l);
 	snprintf(text, sizeof(text), "%.240s", why->text);
 	errmsg_say(why, why->code, "%s. Unsigned objects meet the kernel's strict rules; signed, this one passes: 'prickle "
-		   "spine sign FILE.o --key KEY', and its public key under 'keys:' in %.80s", text,
-		   grants_file(r->grants));
+		   "spine sign FILE.o --key KEY', and `signed-by` with its public key at its domain in the policy (%.80s)", text,
+		   rights->from);
+}
+
+/* On trial, what is not allowed is called behind a check that lets it through and tells, as far as a check can. */
+static void ask_for_trial(struct spine_rights *r)
+{
+#ifdef HAVE_INJECT
+	int32_t answer;
+
+	for (int id = 1; id < (int)(64 * INSPECT_HELPER_WORDS); id++) {
+		uint64_t bit = UINT64_C(1) << id % 64;
+
+		if ((r->helpers[id / 64] & bit) != 0 || !inspect_helper_grantable(id) || !inject_helper_refusal(id, &answer))
+			continue;
+		r->helpers[id / 64] |= bit;
+		r->revocable[id / 64] |= bit;
+	}
+	r->redirect = true;
+#endif
+	(void)r;
+}
+
+/*
+ * Checks in front of what may be taken away while it runs, proven by somebody who does not trust the injector. *r gets the object
+ * that the kernel shall see: the original, when there is nothing to guard.
+ */
+static int guard(struct arena *arena, struct load_request *r, const struct spine_rights *rights, const uint64_t used[INSPECT_HELPER_WORDS],
+		 struct buf *injected, struct inject_report *did, uint64_t guarded[INSPECT_HELPER_WORDS], struct errmsg *why)
+{
+	struct inject_spec spec = { .trial = rights->trial_until != 0 };
+	bool needed = false;
+
+	memcpy(spec.helpers, rights->revocable, sizeof(spec.helpers));
+	if (rights->redirect)
+		spec.helpers[BPF_FUNC_redirect / 64] |= UINT64_C(1) << BPF_FUNC_redirect % 64;
+	memcpy(guarded, spec.helpers, sizeof(spec.helpers));
+	for (size_t i = 0; i < INSPECT_HELPER_WORDS; i++)
+		needed |= (spec.helpers[i] & used[i]) != 0;
+#ifndef HAVE_INJECT
+	return !needed ? 0 : errmsg_say(why, -EPERM, "'%s' calls what the policy wants to be checked while it runs, which this build cannot do",
+					r->name);
+#else
+	int err = inject_checks(arena, r->object, &spec, injected, did, why);
+	/* Who puts checks in is not believed, least of all that there was nothing to do. */
+	if (err == 0 && (needed || did->changed))
+		err = checker_prove(arena, r->object, buf_slice(injected), spec.helpers, spec.trial, why);
+	if (err == 0 && did->changed) {
+		r->object = buf_slice(injected);
+		err = object_parse(arena, r->object, &r->parsed, why);
+	}
+	return err;
+#endif
 }
 
 int spine_load(struct arena *arena, const struct load_request *request, struct loaded **out,
 	       struct inspect_report *report, struct errmsg *why)
 {
-	uint8_t signer[32] = { 0 };
-	int err;
-	enum spine_tier tier = tier_of(request, signer, why, &err);
+	AUTO_BUF struct buf injected = BUF_INIT(LOAD_INJECTED_BYTES_MAX);
+	struct load_request r = *request;
+	uint8_t signer[32] = { 0 }, digest[32];
+	uint64_t guarded[INSPECT_HELPER_WORDS];
+	const struct spine_rights *rights = NULL;
+	struct inject_report did = { 0 };
+	enum spine_tier tier = TIER_UNTRUSTED;
+	struct spine_rights asked;
+	int err = verify(&r, signer, why);
 
 	memset(report, 0, sizeof(*report));
+	crypto_hash_sha256(digest, r.object.ptr, r.object.len);
 	if (err == 0)
-		err = load_judge(arena, request, tier, report, why);
+		err = spine_rights_find(arena, r.policy, r.device, r.name, r.signature.len == 0 ? NULL : signer, digest, &rights, why);
+	if (err == 0) {
+		tier = rights->vetted ? TIER_VETTED : TIER_UNTRUSTED;
+		asked = *rights;
+		if (rights->trial_until != 0)
+			ask_for_trial(&asked);
+		err = load_judge(arena, &r, &asked, tier, report, why);
+	}
+	if (err == 0)
+		err = guard(arena, &r, &asked, report->helpers, &injected, &did, guarded, why);
 	if (err != 0)
 		return err;
-	const struct spine_manifest *m = request->parsed->manifest;
-	uint64_t memory_max = MIN(m->memory_bytes_max, grant_find(request->grants, request->name)->memory_bytes_max);
-	err = load_in_tier(request, tier, tier == TIER_UNTRUSTED, memory_max, out, why);
+	uint64_t memory_max = MIN(r.parsed->manifest->memory_bytes_max, rights->memory_bytes_max);
+	err = load_in_tier(&r, rights, tier, tier == TIER_UNTRUSTED, memory_max, out, why);
 	if (err == -EINVAL && tier == TIER_UNTRUSTED)
-		hint_signature(request, memory_max, why);
+		hint_signature(&r, rights, memory_max, why);
 	if (err != 0)
 		return err;
 	memcpy((*out)->signer, signer, sizeof(signer));
+	memcpy((*out)->digest, digest, sizeof(digest));
+	memcpy((*out)->guarded, guarded, sizeof(guarded));
+	(*out)->checks = did.calls;
+	(*out)->rights = rights;
 	(*out)->report = *report;
 	return 0;
 }
@@ -579,8 +652,10 @@ int spine_load_for_test(struct arena *arena, const struct load_request *request,
 	};
 	int err = inspect_object(arena, request->parsed, &rights, &report, why);
 	if (err == 0)
-		err = load_in_tier(request, tier, tier == TIER_UNTRUSTED, GRANT_MEMORY_BYTES_MAX, out, why);
-	if (err == 0)
+		err = load_in_tier(request, NULL, tier, tier == TIER_UNTRUSTED, LOAD_MEMORY_BYTES_MAX, out, why);
+	if (err == 0) {
+		crypto_hash_sha256((*out)->digest, request->object.ptr, request->object.len);
 		(*out)->report = report;
+	}
 	return err;
 }

@@ -1,8 +1,8 @@
 /*
- * From an object file to programs and maps in the kernel: inspected, granted, in the device's class,
+ * From an object file to programs and maps in the kernel: inspected, allowed by the policy, in the device's class,
  * by the tier that the signature earns.
  *
- * Tiers: *vetted* (Ed25519 signature over the object, of a key that the grants name) is loaded with
+ * Tiers: *vetted* (Ed25519 signature over the object, of a key that its domain names) is loaded with
  * full verifier powers; *untrusted* by a helper process without CAP_PERFMON and CAP_SYS_ADMIN, in a
  * memory control group of its own, so that the kernel applies its Spectre and pointer-leak rules and a
  * hard memory limit; *adopted* was loaded by its owner and is only placed (spine/device.h).
@@ -21,8 +21,8 @@
  * are loaded again with maps spine_inbox, spine_channel and spine_region of their own.
  */
 #pragma once
-#include "spine/grant.h"
 #include "spine/inspect/inspect.h"
+#include "spine/rights.h"
 #include "spine/spine_limits.h"
 
 #define SPINE_SECRET_BYTES    64u
@@ -43,7 +43,8 @@ struct load_request {
 	struct slice object;		/* the file's bytes */
 	const struct object *parsed;
 	struct slice signature;		/* of OBJECT.sig; len 0: none */
-	const struct grants *grants;
+	const struct spine_policy_view *policy;
+	const char *device;		/* whose port label counts */
 	const char *name;		/* under which it is installed */
 	struct spine_class class;
 	bool accept_unbounded;
@@ -55,7 +56,6 @@ struct load_request {
 	int old_maps_dir;
 	const struct old_maps *old_maps;	/* spine_load_old_maps has read them; NULL: they are read now */
 	uint32_t old_state_id;		/* of the version that runs */
-	const uint32_t *port_ifindex;	/* of the grant's ports, in its order, in the device's netns; 0: not there */
 	int netns;			/* the device's network namespace; <= 0: the caller's */
 	int keeper;			/* of spine_load_keeper when CAP_SYS_ADMIN was given up; <= 0: none */
 	struct buf *log;		/* NULL, or gets the whole log of the verifier on a refusal */
@@ -76,13 +76,16 @@ struct loaded {
 	int call_fd[LOAD_CHANNELS_MAX], drain_fd[LOAD_CHANNELS_MAX];	/* SYSCALL programs, one pair a channel; -1: none */
 	size_t channel_count;
 	int migrate_fd;			/* or -1 */
-	int egress_fd;			/* runs behind spine_ports; or -1. The map holds it, so it is not pinned */
+	int egress_fd;			/* runs behind spine_ports; or -1 */
 	struct loaded_map *maps;
 	size_t map_count;
 	struct inspect_report report;	/* lives in the request's arena */
 	bool state_kept, state_dropped;
 	uint64_t memory_bytes;		/* of maps and programs, as the kernel counts */
 	bool memory_limited;		/* it has a memory control group */
+	const struct spine_rights *rights;	/* under which it was loaded; in the request's arena. NULL: for a test */
+	uint64_t guarded[INSPECT_HELPER_WORDS];	/* helpers whose calls are checked at run time */
+	uint32_t checks;		/* that were put in */
 };
 
 /*
@@ -94,13 +97,13 @@ MUST_USE int spine_load(struct arena *arena, const struct load_request *request,
 			struct inspect_report *report, struct errmsg *why);
 void loaded_free(struct loaded *l);
 /*
- * Pin programs and maps below a directory of bpffs: prog, call-N, drain-N, maps/NAME; maps of channels above 0 are
+ * Pin programs and maps below a directory of bpffs: prog, egress, call-N, drain-N, maps/NAME; maps of channels above 0 are
  * maps/NAME-N, sections (".data.x") maps/section-data-x. 0 or negative errno.
  */
 MUST_USE int loaded_pin(const struct loaded *l, int dir, struct errmsg *why);
 
 /*
- * Load without asking grants, for tests of an extension by its author: nothing of it may be attached.
+ * Load without asking the policy, for tests of an extension by its author: nothing of it may be attached.
  * tier is how strictly the kernel looks. The report is the inspector's under all rights.
  */
 MUST_USE int spine_load_for_test(struct arena *arena, const struct load_request *request, enum spine_tier tier,

@@ -153,7 +153,7 @@ static const struct old_map *find_old(const struct load_plan *plan, const char *
 	}
 	if (!load_map_runtime(name) && !plan->keep_state)
 		return NULL;
-	/* Constants are the new version's, ports and rights are those of today's grant. */
+	/* Constants are the new version's, ports and rights are those of today's policy. */
 	if (strcmp(name, "spine_ports") == 0 || strcmp(name, SPINE_POLICY_SECTION) == 0 || strncmp(name, ".rodata", 7) == 0)
 		return NULL;
 	load_map_file(file, name, channel);
@@ -348,7 +348,7 @@ void load_child(const struct load_plan *plan, int socket)
 	if (err != 0 && c.why.text[0] == '\0') {
 		load_log_sentence(&sentence, slice_of(c.log, c.log == NULL ? 0 : strnlen(c.log, LOAD_LOG_BYTES_MAX)),
 				  buf_slice(&c.prints), plan->request->parsed);
-		/* EPERM and EACCES are the verifier's; our caller's EPERM is a refusal by the grants. */
+		/* EPERM and EACCES are the verifier's; our caller's EPERM is a refusal by the policy. */
 		if (err == -EPERM || err == -EACCES)
 			err = -EINVAL;
 		if (sentence.len > 0)

@@ -33,6 +33,9 @@ int loaded_pin(const struct loaded *l, int dir, struct errmsg *why)
 	if (maps < 0)
 		return errmsg_set(why, -errno, "open the directory of an extension's maps");
 	int err = pin(dir, "prog", l->entry_fd, why);
+	/* Ports that the policy gives back need it once more. */
+	if (err == 0 && l->egress_fd >= 0)
+		err = pin(dir, "egress", l->egress_fd, why);
 	for (size_t i = 0; i < l->map_count && err == 0; i++) {
 		char file[LOAD_MAP_FILE_BYTES];
 		load_map_file(file, l->maps[i].name, l->maps[i].channel);

@@ -51,6 +51,7 @@ bool old_map_fits(const struct old_map *old, const struct bpf_map *map, const st
 
 struct load_plan {
 	const struct load_request *request;
+	const struct spine_rights *rights;	/* NULL: for a test; ports and row stay as the object has them */
 	enum spine_tier tier;
 	size_t channels;
 	const struct old_maps *old;
@@ -85,9 +86,9 @@ void load_log_sentence(struct buf *out, struct slice log, struct slice prints, c
 /* ---- rights ---- */
 
 /*
- * Inspect under what the manifest asks for and the grant allows in this tier. 0: nothing speaks against it;
+ * Inspect under what the manifest asks for and the policy allows in this tier. 0: nothing speaks against it;
  * -EPERM: refused, the report has every reason with what would allow it, and `why` the first; others: the
  * system failed.
  */
-MUST_USE int load_judge(struct arena *arena, const struct load_request *r, enum spine_tier tier,
+MUST_USE int load_judge(struct arena *arena, const struct load_request *r, const struct spine_rights *rights, enum spine_tier tier,
 			struct inspect_report *report, struct errmsg *why);

@@ -25,7 +25,7 @@ struct loaded_file {
 	struct arena arena;
 	struct buf bytes;
 	const struct object *parsed;
-	const struct grants *grants;
+	struct spine_policy_view policy;
 	struct load_request request;
 	struct inspect_report report;
 	struct errmsg why;
@@ -48,23 +48,32 @@ static void read_object(struct loaded_file *f, const char *name)
 	close(fd);
 }
 
-static void set_grants(struct loaded_file *f, const char *text)
+#define SHIPPED "import default\n"
+/* What a domain of its own needs to be what the shipped policy lets everybody be. */
+#define ALLOWS(name)                                                                                                                     \
+	" allow " name " use helper default\n allow " name " use map-type default\n allow " name " use program-type xdp, syscall\n"      \
+	" allow " name " offer handler\n"
+#define OWN(name) SHIPPED "module t\n domain " name " = ebpf object\n" ALLOWS(name)
+#define ALL_VERDICTS(name) " allow " name " attach, pass, drop, reflect port\n"
+
+static void set_policy(struct loaded_file *f, const char *text)
 {
 	AUTO_BUF struct buf errors = BUF_INIT(100000);
 
-	ck_assert_msg(grants_parse(&f->arena, slice_str(text), "test.yaml", &f->grants, &errors) == 0, "%s",
+	f->policy = (struct spine_policy_view){ .directory = NULL };
+	ck_assert_msg(policy_parse(&f->arena, "test.policy", slice_str(text), NULL, NULL, &f->policy.policy, &errors) == 0, "%s",
 		      buf_cstr(&errors));
 }
 
-static void prepare(struct loaded_file *f, const char *object, const char *name, const char *grants)
+static void prepare(struct loaded_file *f, const char *object, const char *name, const char *policy)
 {
 	*f = (struct loaded_file){ 0 };
 	read_object(f, object);
-	set_grants(f, grants);
+	set_policy(f, policy);
 	int err = object_parse(&f->arena, buf_slice(&f->bytes), &f->parsed, &f->why);
 	ck_assert_msg(err == 0, "%s: %s", object, f->why.text);
 	f->request = (struct load_request){
-		.object = buf_slice(&f->bytes), .parsed = f->parsed, .grants = f->grants, .name = name,
+		.object = buf_slice(&f->bytes), .parsed = f->parsed, .policy = &f->policy, .device = "lo", .name = name,
 		.class = { .attach_type = BPF_XDP }, .old_maps_dir = -1,
 	};
 }
@@ -108,7 +117,7 @@ static int map_of(const struct loaded *l, const char *name, uint32_t channel)
 	return -1;
 }
 
-static void sign(struct loaded_file *f, uint8_t signature[SPINE_SIGNATURE_BYTES], char grants[200])
+static void sign(struct loaded_file *f, uint8_t signature[SPINE_SIGNATURE_BYTES], char policy[1000])
 {
 	static const uint8_t seed[32] = "another seed of 32 bytes........";
 	uint8_t public[32], secret[64];
@@ -118,18 +127,18 @@ static void sign(struct loaded_file *f, uint8_t signature[SPINE_SIGNATURE_BYTES]
 	ck_assert_int_eq(crypto_sign_seed_keypair(public, secret, seed), 0);
 	ck_assert_int_eq(spine_sign(f->request.object, secret, signature), 0);
 	sodium_bin2hex(hex, sizeof(hex), public, sizeof(public));
-	snprintf(grants, 200, "keys: [%s]\n", hex);
+	snprintf(policy, 1000, SHIPPED "module t\n key k = ed25519 %s\n domain x = ebpf object \"%s\" signed-by k\n" ALLOWS("x")
+		 ALL_VERDICTS("x") " limit x tail-calls\n", hex, f->request.name);
 	f->request.signature = slice_of(signature, SPINE_SIGNATURE_BYTES);
 }
 
-/* Sign it with a key that its grants trust. */
+/* Sign it with a key that its domain names. */
 static void trust(struct loaded_file *f, uint8_t signature[SPINE_SIGNATURE_BYTES])
 {
-	char grants[200];
+	char policy[1000];
 
-	sign(f, signature, grants);
-	set_grants(f, grants);
-	f->request.grants = f->grants;
+	sign(f, signature, policy);
+	set_policy(f, policy);
 }
 
 /* ---- tiers ---- */
@@ -138,7 +147,7 @@ START_TEST(an_unsigned_extension_loads_and_runs)
 {
 	struct loaded_file f;
 
-	prepare(&f, "counter-1", "counter", "");
+	prepare(&f, "counter-1", "counter", SHIPPED);
 	load_good(&f);
 	ck_assert_int_eq(f.l->tier, TIER_UNTRUSTED);
 	ck_assert_uint_eq(verdict(f.l), XDP_PASS);
@@ -158,21 +167,21 @@ START_TEST(both_classes_are_served)
 {
 	struct loaded_file f;
 
-	prepare(&f, "counter-1", "counter", "");
+	prepare(&f, "counter-1", "counter", SHIPPED);
 	f.request.class = (struct spine_class){ 0 };
 	load_good(&f);
 	done(&f);
-	prepare(&f, "counter-1", "counter", "");
+	prepare(&f, "counter-1", "counter", SHIPPED);
 	f.request.class.frags = true;
 	ck_assert_int_eq(load(&f), -EPERM);
 	ck_assert_str_eq(f.report.findings[0].rule, "class");
 	done(&f);
-	prepare(&f, "frags-1", "frags", "");
+	prepare(&f, "frags-1", "frags", SHIPPED);
 	f.request.class.frags = true;
 	load_good(&f);
 	done(&f);
 	/* The section says frags, the device is not: the kernel would refuse it in the slot. */
-	prepare(&f, "frags-1", "frags", "");
+	prepare(&f, "frags-1", "frags", SHIPPED);
 	load_good(&f);
 	done(&f);
 }
@@ -182,19 +191,18 @@ START_TEST(what_needs_perfmon_loads_when_it_is_signed_only)
 {
 	struct loaded_file f;
 	uint8_t signature[SPINE_SIGNATURE_BYTES];
-	char grants[200];
+	char policy[1000];
 
-	prepare(&f, "leak-1", "leak", "");
+	prepare(&f, "leak-1", "leak", SHIPPED);
 	ck_assert_int_eq(load(&f), -EINVAL);
 	ck_assert_msg(strstr(f.why.text, "leak.bpf.c:21") != NULL && strstr(f.why.text, "prickle spine sign") != NULL &&
-		      strstr(f.why.text, "test.yaml") != NULL, "%s", f.why.text);
+		      strstr(f.why.text, "signed-by") != NULL, "%s", f.why.text);
 	done(&f);
 
-	prepare(&f, "leak-1", "leak", "");
-	sign(&f, signature, grants);
+	prepare(&f, "leak-1", "leak", SHIPPED);
+	sign(&f, signature, policy);
 	ck_assert_int_eq(load(&f), -EINVAL);	/* signed by a key that nobody trusts */
-	set_grants(&f, grants);
-	f.request.grants = f.grants;
+	set_policy(&f, policy);
 	load_good(&f);
 	ck_assert_int_eq(f.l->tier, TIER_VETTED);
 	ck_assert_mem_eq(f.l->signer, signature, 32);
@@ -206,10 +214,10 @@ START_TEST(a_signature_of_other_bytes_is_refused)
 {
 	struct loaded_file f;
 	uint8_t signature[SPINE_SIGNATURE_BYTES];
-	char grants[200];
+	char policy[1000];
 
-	prepare(&f, "counter-1", "counter", "");
-	sign(&f, signature, grants);
+	prepare(&f, "counter-1", "counter", SHIPPED);
+	sign(&f, signature, policy);
 	signature[40] ^= 1;
 	ck_assert_int_eq(load(&f), -EBADMSG);
 	ck_assert_ptr_nonnull(strstr(f.why.text, "sign it again"));
@@ -222,7 +230,7 @@ START_TEST(a_refusal_of_the_kernel_names_the_line)
 	struct loaded_file f;
 	AUTO_BUF struct buf log = BUF_INIT(1u << 20);
 
-	prepare(&f, "broken-1", "broken", "");
+	prepare(&f, "broken-1", "broken", SHIPPED);
 	f.request.log = &log;
 	ck_assert_int_eq(load(&f), -EINVAL);
 	ck_assert_msg(strstr(f.why.text, "broken.bpf.c:12") != NULL &&
@@ -234,16 +242,15 @@ START_TEST(a_refusal_of_the_kernel_names_the_line)
 }
 END_TEST
 
-START_TEST(a_wish_beyond_the_grant_names_the_line_that_allows_it)
+START_TEST(a_wish_beyond_the_policy_names_the_line_that_allows_it)
 {
 	struct loaded_file f;
 
-	prepare(&f, "counter-1", "counter", "extensions:\n  counter:\n    verdicts: [drop]\n    memory: 1 MiB\n");
+	prepare(&f, "counter-1", "counter", OWN("counter") " allow counter attach, drop port\n limit counter memory 1 MiB\n");
 	ck_assert_int_eq(load(&f), -EPERM);
 	ck_assert_uint_ge(f.report.finding_count, 2);
 	ck_assert_str_eq(f.report.findings[0].rule, "verdict pass");
-	ck_assert_msg(strstr(f.report.findings[0].sentence, "'verdicts: [..., pass]' under 'extensions: counter:' in "
-							     "test.yaml:2 would allow it") != NULL, "%s",
+	ck_assert_msg(strstr(f.report.findings[0].sentence, "`allow counter pass spine.every` in module t (test.policy:3:") != NULL, "%s",
 		      f.report.findings[0].sentence);
 	ck_assert_str_eq(f.report.findings[1].rule, "memory");
 	ck_assert_ptr_nonnull(strstr(f.why.text, "the first:"));
@@ -257,7 +264,7 @@ START_TEST(a_map_above_the_memory_is_refused)
 {
 	struct loaded_file f;
 
-	prepare(&f, "hog-1", "hog", "");
+	prepare(&f, "hog-1", "hog", SHIPPED);
 	ck_assert_int_eq(load(&f), -EPERM);
 	done(&f);
 }
@@ -269,7 +276,7 @@ START_TEST(memory_taken_later_is_bounded_by_the_kernel)
 	static uint8_t value[8192];
 	uint32_t i;
 
-	prepare(&f, "hog-2", "hog", "extensions: {hog: {memory: 4 MiB}}\n");
+	prepare(&f, "hog-2", "hog", OWN("hog") ALL_VERDICTS("hog") " limit hog memory 4 MiB\n");
 	load_good(&f);
 	if (f.l->memory_limited) {
 		for (i = 0; i < 400; i++) {
@@ -326,12 +333,12 @@ static void upgrade(struct loaded_file *f, const char *object, uint64_t want, bo
 	uint32_t zero = 0;
 	int dir = pin_directory();
 
-	prepare(&old, "counter-1", "counter", "");
+	prepare(&old, "counter-1", "counter", SHIPPED);
 	load_good(&old);
 	for (int i = 0; i < 3; i++)
 		verdict(old.l);
 	ck_assert_msg(loaded_pin(old.l, dir, &why) == 0, "%s", why.text);
-	prepare(f, object, "counter", "");
+	prepare(f, object, "counter", SHIPPED);
 	f->request.old_maps_dir = openat(dir, "maps", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	f->request.old_state_id = 1;
 	load_good(f);
@@ -383,7 +390,7 @@ START_TEST(a_first_version_with_a_migration_loads_without_old_maps)
 {
 	struct loaded_file f;
 
-	prepare(&f, "counter-3", "counter", "");
+	prepare(&f, "counter-3", "counter", SHIPPED);
 	load_good(&f);
 	ck_assert_int_eq(f.l->migrate_fd, -1);
 	ck_assert_uint_eq(verdict(f.l), XDP_PASS);
@@ -397,8 +404,8 @@ START_TEST(maps_pinned_by_name_are_not_shared)
 	uint64_t packets = 7;
 	uint32_t zero = 0;
 
-	prepare(&a, "counter-1", "counter", "");
-	prepare(&b, "counter-1", "counter", "");
+	prepare(&a, "counter-1", "counter", SHIPPED);
+	prepare(&b, "counter-1", "counter", SHIPPED);
 	load_good(&a);
 	load_good(&b);
 	verdict(a.l);
@@ -435,7 +442,7 @@ START_TEST(each_channel_has_a_label_and_an_inbox_and_shares_the_rest)
 	struct errmsg why = { 0 };
 	uint8_t signature[SPINE_SIGNATURE_BYTES];
 
-	prepare(&f, "talker-1", "talker", "");
+	prepare(&f, "talker-1", "talker", SHIPPED);
 	trust(&f, signature);
 	load_good(&f);
 	ck_assert_uint_eq(f.l->channel_count, 3);
@@ -475,10 +482,10 @@ static void try_bytes(struct slice bytes, bool vetted, unsigned *loaded, unsigne
 	struct loaded_file f = { 0 };
 
 	arena_init(&f.arena, 256u << 20);
-	set_grants(&f, "");
+	set_policy(&f, SHIPPED);
 	int err = object_parse(&f.arena, bytes, &f.parsed, &f.why);
 	if (err == 0) {
-		f.request = (struct load_request){ .object = bytes, .parsed = f.parsed, .grants = f.grants,
+		f.request = (struct load_request){ .object = bytes, .parsed = f.parsed, .policy = &f.policy, .device = "lo",
 						   .name = "mutant", .class = { .attach_type = BPF_XDP },
 						   .old_maps_dir = -1 };
 		if (vetted)
@@ -525,7 +532,7 @@ int main(void)
 		what_needs_perfmon_loads_when_it_is_signed_only,
 		a_signature_of_other_bytes_is_refused,
 		a_refusal_of_the_kernel_names_the_line,
-		a_wish_beyond_the_grant_names_the_line_that_allows_it,
+		a_wish_beyond_the_policy_names_the_line_that_allows_it,
 		a_map_above_the_memory_is_refused,
 		memory_taken_later_is_bounded_by_the_kernel,
 		an_upgrade_keeps_maps_of_the_same_layout,

@@ -96,7 +96,7 @@ class Bench:
             self.rs[name], self.rs_if[name] = self.host(switch, name, number)
             self.real(name)
         lab.ready(self.lb_if)
-        self.extension = lab.install(self.lb_if, lab.extension("balancer"), grant="helpers: [fib_lookup]")
+        self.extension = lab.install(self.lb_if, lab.extension("balancer"), uses=["helper fib_lookup"])
 
     def host(self, switch, name, number):
         ns = self.lab.ns(name)

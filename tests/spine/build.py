@@ -72,7 +72,7 @@ def new_refuses():
 
 
 def build_tells_what_is_wrong():
-    """build tells of a missing compiler, of errors in the source, and of what grants would refuse"""
+    """build tells of a missing compiler, of errors in the source, and of what the shipped policy would refuse"""
     need_clang()
     with tempfile.TemporaryDirectory() as d:
         prickle("new", "x", cwd=d)

@@ -210,7 +210,7 @@ def takes_over_a_link():
 
 
 def adopts_with_a_mask():
-    """an adopted program runs behind its rule, and a verdict outside its grant is a fault"""
+    """an adopted program runs behind its rule, and a verdict outside its rights is a fault"""
     with Lab(PRICKLE) as lab:
         here, there = pair(lab)
         fd = kb.load_program(kb.mov(0, kb.XDP_TX) + kb.EXIT, name="tx")
@@ -357,12 +357,12 @@ def frags_by_mtu():
 
 
 def options_are_not_missed():
-    """a grants file that is not there, a map that is adopted, another mode: each is told"""
+    """a policy that is not there, a map that is adopted, another mode: each is told"""
     with Lab(PRICKLE) as lab:
         here, _ = pair(lab)
         first = extension()
-        done = spine(lab, here.ns, "install", first, "--dev", "eth0", "--grants", "/nonexistent/g.yaml", code=4)
-        assert "/nonexistent/g.yaml" in done.stderr, done.stderr
+        done = spine(lab, here.ns, "install", first, "--dev", "eth0", "--policy", "/nonexistent/g", code=4)
+        assert "/nonexistent/g" in done.stderr, done.stderr
         table = lab.keep(kb.Map.create(2, 4, 4, 1))     # an array
         kb.pin(table.fd, os.path.join(lab.pins(), "table"))
         done = outside(lab, here.ns, "adopt", "--pinned", os.path.join(lab.pins(), "table"), "--match", "arp", "--name", "t",
@@ -380,7 +380,7 @@ def options_are_not_missed():
 
 
 def refusals_promise_only_what_helps():
-    """a refusal names a line for the grants file when one would help, and none for what is never granted"""
+    """a refusal names a line for the policy when one would help, and none for what is never allowed"""
     source = EXTENSION.replace("return VERDICT;", "return CALL == 5 ? XDP_DROP : XDP_PASS;")
     with Lab(PRICKLE) as lab:
         here, _ = pair(lab)

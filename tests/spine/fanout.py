@@ -247,8 +247,7 @@ def commands_take_addresses():
         for version in (4, 6):
             reached(version, b"before")
         path = lab.extension("fanout")
-        lab.prickle(video.inside.ns, "spine", "replace", "fanout", path, "--dev", video.inside.name, "--grants",
-                    os.path.join(lab.directory(), f"{video.inside.ns.name}-{video.inside.name}.yaml"))
+        lab.prickle(video.inside.ns, "spine", "replace", "fanout", path, "--dev", video.inside.name)
         for version in (4, 6):
             reached(version, b"after")
         rows = {row["stream"]: row for row in json.loads(fanout("show", "--json").stdout)}

@@ -111,12 +111,13 @@ class Place(Lab):
             path = os.path.join(path.dir, path.programs[0])
         return self.spine("adopt", "--pinned", path, "--dev", "eth0", "--match", match, "--name", name, *options, code=code)
 
-    def install(self, path, grant="", code=0, options=(), name="bad"):
-        grants = os.path.join(self.directory(), "grants.yaml")
-        with open(grants, "w", encoding="ascii") as f:
-            f.write("extensions:\n" + (f"  {name}:\n" + "".join(f"    {line.strip()}\n" for line in grant.splitlines())
-                                       if grant else "  other:\n    verdicts: [pass]\n"))
-        return self.spine("install", path, "--dev", "eth0", "--grants", grants, *options, code=code)
+    def install(self, path, rights=None, code=0, options=(), name="bad"):
+        """rights: of Policy.allow; None: those of the shipped policy."""
+        self.policy.domains.pop(name, None)
+        if rights is not None:
+            self.policy.allow(name, **{"limits": (), **rights})
+        self.policy.apply()
+        return self.spine("install", path, "--dev", "eth0", *options, code=code)
 
     def count(self, generator, number, verdict="drop", name="neighbour"):
         """How many of the frames sent now the extension gives this verdict."""
@@ -162,39 +163,48 @@ static long step(__u32 i, void *sum) { *(volatile __u64 *)sum += i; return 0; }
 """
 ENTRY = 'SEC("xdp") int bad(struct xdp_md *ctx) {{ {} }}\n'
 REFUSED = [
-    # what it is; source; more of the manifest; its grant; the rule; a word of the line that is named, "" when none is
+    # what it is; source; more of the manifest; its rights; the rule; a word of the line that is named, "" when none is
     ("two nested loops", LOOP + "static long outer(__u32 i, void *sum) { bpf_loop(1 << 20, step, sum, 0); return 0; }\n" +
-     ENTRY.format("__u64 sum = 0;\nbpf_loop(64, outer, &sum, 0);\nreturn XDP_PASS + (sum == 1);"), "", "", "cost", ""),
+     ENTRY.format("__u64 sum = 0;\nbpf_loop(64, outer, &sum, 0);\nreturn XDP_PASS + (sum == 1);"), "", None, "cost", ""),
     ("a loop of a number of rounds that a packet gives", LOOP +
-     ENTRY.format("__u64 sum = 0;\nbpf_loop(ctx->rx_queue_index, step, &sum, 0);\nreturn XDP_PASS + (sum == 1);"), "", "", "cost",
+     ENTRY.format("__u64 sum = 0;\nbpf_loop(ctx->rx_queue_index, step, &sum, 0);\nreturn XDP_PASS + (sum == 1);"), "", None, "cost",
      "bpf_loop"),
     ("one loop over its budget", LOOP +
-     ENTRY.format("__u64 sum = 0;\nbpf_loop(30000, step, &sum, 0);\nreturn XDP_PASS + (sum == 1);"), "", "", "cost", ""),
+     ENTRY.format("__u64 sum = 0;\nbpf_loop(30000, step, &sum, 0);\nreturn XDP_PASS + (sum == 1);"), "", None, "cost", ""),
     ("tail calls", "struct { __uint(type, BPF_MAP_TYPE_PROG_ARRAY); __uint(max_entries, 1); __type(key, __u32);"
-     ' __type(value, __u32); } jump SEC(".maps");\n' + ENTRY.format("bpf_tail_call(ctx, &jump, 0);\nreturn XDP_PASS;"), "", "",
+     ' __type(value, __u32); } jump SEC(".maps");\n' + ENTRY.format("bpf_tail_call(ctx, &jump, 0);\nreturn XDP_PASS;"), "", None,
      "tail-call", "bpf_tail_call"),
-    ("a verdict that is not granted", ENTRY.format("return XDP_TX;"), ", .verdicts = SPINE_TX", "verdicts: [pass]", "verdict tx", ""),
+    ("a verdict that is not allowed", ENTRY.format("return XDP_TX;"), ", .verdicts = SPINE_TX", {"verdicts": ["pass"]}, "verdict tx", ""),
     ("a redirect to a port of its choice", ENTRY.format("return bpf_redirect(3, 0);"), ", .verdicts = SPINE_REDIRECT",
-     "verdicts: [redirect]", "helper redirect", "bpf_redirect"),
+     {"verdicts": ["redirect"]}, "helper redirect", "bpf_redirect"),
     ("a redirect by a map of its own", "struct { __uint(type, BPF_MAP_TYPE_DEVMAP); __uint(max_entries, 4);"
      ' __type(key, __u32); __type(value, __u32); } ways SEC(".maps");\n' + ENTRY.format("return bpf_redirect_map(&ways, 1, 0);"),
-     ", .verdicts = SPINE_REDIRECT", "verdicts: [redirect]", "helper redirect_map", "bpf_redirect_map"),
+     ", .verdicts = SPINE_REDIRECT", {"verdicts": ["redirect"]}, "helper redirect_map", "bpf_redirect_map"),
     ("a redirect that it never asks for", ENTRY.format("return XDP_REDIRECT;"), ", .verdicts = SPINE_REDIRECT",
-     "verdicts: [redirect]", "verdict redirect", ""),
+     {"verdicts": ["redirect"]}, "verdict redirect", ""),
     ("reading the kernel's memory", ENTRY.format("__u64 seen = 0;\nbpf_probe_read_kernel(&seen, 8, (void *)(long)ctx->data);\n"
-                                                 "return seen ? XDP_PASS : XDP_DROP;"), "", "", "helper probe_read_kernel",
+                                                 "return seen ? XDP_PASS : XDP_DROP;"), "", None, "helper probe_read_kernel",
      "bpf_probe_read_kernel"),
-    ("the clock of others", ENTRY.format("return bpf_get_current_task() ? XDP_PASS : XDP_DROP;"), "", "", "helper get_current_task",
+    ("the clock of others", ENTRY.format("return bpf_get_current_task() ? XDP_PASS : XDP_DROP;"), "", None, "helper get_current_task",
      "bpf_get_current_task"),
     ("a kernel function", "struct task_struct;\nextern struct task_struct *bpf_task_from_pid(int pid) __ksym;\n" +
-     ENTRY.format("return bpf_task_from_pid(1) ? XDP_PASS : XDP_DROP;"), "", "", "kfunc bpf_task_from_pid", "bpf_task_from_pid"),
-    ("a map larger than its grant", 'struct { __uint(type, BPF_MAP_TYPE_ARRAY); __uint(max_entries, 1 << 20); __type(key, __u32);'
+     ENTRY.format("return bpf_task_from_pid(1) ? XDP_PASS : XDP_DROP;"), "", None, "kfunc bpf_task_from_pid", "bpf_task_from_pid"),
+    ("a map larger than its rights", 'struct { __uint(type, BPF_MAP_TYPE_ARRAY); __uint(max_entries, 1 << 20); __type(key, __u32);'
      ' __type(value, __u64[64]); } much SEC(".maps");\n' +
-     ENTRY.format("__u32 zero = 0;\nreturn bpf_map_lookup_elem(&much, &zero) ? XDP_PASS : XDP_DROP;"), "", "", "memory", ""),
+     ENTRY.format("__u32 zero = 0;\nreturn bpf_map_lookup_elem(&much, &zero) ? XDP_PASS : XDP_DROP;"), "", None, "memory", ""),
     ("a map that it has no business with", 'struct { __uint(type, BPF_MAP_TYPE_CPUMAP); __uint(max_entries, 4); __type(key, __u32);'
-     ' __type(value, __u32); } much SEC(".maps");\n' + ENTRY.format("return bpf_redirect_map(&much, 0, 0);"), "", "", "map-type cpumap", ""),
+     ' __type(value, __u32); } much SEC(".maps");\n' + ENTRY.format("return bpf_redirect_map(&much, 0, 0);"), "", None, "map-type cpumap", ""),
+    ("writing to a process", ENTRY.format("__u64 word = 0;\nbpf_probe_write_user((void *)4096, &word, 8);\nreturn XDP_PASS;"), "", None,
+     "helper probe_write_user", "bpf_probe_write_user"),
+    ("a signal to a process", ENTRY.format("return bpf_send_signal(9) ? XDP_PASS : XDP_DROP;"), "", None, "helper send_signal", "bpf_send_signal"),
+    ("reading a process's memory", ENTRY.format("__u64 seen = 0;\nbpf_probe_read_user(&seen, 8, (void *)4096);\n"
+                                                "return seen ? XDP_PASS : XDP_DROP;"), "", None, "helper probe_read_user", "bpf_probe_read_user"),
+    ("a function that traces beside it", ENTRY.format("return XDP_PASS;") +
+     'SEC("fentry/do_exit") int spy(void *ctx) { return 0; }\n', "", None, "program-type", ""),
+    ("a program of a security module beside it", ENTRY.format("return XDP_PASS;") +
+     'SEC("lsm/file_open") int spy(void *ctx) { return 0; }\n', "", None, "program-type", ""),
     ("a program of another type beside it", ENTRY.format("return XDP_PASS;") +
-     'SEC("kprobe/do_exit") int spy(void *ctx) { return 0; }\n', "", "", "program-type", ""),
+     'SEC("kprobe/do_exit") int spy(void *ctx) { return 0; }\n', "", None, "program-type", ""),
 ]
 
 
@@ -202,16 +212,16 @@ def the_inspector_refuses():
     """what is installed is refused with rule, instruction and source line, and the interface stays as it is"""
     lab = Place.get()
     was = attached(lab.wires[0][0])
-    for number, (what, source, more, grant, rule, line) in enumerate(REFUSED):
+    for number, (what, source, more, rights, rule, line) in enumerate(REFUSED):
         path = build(f"refused{number}", MANIFEST + source, MORE=more)
-        done = lab.install(path, grant, code=5, options=["--json"])
+        done = lab.install(path, rights, code=5, options=["--json"])
         found = json.loads(done.stdout)["refused"]
         hits = [f for f in found if f["rule"].startswith(rule)]
         assert hits and all(len(f["sentence"]) > 20 for f in hits), (what, found)
         if line:
             named = [f for f in hits if line in f.get("source", "")]
             assert named and named[0]["program"] and named[0]["line"] > 0 and named[0]["instruction"] >= 0, (what, hits)
-            told = lab.install(path, grant, code=5).stderr
+            told = lab.install(path, rights, code=5).stderr
             assert line in told and f":{named[0]['line']}:" in told and f"instruction {named[0]['instruction']}" in told, told
     assert attached(lab.wires[0][0]) == was and set(lab.rows()) == {"neighbour"}
     print(f"# {len(REFUSED)} objects refused")
@@ -280,8 +290,8 @@ def greed_for_tail_calls_is_blamed():
     lab.fares("tail-call greed", bad=False)
 
 
-def verdicts_without_a_grant():
-    """verdicts outside the grant are faults: the packet goes on or is dropped as the extension is open or closed"""
+def verdicts_without_a_right():
+    """verdicts outside the rights are faults: the packet goes on or is dropped as the extension is open or closed"""
     lab = Place.get()
     receiver = lab.here.udp("10.0.0.1", BAD, timeout=0.3)
     sender = lab.there.udp("10.0.0.2")
@@ -326,7 +336,7 @@ def redirects_are_not_inherited():
     assert lab.sink.packets == 640, lab.sink.packets
     lab.spine("remove", "bad", "--dev", "eth0")
     lab.sink.reset()
-    # Without the grant its own redirect is a fault.
+    # Without the right its own redirect is a fault.
     lab.adopt(sends)
     lab.bad.run(640)
     assert lab.rows()["bad"]["faults"]["verdict"] == 640 and lab.sink.packets == 0
@@ -370,7 +380,7 @@ SPINE_PORTS;
 """ + ENTRY.format("__u32 zero = 0, port = ctx->rx_queue_index; __u64 *p = bpf_map_lookup_elem(&secrets, &zero);\n"
                    "if (p && *p == 1) return spine_redirect(port); return XDP_PASS;"),
                     MORE=", .verdicts = SPINE_PASS | SPINE_REDIRECT | SPINE_ABORTED")
-    lab.install(counter, "verdicts: [pass, redirect]\nports: [eth2]", name="owner")
+    lab.install(counter, {"verdicts": ["pass", "redirect"], "ports": ["eth2"]}, name="owner")
     top = os.path.dirname(os.path.dirname(lab.wires[0][0].spine_directory() + "/ext/"))
     maps = {name: kb.Map.pinned(os.path.join(top, name)) for name in ("control", "stats", "slots")}
     maps["secrets"] = kb.Map.pinned(os.path.join(top, "ext/owner/maps/secrets"))
@@ -408,8 +418,8 @@ struct { __uint(type, BPF_MAP_TYPE_ARRAY); __uint(max_entries, 1); __type(key, _
     lab.fares("foreign maps")
 
 
-def a_hog_gets_what_it_was_granted():
-    """an extension that fills memory stops at its grant, and the neighbour has what it needs"""
+def a_hog_gets_what_it_was_allowed():
+    """an extension that fills memory stops at its right, and the neighbour has what it needs"""
     lab = Place.get()
     hog = build("hog", MANIFEST + """
 struct bytes { __u8 at[8192]; };
@@ -422,7 +432,7 @@ static __u32 next;
                    "long err = p ? bpf_map_update_elem(&much, &key, p, BPF_ANY) : 0;\n"
                    "__u64 *n = bpf_map_lookup_elem(&seen, err ? &one : &zero); if (n) *n += 1; return XDP_DROP;"),
                 MORE=", .memory_bytes_max = 4 << 20")
-    lab.install(hog, "memory: 4 MiB\nverdicts: [pass, drop]")
+    lab.install(hog, {"verdicts": ["pass", "drop"], "limits": ["memory 4 MiB"]})
     came, sent = lab.count(lab.bad, 4000, name="bad")
     seen = kb.Map.pinned(os.path.join(lab.wires[0][0].spine_directory(), "ext/bad/maps/seen"))
     much = kb.Map.pinned(os.path.join(lab.wires[0][0].spine_directory(), "ext/bad/maps/much"))
@@ -432,7 +442,7 @@ static __u32 next;
     assert came == sent and kept + failed == sent, (came, sent, kept, failed)
     doctor = {row["name"]: row for row in json.loads(lab.prickle(None, "spine", "doctor", "--json").stdout)["features"]}
     limited = doctor["memory-limits"]["state"] == "ok"
-    print(f"# the hog wanted 400 entries of 8 KiB with a grant of 4 MiB and got {entries}; {failed} of {sent} updates failed"
+    print(f"# the hog wanted 400 entries of 8 KiB with a right to 4 MiB and got {entries}; {failed} of {sent} updates failed"
           f"{'' if limited else ' (no memory control groups here)'}")
     assert not limited or (failed > 0 and entries < 400), (entries, failed)
     lab.fares("memory hog")
@@ -449,7 +459,7 @@ static __always_inline int ping(struct ping *args, struct spine_message *m) { ar
 SPINE_HANDLERS(HANDLERS);
 """ + ENTRY.format("struct ping p = { 1 };\n_Pragma(\"unroll\") for (int i = 0; i < 4; i++) spine_post(ctx, 100, &p, sizeof(p));\nreturn XDP_DROP;"),
                   MORE="")
-    lab.install(flood, "verdicts: [pass, drop]\nmap-types: [ringbuf]\ninstructions: 100000")
+    lab.install(flood, {"verdicts": ["pass", "drop"], "limits": ["instructions 100000"]})
     directory = os.path.join(lab.wires[0][0].spine_directory(), "ext/bad")
     came, sent = lab.count(lab.bad, 8192, name="bad")
     assert came == sent, (came, sent)
@@ -558,8 +568,8 @@ def broken_objects_are_refused():
 if __name__ == "__main__":
     try:
         tap.run([the_inspector_refuses, the_kernel_refuses_what_the_untrusted_may_not, a_stall_is_ejected, over_budget_is_ejected,
-                 greed_for_tail_calls_is_blamed, verdicts_without_a_grant, redirects_are_not_inherited,
-                 maps_of_others_are_out_of_reach, a_hog_gets_what_it_was_granted, floods_of_messages_are_counted,
+                 greed_for_tail_calls_is_blamed, verdicts_without_a_right, redirects_are_not_inherited,
+                 maps_of_others_are_out_of_reach, a_hog_gets_what_it_was_allowed, floods_of_messages_are_counted,
                  rules_see_the_frame_that_came, broken_objects_are_refused])
     finally:
         if Place.the is not None:

@@ -116,14 +116,21 @@ def life_of_an_extension():
         run(t.prickle, "spine", "key", "new", f"{d}/key")
         public = run(t.prickle, "spine", "key", "show", f"{d}/key").strip()
         run(t.prickle, "spine", "sign", f"{d}/mine/mine.o", "--key", f"{d}/key")
-        with open(f"{d}/eth0.yaml", "w", encoding="utf-8") as f:
-            f.write(f"keys: [{public}]\nextensions:\n  mine:\n    verdicts: [pass, drop]\n")
-        with open(f"{d}/nobody.yaml", "w", encoding="utf-8") as f:
-            f.write("extensions: {}\n")
-        told = json.loads(spine("install", f"{d}/mine/mine.o", "--dev", "eth0", "--grants", f"{d}/nobody.yaml", "--json"))
+        with open(f"{d}/mine.policy", "w", encoding="utf-8") as f:
+            f.write(f"""import default
+                module mine
+                  key me = ed25519 {public}
+                  domain mine = ebpf object signed-by me
+                  allow mine attach, pass, drop port
+                  allow mine use helper default           allow mine use map-type default
+                  allow mine use program-type xdp
+                """)
+        os.mkdir(f"{d}/policy")
+        told = json.loads(spine("install", f"{d}/mine/mine.o", "--dev", "eth0", "--policy", f"{d}/policy", "--json"))
         assert told["tier"] == "untrusted" and public in told["notice"], told
         spine("remove", "mine", "--dev", "eth0")
-        told = json.loads(spine("install", f"{d}/mine/mine.o", "--dev", "eth0", "--grants", f"{d}/eth0.yaml", "--json"))
+        run(t.prickle, "policy", "apply", "--policy", f"{d}/policy", f"{d}/mine.policy")
+        told = json.loads(spine("install", f"{d}/mine/mine.o", "--dev", "eth0", "--policy", f"{d}/policy", "--json"))
         assert told["tier"] == "vetted" and "notice" not in told, told
         with peer.entered():
             with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
@@ -159,15 +166,22 @@ def the_example_program():
         run(t.prickle, "spine", "build", f"{d}/echo.bpf.c")
         with open(f"{d}/echo-stubs.h", "w", encoding="utf-8") as f:
             f.write(run(t.prickle, "spine", "stubs", f"{d}/echo.o"))
+        os.mkdir(f"{d}/policy")
         pc = os.path.dirname(t.find("pkgconfig/prickle-spine.pc"))
         flags = run("pkg-config", "--define-prefix", "--cflags", "--libs", "prickle-spine",
                     env=dict(os.environ, PKG_CONFIG_PATH=pc)).split()
         libdir = os.path.dirname(pc)
         run("cc", "-Wall", "-Werror", "-D_GNU_SOURCE", "-o", f"{d}/echo-client", f"{d}/echo-client.c", *flags,
             f"-Wl,-rpath,{libdir}", f"-L{libdir}", f"-I{t.prefix}/include")
-        with open(f"{d}/eth0.yaml", "w", encoding="utf-8") as f:
-            f.write("extensions:\n  echo:\n    verdicts: [pass, drop, tx, redirect]\n    map-types: [xskmap]\n")
-        spine("install", f"{d}/echo.o", "--dev", "eth0", "--grants", f"{d}/eth0.yaml")
+        with open(f"{d}/echo.policy", "w", encoding="utf-8") as f:
+            f.write("""import default
+                module echo
+                  domain echo = ebpf object
+                  allow echo attach, pass, drop, reflect, redirect port     allow echo offer handler
+                  allow echo use helper default    allow echo use map-type default, xskmap    allow echo use program-type xdp, syscall
+                """)
+        run(t.prickle, "policy", "apply", "--policy", f"{d}/policy", f"{d}/echo.policy")
+        spine("install", f"{d}/echo.o", "--dev", "eth0", "--policy", f"{d}/policy")
         said = spine("share", "echo", "--dev", "eth0", "--user", "nobody", "--", f"{d}/echo-client", "-", "add", "40", "2")
         assert said == "42 from sender 1\n", said
         spine("remove", "echo", "--dev", "eth0")

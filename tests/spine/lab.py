@@ -244,7 +244,7 @@ class Lab:
         self.prickle_path = prickle
         self.tag = f"{PREFIX}{os.getpid()}-"
         self.namespaces, self.processes, self._kept, self._links = {}, [], [], {}
-        self._pass_fd, self._pins, self._directory = None, None, None
+        self._pass_fd, self._pins, self._directory, self._policy = None, None, None, None
         self.build = os.environ.get("MESON_BUILD_ROOT") or os.path.join(ROOT, "build")
         try:
             os.makedirs("/run/netns", exist_ok=True)
@@ -378,7 +378,12 @@ class Lab:
         return self._pins
 
     def prickle(self, ns, *arguments, check=True, timeout=60, **more):
-        """Run our program in a namespace (None: here) and return the CompletedProcess."""
+        """
+        Run our program in a namespace (None: here) and return the CompletedProcess. What it loads is under the lab's policy,
+        never the machine's.
+        """
+        if arguments[:2] == ("spine", "install") and "--policy" not in arguments:
+            arguments = *arguments, "--policy", self.policy.directory
         command = [self.prickle_path or os.path.join(self.build, "prickle"), *map(str, arguments)]
         if ns is not None:
             command = ["ip", "netns", "exec", ns.name] + command
@@ -397,28 +402,88 @@ class Lab:
             raise tap.Skip(f"{path} was not built (no clang)")
         return path
 
-    def install(self, interface, path, name=None, ports=(), grant="", options=()):
+    def install(self, interface, path, name=None, ports=(), uses=(), options=()):
         """
-        Install an extension with SPINE, allowed to forward to the interfaces in ports; grant: more lines for its entry of
-        the grants file. Returns an Installed.
+        Install an extension with SPINE, allowed to forward to the interfaces in ports; uses: more of what it may use
+        ("helper fib_lookup"). Returns an Installed.
         """
         name = name or os.path.basename(path).split(".")[0]
-        grants = os.path.join(self.directory(), f"{interface.ns.name}-{interface.name}.yaml")
-        with open(grants, "a", encoding="ascii") as f:
-            if f.tell() == 0:
-                f.write("extensions:\n")
-            f.write(f"  {name}:\n    verdicts: [pass, drop, aborted, tx, redirect]\n    instructions: 100000\n"
-                    f"    memory: 64 MiB\n    ports: [{', '.join(port.name for port in ports)}]\n")
-            f.writelines(f"    {line.strip()}\n" for line in grant.splitlines())
-        self.prickle(interface.ns, "spine", "install", path, "--dev", interface.name, "--name", name, "--grants", grants,
-                     *options)
+        self.policy.allow(name, ports=[port.name for port in ports], uses=uses)
+        self.policy.apply()
+        self.prickle(interface.ns, "spine", "install", path, "--dev", interface.name, "--name", name, *options)
         return self.keep(Installed(self, interface, name))
+
+    @property
+    def policy(self):
+        """The lab's own policy: one for all of its namespaces, made when it is first used."""
+        if self._policy is None:
+            self._policy = Policy(self, os.path.join(self.directory(), "policy"))
+        return self._policy
 
     def directory(self):
         """A directory for files; removed with the lab."""
         if self._directory is None:
             self._directory = tempfile.mkdtemp(prefix="prickle-lab.")
         return self._directory
+
+
+class Policy:
+    """
+    A policy that grows by what a test allows, and the store where it is applied. Each extension that it names has a domain of
+    that name; interfaces that a test names have a label of theirs, the others are `port any`.
+    """
+
+    def __init__(self, lab, directory):
+        self.lab, self.directory = lab, directory
+        self.domains, self.text, self.more = {}, None, ""
+        os.makedirs(directory, exist_ok=True)
+
+    def allow(self, name, verdicts=("pass", "drop", "reflect", "redirect"), ports=(), uses=(), limits=("instructions 100000", "memory 64 MiB"),
+              origin=None):
+        """What the extension may, besides what was said before of ports and uses. origin: of its domain, `ebpf object "NAME"`."""
+        old = self.domains.get(name, {"ports": set(), "uses": set(), "origin": f'ebpf object "{name}"'})
+        self.domains[name] = {"verdicts": verdicts, "ports": old["ports"] | set(ports), "uses": old["uses"] | set(uses), "limits": limits,
+                              "origin": origin or old["origin"]}
+
+    def source(self):
+        ports = sorted({port for d in self.domains.values() for port in d["ports"]})
+        lines = ["import default", "module lab"] + [f'  label port {label(port)} = nic "{port}"' for port in ports]
+        # Interfaces with a label are none of `spine.every` any more.
+        lines += ["  allow spine.extension attach, pass, drop, reflect port"]
+        for name, d in sorted(self.domains.items()):
+            x = domain(name)
+            lines += [f"  domain {x} = {d['origin']}",
+                      f"  allow {x} {', '.join(('attach', *d['verdicts']))} port", f"  allow {x} offer handler",
+                      f"  allow {x} use program-type xdp, syscall", f"  allow {x} use helper default",
+                      f"  allow {x} use map-type default"]
+            lines += [f"  allow {x} forward {', '.join(label(port) for port in sorted(d['ports']))}"] if d["ports"] else []
+            lines += [f"  limit {x} {', '.join(d['limits'])}"] if d["limits"] else []
+            lines += [f"  allow {x} use {use}" for use in sorted(d["uses"])]
+        return "\n".join(lines) + "\n" + self.more
+
+    def apply(self, text=None, code=0):
+        """Put what was allowed so far (or this text) in force, unless it is; None: it must be refused. The CompletedProcess or None."""
+        text = self.source() if text is None else text
+        if text == self.text:
+            return None
+        path = os.path.join(self.lab.directory(), "lab.policy")
+        with open(path, "w", encoding="utf-8") as f:
+            f.write(text)
+        done = self.lab.prickle(None, "policy", "apply", "--policy", self.directory, path, check=False)
+        assert done.returncode == code or (code is None and done.returncode), f"policy apply: {done.returncode}\n{done.stdout}{done.stderr}\n{text}"
+        if code == 0:
+            self.text = text
+        return done
+
+
+def domain(name):
+    """The domain of an extension in the lab's policy."""
+    return "x-" + name
+
+
+def label(port):
+    """The label of an interface in the lab's policy."""
+    return "p-" + port
 
 
 class Extension:

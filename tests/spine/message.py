@@ -201,7 +201,7 @@ def frames_arrive_in_an_applications_memory():
 
 
 def an_extension_calls_another_one():
-    """an extension sends a message to the extension of another device, through a granted port only"""
+    """an extension sends a message to the extension of another device, through an allowed port only"""
     with Lab() as lab:
         net = Network(lab)
         near = net.load(net.device, net.port.ifindex)
@@ -230,11 +230,10 @@ def an_installed_extension_has_channels():
     with Lab() as lab:
         net = Network(lab)
         lab.ready(net.device)
-        grants = f"/tmp/prickle-lab-{os.getpid()}.yaml"
-        with open(grants, "w", encoding="ascii") as f:
-            f.write("extensions:\n  echo:\n    verdicts: [pass, drop, tx, redirect]\n    ports: [eth1]\n")
+        lab.policy.allow("echo", ports=["eth1"])
+        lab.policy.apply()
         try:
-            done = net.command("install", OBJECT, "--dev", "eth0", "--grants", grants)
+            done = net.command("install", OBJECT, "--dev", "eth0", "--policy", lab.policy.directory)
             assert done.returncode == 0, done.stdout + done.stderr
             assert net.send("add", "a=1", "b=4")["sum"] == 5
             done = net.share("--channel", 1, "--", CLIENT, "-", "batch", 300)
@@ -245,7 +244,6 @@ def an_installed_extension_has_channels():
             assert struct.unpack_from("<Q", answer, 24)[0] == 42, answer
         finally:
             done = net.command("remove", "echo", "--dev", "eth0")
-            os.unlink(grants)
         assert done.returncode == 0, done.stdout + done.stderr
         assert net.command("send", "echo", "1", "--dev", "eth0").returncode == 4
 

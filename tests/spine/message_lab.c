@@ -92,7 +92,7 @@ static int pin_all(const struct echo *e)
 	return err == 0 ? pin(echo_map(e, 0, SPINE_MAP_SOCKETS), "maps/" SPINE_MAP_SOCKETS, 0, false) : err;
 }
 
-static int grant(const struct echo *e, const char *text)
+static int allow(const struct echo *e, const char *text)
 {
 	struct bpf_devmap_val port = { .ifindex = (uint32_t)strtoul(text, NULL, 10) };
 	uint32_t key = port.ifindex;
@@ -114,7 +114,7 @@ int main(int argc, char **argv)
 
 	if (ifindex == 0 || echo_load(&e, argv[2]) < 0)
 		return 1;
-	err = argc > 3 ? grant(&e, argv[3]) : 0;
+	err = argc > 3 ? allow(&e, argv[3]) : 0;
 	if (err == 0)
 		err = make_directories(ifindex);
 	if (err == 0)

@@ -5,7 +5,7 @@ The router extension against the kernel's own forwarding, with real traffic.
 usage: router.py PRICKLE
 
 	left 10.1.0.2 --- 10.1.0.1 router 10.2.0.1 --- 10.2.0.2 right		(and fd01::/64, fd02::/64)
-	                  10.3.0.1 router          --- 10.3.0.2 other: a port that is not granted
+	                  10.3.0.1 router          --- 10.3.0.2 other: a port that is not allowed
 """
 
 import os
@@ -25,7 +25,7 @@ LIVE = "forwarded4", "forwarded6"
 
 
 class Network:
-    """The three hosts and the router between them; granted: left and right."""
+    """The three hosts and the router between them; allowed: left and right."""
 
     def __init__(self, lab, extension=True, mtu_right=1500):
         self.lab = lab
@@ -49,7 +49,7 @@ class Network:
 
     def install(self):
         path = self.lab.extension("router")
-        self.extensions = [self.lab.install(port, path, ports=self.ports[:2], grant="helpers: [fib_lookup]") for port in self.ports[:2]]
+        self.extensions = [self.lab.install(port, path, ports=self.ports[:2], uses=["helper fib_lookup"]) for port in self.ports[:2]]
 
     def count(self, *names, port=None):
         """Sum of counters of the ports' routers."""
@@ -247,8 +247,8 @@ def too_big():
         assert net.count("too_big") >= 3, net.extensions[0].counters()
 
 
-def port_not_granted():
-    """to a port that is not granted nothing goes by the extension; the host forwards as it is set"""
+def port_not_allowed():
+    """to a port that is not allowed nothing goes by the extension; the host forwards as it is set"""
     with Lab(PRICKLE) as lab:
         net = Network(lab)
         net.learn(4)
@@ -308,5 +308,5 @@ def new_mac_address():
 
 
 if __name__ == "__main__":
-    tap.run([ping_both_families, tcp_through, same_frames_as_the_kernel, traceroute, too_big, port_not_granted,
+    tap.run([ping_both_families, tcp_through, same_frames_as_the_kernel, traceroute, too_big, port_not_allowed,
              forwarding_off_stays_off, neighbour_is_resolved, vlan_passes, new_mac_address])

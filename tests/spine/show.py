@@ -77,8 +77,7 @@ class Place(Lab):
             s.recv(1)
 
     def show(self, name, *options, **more):
-        grants = os.path.join(self.directory(), f"{self.here.name}-eth0.yaml")
-        return self.prickle(self.here, "spine", "show", name, "--dev", "eth0", "--grants", grants, *options, **more)
+        return self.prickle(self.here, "spine", "show", name, "--dev", "eth0", *options, **more)
 
 
 def show_tells_all():
@@ -97,10 +96,13 @@ def show_tells_all():
         assert (handler["id"], handler["name"], handler["bytes"]) == (3, "set_limit", 12), handler
         assert [(f["type"], f["name"], f["count"]) for f in handler["fields"]] == \
             [("__u32", "port", 1), ("__u16", "low", 1), ("__u16", "high", 2)], handler
-        assert row["grant"]["from"].endswith("-eth0.yaml:2") and row["grant"]["ports"] == ["eth0"], row["grant"]
-        assert row["grant"]["instructions_max"] == 100000 and 0 < row["cost"] < 1000, row
+        rights = row["rights"]
+        assert rights["subject"] == "lab.x-first" and "lab.policy:" in rights["from"] and rights["ports"] == ["eth0"], rights
+        assert rights["directory"] == os.path.realpath(lab.policy.directory) and rights["epoch"] == 1, rights
+        assert "allow x-first forward p-eth0" in [line["text"] for line in rights["lines"]], rights["lines"]
+        assert rights["instructions_max"] == 100000 and 0 < row["cost"] < 1000, row
         text = lab.show("first").stdout
-        for part in ("first on eth0: active", "-eth0.yaml:2: ", "ports eth0", "3 set_limit(__u32 port, __u16 low, __u16 high[2])",
+        for part in ("first on eth0: active", "lab.x-first (", "ports eth0", ": allow x-first forward p-eth0", "3 set_limit(__u32 port, __u16 low, __u16 high[2])",
                      "pass 4", "faults     none", "by_kind_1", "at most "):
             assert part in text, (part, text)
         done = lab.show("second", check=False)
@@ -109,20 +111,19 @@ def show_tells_all():
 
 
 def show_survives_what_is_broken():
-    """a grants file that is broken since then, and an adopted program, are shown as far as they go"""
+    """a policy that is gone since then, and an adopted program, are shown as far as they go"""
     with Place() as lab:
         lab.install(lab.a, lab.make("first"))
-        with open(os.path.join(lab.directory(), f"{lab.here.name}-eth0.yaml"), "w", encoding="ascii") as f:
-            f.write("extensions: [\n")
+        os.rename(lab.policy.directory, lab.policy.directory + ".gone")
         row = json.loads(lab.show("first", "--json").stdout)
-        assert row["grant"] is None and "eth0.yaml:" in row["grant_error"], row
-        assert "grant      unknown: " in lab.show("first").stdout
+        assert row["rights"] is None and lab.policy.directory in row["rights_error"], row
+        assert "rights     unknown: " in lab.show("first").stdout
         pins = os.path.join(lab.pins(), "guest")
         kb.pin(kb.load_program(kb.mov(0, kb.XDP_PASS) + kb.EXIT, name="guest"), pins)
         lab.prickle(None, "spine", "adopt", "--pinned", pins, "--dev", "eth0", "--netns", lab.here.name, "--match", "arp",
                     "--name", "guest")
         row = json.loads(lab.show("guest", "--json").stdout)
-        assert row["tier"] == "adopted" and row["messages"] == [] and row["maps"] == [] and row["grant"] is None, row
+        assert row["tier"] == "adopted" and row["messages"] == [] and row["maps"] == [] and row["rights"] is None, row
         assert "since      adopted 2" in lab.show("guest").stdout
         lab.prickle(lab.here, "spine", "remove", "guest", "--dev", "eth0")
 
@@ -139,7 +140,7 @@ def list_names_problems_first():
         generator = lab.generator(lab.b, frames.udp_frame(lab.a.mac, lab.b.mac, "10.1.0.2", "10.1.0.1", 1, 7, b"x" * 20))
         generator.start(burst=512, pause_s=0.001)
         try:
-            wait_until(lambda: bad.state()["state"] == "ejected", what="verdicts without a grant eject")
+            wait_until(lambda: bad.state()["state"] == "ejected", what="verdicts without a right eject")
         finally:
             generator.stop()
         done = listed()

@@ -52,8 +52,9 @@ enum spine_slot_state {
 	SPINE_SLOT_FREE = 0,
 	SPINE_SLOT_ACTIVE = 1,
 	SPINE_SLOT_EJECTED = 2,		/* by the dispatcher; `reason` says why */
-	SPINE_SLOT_DISABLED = 3,	/* by a person */
+	SPINE_SLOT_DISABLED = 3,	/* by a person, or by the policy: `reason` is SPINE_DISABLED_BY_POLICY */
 };
+#define SPINE_DISABLED_BY_POLICY 0x100u	/* beside enum spine_fault, whose members have counters */
 
 /*
  * 64 bytes. The first 8 are read at once for every packet, and the dispatcher ejects by comparing and

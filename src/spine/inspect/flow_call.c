@@ -134,9 +134,9 @@ static struct value redirect_map(struct run *r, struct state *s, uint32_t insn)
 
 static struct value redirect(struct run *r, const struct state *s, uint32_t insn)
 {
-	if (!r->in->adopted && !value_is(&s->v[BPF_REG_1], 0))
-		find(r, insn, "helper redirect", "it forwards to an interface of its own choice; only ports that were "
-		     "granted are allowed: SPINE_PORTS and spine_redirect()");
+	if (!r->in->adopted && !r->in->rights->redirect_checked && !value_is(&s->v[BPF_REG_1], 0))
+		find(r, insn, "helper redirect", "it forwards to an interface of its own choice; SPINE_PORTS and "
+		     "spine_redirect() know the ports that the policy allows; 'use helper redirect' in the policy allows it");
 	return one_of(SPINE_REDIRECT | SPINE_ABORTED);
 }
 

@@ -128,17 +128,17 @@ static void check_helper(struct inspection *in, const struct object_program *p, 
 	if (id == BPF_FUNC_tail_call) {
 		if (!in->rights->tail_calls)
 			inspection_find(in, "tail-call", p, insn, "it jumps into another program, which uses up the "
-					"tail calls of those behind it; only a grant with tail calls allows it");
+					"tail calls of those behind it; only `limit ... tail-calls` in the policy allows it");
 		return;
 	}
 	if (!inspect_helper_grantable(id))
 		inspection_find(in, inspection_text(in, "helper %s", name), p, insn,
 				inspection_text(in, "it calls bpf_%s(), which reaches what is not the extension's; no "
-						"grant allows it", name));
+						"policy allows it", name));
 	else if (!has_bit(allowed, id))
 		inspection_find(in, inspection_text(in, "helper %s", name), p, insn,
-				inspection_text(in, "it calls bpf_%s(), which is not granted; 'helpers: [%s]' in the "
-						"grants file allows it", name, name));
+				inspection_text(in, "it calls bpf_%s(), which is not allowed; 'use helper %s' in the "
+						"policy allows it", name, name));
 }
 
 /* Kernel functions that only work on what the program has already. */
@@ -176,8 +176,8 @@ static void check_extern(struct inspection *in, const struct object_program *p, 
 	if (setting || granted_kfunc(in, ref->name))
 		return;
 	inspection_find(in, inspection_text(in, "%s %.200s", call ? "kfunc" : "ksym", ref->name), p, ref->insn,
-			inspection_text(in, "it %s %.100s of the kernel, which is not granted; 'kfuncs: [%.100s]' in "
-					"the grants file allows it", call ? "calls" : "uses", ref->name, ref->name));
+			inspection_text(in, "it %s %.100s of the kernel, which is not allowed; 'use kfunc %.100s' in "
+					"the policy allows it", call ? "calls" : "uses", ref->name, ref->name));
 }
 
 #define ROW_RULE "map " SPINE_POLICY_SECTION
@@ -479,7 +479,7 @@ static void check_cost(struct inspection *in)
 	else if (r->cost > limit)
 		inspection_find(in, "cost", NULL, 0,
 				inspection_text(in, "the longest path costs %llu instructions, %llu are allowed; "
-						"shorten it, or raise 'instructions' in manifest and grants file (above %llu: "
+						"shorten it, or raise 'instructions' in manifest and policy (above %llu: "
 						"--accept-unbounded)",
 						(unsigned long long)r->cost, (unsigned long long)limit,
 						(unsigned long long)INSPECT_COST_MAX));
@@ -531,8 +531,8 @@ static void check_map_type(struct inspection *in, const char *name, uint32_t typ
 		return;
 	if (type >= 64 || !(allowed >> type & 1))
 		inspection_find(in, inspection_text(in, "map-type %s", text), NULL, 0,
-				inspection_text(in, "map '%.100s' is of type %s, which is not granted; 'map-types: [%s]' "
-						"in the grants file allows it", name, text, text));
+				inspection_text(in, "map '%.100s' is of type %s, which is not allowed; 'use map-type %s' "
+						"in the policy allows it", name, text, text));
 }
 
 /* The runtime fills these two, so it wants to know them by name. */
@@ -617,7 +617,7 @@ static void check_maps(struct inspection *in)
 	if (in->rights->memory_bytes_max != 0 && bytes > in->rights->memory_bytes_max)
 		inspection_find(in, "memory", NULL, 0,
 				inspection_text(in, "its maps take %llu bytes at least, %llu are allowed; make them "
-						"smaller, or raise 'memory' in manifest and grants file",
+						"smaller, or raise 'memory' in manifest and policy",
 						(unsigned long long)bytes,
 						(unsigned long long)in->rights->memory_bytes_max));
 }
@@ -635,8 +635,8 @@ static void check_manifest(struct inspection *in)
 		const char *rule = inspection_text(in, "verdict %s", names[v]);
 		if (!(in->rights->verdicts >> v & 1))
 			inspection_find(in, rule, NULL, 0,
-					inspection_text(in, "the manifest asks for the verdict '%s', which is not granted; "
-							"'verdicts: [%s]' in the grants file allows it",
+					inspection_text(in, "the manifest asks for the verdict '%s', which is not allowed; "
+							"'%s' on its port in the policy allows it",
 							names[v], names[v]));
 		else if (1u << v == SPINE_REDIRECT && !in->report->redirects && !in->report->tail_calls)
 			inspection_find(in, rule, NULL, 0, "the manifest asks for the verdict 'redirect', but no program of "

@@ -27,7 +27,7 @@
  */
 #define INSPECT_HANDLER_COST_MAX 300000000u
 
-/* What somebody may use; from the manifest and the grant (spine/grant.h). */
+/* What somebody may use; from the manifest and the policy (spine/rights.h). */
 struct inspect_rights {
 	uint32_t verdicts;
 	const uint64_t *helpers;	/* bit set by helper id, INSPECT_HELPER_WORDS words; NULL: the default set */
@@ -37,6 +37,7 @@ struct inspect_rights {
 	uint64_t memory_bytes_max;
 	bool tail_calls, unbounded;
 	bool syscall_programs;		/* handlers may be present */
+	bool redirect_checked;		/* bpf_redirect() goes behind a check of its port (spine/inject), so it may stand */
 	uint32_t cpus;			/* that per-CPU maps have parts for; 0: 1 */
 	/*
 	 * For inspect_loaded, or NULL: the kernel's name of the function that a translated call leads to
@@ -57,7 +58,7 @@ const char *inspect_helper_name(int id);
 /* Cost of a call in instructions; source of each number: helpers.def. Unknown helpers are dear. */
 #define INSPECT_UNKNOWN_CALL_COST 300u
 uint32_t inspect_helper_cost(int id);
-/* False for helpers that no grant allows: they reach what is not the extension's. */
+/* False for helpers that no policy allows: they reach what is not the extension's. */
 bool inspect_helper_grantable(int id);
 
 /* A reason to refuse; the first word of `rule` names what to grant ("helper probe_write_user"). */

@@ -1,0 +1,108 @@
+/*
+ * What ties an extension to a policy: the store it was installed under, and what is in force there.
+ */
+#include <bpf/bpf.h>
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "spine/device_private.h"
+#include "spine/pins.h"
+
+static bool whole(const char *text, size_t size)
+{
+	return memchr(text, '\0', size) != NULL;
+}
+
+int place_read(int dir, struct spine_place *out)
+{
+	AUTO_FD int fd = pin_get(dir, "policy");
+	struct bpf_map_info info = { 0 };
+	uint32_t size = sizeof(info), key = 0;
+
+	if (fd < 0)
+		return fd;
+	if (bpf_obj_get_info_by_fd(fd, &info, &size) != 0 || info.value_size != sizeof(*out))
+		return -EBADMSG;
+	if (bpf_map_lookup_elem(fd, &key, out) != 0)
+		return -errno;
+	return out->abi == SPINE_RECORD_ABI && whole(out->directory, sizeof(out->directory)) && whole(out->reason, sizeof(out->reason)) ?
+	       0 : -EBADMSG;
+}
+
+int place_write(int dir, const struct spine_place *p, struct errmsg *why)
+{
+	AUTO_FD int fd = pin_get(dir, "policy");
+	uint32_t key = 0;
+	bool made = fd == -ENOENT;
+	int err = 0;
+
+	if (made)
+		fd = bpf_map_create(BPF_MAP_TYPE_ARRAY, "spine_place", sizeof(key), sizeof(*p), 1, NULL);
+	if (fd < 0 || bpf_map_update_elem(fd, &key, p, BPF_ANY) != 0)
+		err = fd < 0 && !made ? fd : -errno;
+	if (err == 0 && made)
+		err = pin_set(dir, "policy", fd);
+	return err == 0 ? 0 : errmsg_set(why, err, "keep which policy an extension belongs to");
+}
+
+int spine_device_place(const struct spine_device *d, const char *name, struct spine_place *out)
+{
+	char path[SPINE_NAME_BYTES + 16];
+
+	(void)snprintf(path, sizeof(path), "ext/%s", name);
+	AUTO_FD int dir = pin_dir(d->dir, path, false);
+	return dir < 0 ? dir : place_read(dir, out);
+}
+
+int device_policy(struct spine_device *d, const char *directory, struct errmsg *why)
+{
+	const char *from = d->policy != NULL ? d->policy : directory != NULL && directory[0] != '\0' ? directory : NULL;
+	int err;
+
+	if (d->view != NULL)
+		return 0;
+	if (from != NULL && strlen(from) >= sizeof(((struct spine_place *)NULL)->directory))
+		return errmsg_say(why, -ENAMETOOLONG, "the policy's directory '%.80s...' has a name of more than %zu bytes", from,
+				  sizeof(((struct spine_place *)NULL)->directory) - 1);
+	/* What somebody named is not made in silence; the host's is. */
+	if (from != NULL && access(from, F_OK) != 0)
+		return errmsg_set(why, -errno, "open the policy in '%.300s'", from);
+	err = policy_store_open(from, geteuid() == 0 ? POLICY_STORE_WRITE : 0, &d->store, why);
+	if (err != 0)
+		return err;
+	from = from == NULL ? NULL : arena_str(&d->policy_arena, slice_str(from));
+	return spine_policy_view_load(&d->policy_arena, d->store, from, &d->view, why);
+}
+
+int spine_device_rights(struct spine_device *d, const char *name, const struct spine_rights **out, struct errmsg *why)
+{
+	static const uint8_t nobody[32];
+	const struct spine_record *r = spine_device_find(d, name);
+	struct spine_place place;
+	int err = r == NULL ? -ENOENT : spine_device_place(d, name, &place);
+
+	if (err != 0)
+		return errmsg_say(why, err, "'%.40s' is no extension that was installed", name);
+	err = device_policy(d, place.directory, why);
+	return err != 0 ? err :
+	       spine_rights_find(&d->policy_arena, d->view, d->name, r->name, memcmp(r->signer, nobody, 32) == 0 ? NULL : r->signer, r->digest,
+				 out, why);
+}
+
+const struct spine_policy_view *spine_device_view(const struct spine_device *d)
+{
+	return d->view;
+}
+
+int spine_device_refusals(const struct spine_device *d, const char *name, struct row_refusal out[SPINE_POLICY_RECORDS], size_t *count,
+			  uint64_t *ever)
+{
+	char path[SPINE_NAME_BYTES + 48];
+
+	(void)snprintf(path, sizeof(path), "ext/%s/maps/section-data-policy", name);
+	AUTO_FD int map = pin_get(d->dir, path);
+	return map < 0 ? map : spine_row_refusals(map, out, count, ever);
+}
