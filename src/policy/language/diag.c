@@ -59,6 +59,7 @@ void diag_show(struct buf *out, const struct policy_source *sources, size_t coun
 	buf_addc(out, '\n');
 }
 
+static void say(struct diag *d, struct policy_span span, const char *kind, const char *fmt, va_list ap) PRINTF_LIKE(4, 0);
 static void say(struct diag *d, struct policy_span span, const char *kind, const char *fmt, va_list ap)
 {
 	diag_place(d->out, d->sources, d->source_count, span);

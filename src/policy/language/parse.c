@@ -15,6 +15,7 @@ struct parser {
 	struct reading *r;
 	struct lexer lexer;
 	struct token now, ahead;
+	struct policy_span last;	/* of the word that was taken last */
 	uint16_t module;
 	const char *file;
 	bool failed;			/* the statement in hand has a mistake that was told */
@@ -25,6 +26,7 @@ struct parser {
 
 static void advance(struct parser *p)
 {
+	p->last = p->now.span;
 	p->now = p->ahead;
 	p->ahead = lexer_next(&p->lexer);
 }
@@ -826,8 +828,12 @@ static void parse_one(struct parser *p)
 		parse_limit(p, s);
 	else if (take(p, "expect"))
 		parse_expect(p, s);
-	if (!p->failed)
-		add_statement(p, s);
+	if (p->failed)
+		return;
+	/* Carets stand below the whole statement, or what of it is on its first line. */
+	if (p->last.line == span.line && p->last.column + p->last.width - span.column <= UINT16_MAX)
+		s->span.width = (uint16_t)(p->last.column + p->last.width - span.column);
+	add_statement(p, s);
 }
 
 bool reading_source(struct reading *r, const char *name, struct slice text)

@@ -23,7 +23,7 @@ enum statement_kind {
 
 struct statement {
 	enum statement_kind kind;
-	struct policy_span span;	/* of the keyword */
+	struct policy_span span;	/* from the keyword to the end of the statement or of its first line */
 	uint32_t id;
 	uint16_t module;
 	struct word name;		/* what a key, domain, role or label is called; `from` of enter */
