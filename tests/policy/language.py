@@ -1,0 +1,152 @@
+#!/usr/bin/env python3
+"""
+The policy language by its commands, and docs/policy.md against the program: language.py PRICKLE.
+"""
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+sys.path.insert(0, os.path.join(ROOT, "tests"))
+import tap  # noqa: E402
+
+PRICKLE = os.path.abspath(sys.argv[1])
+DIRECTORY = tempfile.TemporaryDirectory(prefix="prickle-language-")
+with open(os.path.join(ROOT, "docs/policy.md"), encoding="utf-8") as document:
+    DOCUMENT = document.read()
+with open(os.path.join(ROOT, "src/policy/language/catalogue.def"), encoding="utf-8") as catalogue:
+    CATALOGUE = catalogue.read()
+
+
+def prickle(*args, code=0):
+    run = subprocess.run([PRICKLE, "policy", *args], cwd=DIRECTORY.name, capture_output=True, text=True, stdin=subprocess.DEVNULL,
+                         timeout=60, check=False)
+    assert run.returncode == code, f"{args} ended with {run.returncode}, not {code}\n{run.stdout}{run.stderr}"
+    return run
+
+
+def write(name, text):
+    with open(os.path.join(DIRECTORY.name, name), "w", encoding="utf-8") as f:
+        f.write(text)
+    return name
+
+
+def policies():
+    """Blocks of the document behind <!-- policy: NAME -->."""
+    return dict(re.findall(r"<!-- policy: (\S+) -->\n```\n(.*?)```", DOCUMENT, re.S))
+
+
+def document_has_all_classes():
+    """the document tells every class and permission in the catalogue's words, and no other"""
+    rows = re.findall(r'^(CLASS|PERMISSION)\((.*)\)$', CATALOGUE, re.M)
+    wanted, found = [], []
+    for kind, row in rows:
+        words = re.findall(r'"((?:[^"\\]|\\.)*)"', row)
+        about = re.sub(r"\\(.)", r"\1", words[1])
+        wanted.append(("class", words[0], about.lower()) if kind == "CLASS" else ("permission", words[0], about))
+    part = DOCUMENT.split("\n## Classes and permissions\n")[1].split("\n## ")[0]
+    for line in part.splitlines():
+        if line.startswith("### "):
+            found.append(["class", line.strip("# `"), ""])
+        elif found and found[-1][0] == "class" and line and not line.startswith("|"):
+            found[-1][2] = re.sub(r"\. (One object, named|Objects are made by).*", "", line).lower()
+        elif line.startswith("| `"):
+            name, about = re.match(r"\| `(\S+)` \| (.*) \|$", line).groups()
+            found.append(["permission", name, about])
+    assert [tuple(row) for row in found] == wanted, [row for row in wanted if list(row) not in found]
+
+
+def document_has_all_statements():
+    """the document has a row for every statement of the parser"""
+    with open(os.path.join(ROOT, "src/policy/language/parse.c"), encoding="utf-8") as f:
+        keywords = re.findall(r'"([a-z]+)"', re.search(r"keywords\[\] = \{(.*?)\}", f.read(), re.S)[1])
+    assert len(keywords) >= 13, keywords
+    part = DOCUMENT.split("\n## Statements\n")[1].split("\n## ")[0]
+    for word in keywords:
+        assert re.search(rf"^\| `{word}\b", part, re.M), word
+
+
+def document_has_existing_commands():
+    """the document names commands that there are"""
+    commands = {words for words in re.findall(r"`?prickle policy ((?:key )?[a-z-]+)", DOCUMENT)} - {"run"}
+    assert {"check", "test", "show", "apply"} <= commands, commands
+    for words in commands:
+        prickle(*words.split(), "--help")
+
+
+def document_examples_are_policies():
+    """the document's policies are fine, and their expectations hold"""
+    found = policies()
+    assert set(found) == {"site", "router", "web"}, set(found)
+    for name, text in found.items():
+        prickle("check", write(f"{name}.policy", text))
+        lines = prickle("test", f"{name}.policy").stdout.splitlines()
+        assert lines[-1] == f"1..{len(lines) - 1}" and all(line.startswith("ok ") for line in lines[:-1]), lines
+
+
+def mistakes_come_at_once():
+    """all mistakes come at once with place, line, carets and what was meant"""
+    text = policies()["site"].replace("list, show account", "list, shwo account").replace("role helper", "rôle helper")
+    run = prickle("check", write("wrong.policy", text), code=1)
+    assert "wrong.policy:5:3: error: expected a statement" in run.stderr or "wrong.policy:5:" in run.stderr, run.stderr
+    run = prickle("check", write("wrong.policy", policies()["site"].replace("list, show account", "list, shwo account")
+                                 .replace("drop queue", "drop queu")), code=1)
+    assert ("wrong.policy:7:22: error: objects of class 'account' have no permission 'shwo'; did you mean 'show'?\n"
+            "     7 |   allow helper list, shwo account\n"
+            "       |                      ^^^^\n") in run.stderr, run.stderr
+    assert "no label or class 'queu'; did you mean 'queue'?" in run.stderr, run.stderr
+
+
+def broken_never_has_two_places():
+    """a broken never has both places, the allow first; by any path also the way"""
+    write("never.policy", "module m\nrole a = principal root\nallow a read mailbox\nnever a read mailbox because \"no\"\n")
+    text = prickle("check", "never.policy", code=1).stderr
+    assert text.index("never.policy:3:1: error:") < text.index("never.policy:4:1: note:"), text
+    write("path.policy", policies()["site"] + "  enter helper -> mail.recovery with ticket\n")
+    lines = [line for line in prickle("check", "path.policy", code=1).stderr.splitlines() if not line.startswith(" ")]
+    assert [re.sub(r":\d+:\d+: ", " ", line).split()[:2] for line in lines] == \
+        [["default", "error:"], ["path.policy", "note:"], ["path.policy", "note:"]], lines
+
+
+def problems_as_json():
+    """--json has the same problems, with places and the exit code"""
+    write("never.policy", "module m\nrole a = principal root\nallow a read mailbox\nnever a read mailbox\n")
+    told = json.loads(prickle("check", "--json", "never.policy", code=1).stdout)
+    assert told["ok"] is False
+    assert [(p["place"], p["kind"]) for p in told["problems"]] == \
+        [("never.policy:3:1", "error"), ("never.policy:4:1", "note")], told
+    assert json.loads(prickle("check", "--json", write("ok.policy", "import default\n")).stdout)["ok"] is True
+
+
+def failed_expectation_is_not_ok():
+    """an expectation that does not hold is a line 'not ok', and the others go on"""
+    write("expect.policy", "module m\nrole a = principal root\nallow a status node\n"
+          "expect deny a status node\nexpect allow a status node\nexpect deny a reload node\n")
+    run = prickle("test", "expect.policy", code=1)
+    assert re.findall(r"^(ok|not ok) \d+ - expect.policy(?::(\d+))?", run.stdout, re.M) == \
+        [("ok", ""), ("not ok", "4"), ("ok", "5"), ("ok", "6")], run.stdout
+
+
+def shipped_policy_is_shown():
+    """show prints the text that ships, which is a policy, and what it says as JSON"""
+    with open(os.path.join(ROOT, "src/policy/default.policy"), encoding="utf-8") as f:
+        assert prickle("show", "--shipped").stdout == f.read()
+    prickle("check", write("shipped.policy", prickle("show", "--shipped").stdout))
+    resolved = json.loads(prickle("show", "--shipped", "--json").stdout)
+    assert any(rule["subjects"] == ["mail.mailadm"] and rule["class"] == "mailbox" for rule in resolved["never"]), resolved["never"]
+    prickle("show", "--shipped", "--epoch", "1", code=2)
+
+
+def missing_file_is_told():
+    """a file that is not there is told, and so is an import"""
+    assert "nonesuch" in prickle("check", "nonesuch.policy", code=1).stderr
+    text = prickle("check", write("import.policy", 'import "nonesuch.policy"\n'), code=1).stderr
+    assert text.startswith("import.policy:1:8: error: "), text
+
+
+tap.run([document_has_all_classes, document_has_all_statements, document_has_existing_commands, document_examples_are_policies,
+         mistakes_come_at_once, broken_never_has_two_places, problems_as_json, failed_expectation_is_not_ok, shipped_policy_is_shown,
+         missing_file_is_told])
