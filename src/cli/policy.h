@@ -20,6 +20,12 @@ int policy_cli_fail(struct cli *cli, int err, const struct errmsg *why);
 /* Print one JSON value and drop it. */
 int policy_cli_json(struct cli *cli, json_t *value);
 
+/* "90s", "30m", "12h", "7d": that long ago, in microseconds since 1970. CLI_OK, or complains. */
+MUST_USE int policy_cli_since(struct cli *cli, const char *text, int64_t *us);
+/* What the policy of its epoch says of a decision; nothing when that is not kept. */
+void policy_cli_explain_text(struct cli *cli, struct buf *out, const struct policy_entry *entry);
+json_t *policy_cli_explain_json(struct cli *cli, const struct policy_entry *entry);
+
 /* A policy by what a user calls it: NULL or "current" (in force), "shipped", the number of an epoch, or a file; analysed. CLI_OK, or complains. */
 MUST_USE int policy_cli_source(struct cli *cli, struct arena *arena, const char *source, const struct analysis **out);
 

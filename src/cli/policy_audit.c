@@ -113,7 +113,7 @@ static bool print_seen(void *arg, const struct policy_seen *seen)
 }
 
 /* "90s", "30m", "12h", "7d": that long ago. */
-static bool parse_since(const char *text, int64_t *us)
+int policy_cli_since(struct cli *cli, const char *text, int64_t *us)
 {
 	static const struct { char unit; uint64_t seconds; } units[] = { { 's', 1 }, { 'm', 60 }, { 'h', 3600 }, { 'd', 86400 } };
 	struct slice all = slice_str(text);
@@ -121,14 +121,14 @@ static bool parse_since(const char *text, int64_t *us)
 	uint64_t n;
 
 	if (all.len < 2 || !slice_u64(slice_head(all, all.len - 1), 1000000, &n))
-		return false;
+		return cli_fail(cli, CLI_USAGE, "'%s' is no length of time such as 90s, 30m, 12h or 7d", text);
 	clock_gettime(CLOCK_REALTIME, &now);
 	for (size_t i = 0; i < ARRAY_LEN(units); i++)
 		if (all.ptr[all.len - 1] == (uint8_t)units[i].unit) {
 			*us = ((int64_t)now.tv_sec - (int64_t)(n * units[i].seconds)) * 1000000;
-			return true;
+			return CLI_OK;
 		}
-	return false;
+	return cli_fail(cli, CLI_USAGE, "'%s' is no length of time such as 90s, 30m, 12h or 7d", text);
 }
 
 static bool is_result(const char *text)
@@ -147,8 +147,9 @@ static int audit(struct cli *cli)
 	int64_t since_us = INT64_MIN;
 	int code, err;
 
-	if (cli_has(cli, "since") && !parse_since(cli_value(cli, "since"), &since_us))
-		return cli_fail(cli, CLI_USAGE, "'%s' is no length of time such as 90s, 30m, 12h or 7d", cli_value(cli, "since"));
+	code = cli_has(cli, "since") ? policy_cli_since(cli, cli_value(cli, "since"), &since_us) : CLI_OK;
+	if (code != CLI_OK)
+		return code;
 	if (p.result != NULL && !is_result(p.result))
 		return cli_fail(cli, CLI_USAGE, "'%s' is none of denied, allowed, trial, entered, left, ticket and applied", p.result);
 	code = policy_cli_open(cli, 0, &store);
@@ -180,7 +181,7 @@ const struct cli_command cmd_policy_audit = {
 
 /* --- explain -------------------------------------------------------------------------------- */
 
-static void explain_text(struct buf *out, const struct policy_entry *e)
+static void explain_text(struct cli *cli, struct buf *out, const struct policy_entry *e)
 {
 	const struct policy_record *r = &e->record;
 	struct policy_record_texts t = policy_record_texts(r);
@@ -205,6 +206,7 @@ static void explain_text(struct buf *out, const struct policy_entry *e)
 	for (uint32_t left = r->predicates; left != 0; left &= left - 1)
 		buf_printf(out, "  not true  %s\n", policy_predicate_name(left & -left));
 	buf_printf(out, "  epoch     %llu\n", (unsigned long long)r->epoch);
+	policy_cli_explain_text(cli, out, e);
 }
 
 static int explain(struct cli *cli)
@@ -225,9 +227,11 @@ static int explain(struct cli *cli)
 	err = e == NULL ? errmsg_set(&why, -ENOMEM, "explain") : policy_store_record(store, id, e, &why);
 	if (err == 0) {
 		if (cli_json(cli)) {
-			code = policy_cli_json(cli, entry_json(e));
+			json_t *o = entry_json(e);
+			json_object_set_new(o, "explanation", policy_cli_explain_json(cli, e));
+			code = policy_cli_json(cli, o);
 		} else {
-			explain_text(&out, e);
+			explain_text(cli, &out, e);
 			code = cli_print(cli, &out);
 		}
 	}

@@ -82,6 +82,29 @@ def secilc_takes_the_export():
         assert (done.returncode == 0) == fits, done.stdout + done.stderr
 
 
+def seen(subject, permission, kind, thing, who="", what="", result="denied"):
+    return json.dumps({"result": result, "subject": subject, "class": kind, "permission": permission, "object": thing, "who": who, "what": what}) + "\n"
+
+
+def a_log_becomes_rules():
+    """learn finds the fewest lines, none against a never, and says what else they open"""
+    site = written(SITE)
+    log = written(seen("web.web", "create", "file", "web.appdata", result="trial") + seen("web.web", "delete", "file", "web.appdata") * 2
+                  + seen("web.web", "exec", "file", "web.appdata") + seen("web.web", "send", "endpoint", "web.db")
+                  + seen("web.web", "read", "file", "web.appdata", result="allowed") + seen("web.web", "read", "file", "web.gone")
+                  + seen("mail.user", "check", "mailbox", "mailbox", "ann@example.org", "ann@example.org INBOX"))
+    told = run("learn", log, "--in", site)
+    assert "allow web.web create, delete web.appdata\n  # 3 decisions\n  # opens: web.appdata is all below /srv/app\n" in told, told
+    assert "allow web.web send web.db\n  # 1 decision\n" in told, told
+    assert "allow mail.user check mailbox where owner is subject\n" in told, told
+    assert "# not allowed: web.web exec web.appdata, by the never at " in told, told
+    # What was printed can be pasted, and then nothing is left to learn.
+    more = written(SITE + told)
+    again = json.loads(run("learn", log, "--in", more, "--json"))
+    assert again["rules"] == [] and again["already"] == 5 and again["unlabelled"] == 1 and again["smallest"], again
+    assert "2: no line" in run("learn", written("{}\nx\n"), "--in", site, code=2)
+
+
 def mistakes_are_told():
     """a file with mistakes is not asked, and its mistakes are told"""
     told = run("who-can", "read", "on", "mailbox", "--in", written("module a alow x"), code=1)
@@ -89,4 +112,4 @@ def mistakes_are_told():
 
 
 with tempfile.TemporaryDirectory() as directory:
-    tap.run([who_can_reads_mail, names_are_looked_up, differences_are_decisions, secilc_takes_the_export, mistakes_are_told])
+    tap.run([who_can_reads_mail, names_are_looked_up, differences_are_decisions, secilc_takes_the_export, a_log_becomes_rules, mistakes_are_told])
