@@ -204,6 +204,21 @@ START_TEST(a_helper_answers_minus_eperm_while_its_bit_is_not_set)
 }
 END_TEST
 
+START_TEST(a_jump_to_a_call_leads_to_its_check)
+{
+	struct running r;
+	struct inject_spec spec = { 0 };
+
+	start(&r, "jumped", &spec);
+	ck_assert_uint_eq(run(&r, (struct frame){ .ifindex = 77 }), XDP_ABORTED);
+	ck_assert_uint_eq(run(&r, (struct frame){ .ifindex = 78 }), XDP_ABORTED);
+	port(&r, 77, SPINE_POLICY_FORWARD);
+	ck_assert_uint_eq(run(&r, (struct frame){ .ifindex = 77 }), XDP_REDIRECT);
+	ck_assert_uint_eq(run(&r, (struct frame){ .ifindex = 78 }), XDP_ABORTED);
+	stop(&r);
+}
+END_TEST
+
 START_TEST(a_trial_lets_through_and_records_until_it_ends)
 {
 	struct running r;
@@ -406,6 +421,7 @@ int main(void)
 		a_port_is_refused_until_its_word_allows_it_and_again_after_it_is_taken_back,
 		a_refusal_leaves_a_record_and_old_ones_are_overwritten,
 		a_helper_answers_minus_eperm_while_its_bit_is_not_set,
+		a_jump_to_a_call_leads_to_its_check,
 		a_trial_lets_through_and_records_until_it_ends,
 		a_port_on_trial_needs_its_helper_as_well,
 		the_log_of_the_verifier_shows_the_lines_of_the_source,

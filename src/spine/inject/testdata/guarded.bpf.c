@@ -30,6 +30,22 @@ int entry(struct xdp_md *ctx)
 }
 #endif
 
+#ifdef JUMPED
+/* A jump leads to the call itself, past what stands before it. */
+SEC("xdp")
+int entry(struct xdp_md *ctx)
+{
+	struct frame *f = frame_of(ctx);
+	long verdict;
+
+	if (!f)
+		return XDP_DROP;
+	asm volatile("r1 = %[ifindex]\n\tr2 = 0\n\tif r1 == 77 goto 1f\n\tr3 = 1\n1:\tcall 23\n\t%[verdict] = r0"
+		     : [verdict] "=r"(verdict) : [ifindex] "r"((__u64)f->ifindex) : "r0", "r1", "r2", "r3", "r4", "r5");
+	return (int)verdict;
+}
+#endif
+
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, 64);
