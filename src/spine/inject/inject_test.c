@@ -132,6 +132,36 @@ START_TEST(an_injected_object_reads_as_the_old_one_with_checks)
 }
 END_TEST
 
+static uint32_t next_clock(const struct object_program *p, uint32_t i)
+{
+	while (i < p->insn_count && (p->insns[i].code != (BPF_JMP | BPF_CALL) || p->insns[i].imm != BPF_FUNC_ktime_get_ns))
+		i++;
+	return i;
+}
+
+START_TEST(each_refusal_has_the_line_of_its_call)
+{
+	AUTO_ARENA struct arena arena = ARENA_INIT(256u << 20);
+	AUTO_BUF struct buf out = BUF_INIT(16u << 20);
+	struct inject_spec spec = everything(false);
+	struct slice bytes = take_object(&arena, TEST_OBJECTS "/large.o");
+	struct inject_report report;
+
+	spec.helpers[0] &= ~(UINT64_C(1) << BPF_FUNC_redirect);	/* else it has two refusals */
+	ck_assert_int_eq(inject_checks(&arena, bytes, &spec, &out, &report, NULL), 0);
+	const struct object *before = parse(&arena, bytes), *after = parse(&arena, buf_slice(&out));
+	for (size_t i = 0; i < before->program_count; i++) {
+		const struct object_program *p = &before->programs[i], *q = &after->programs[i];
+		uint32_t b = 0;
+		for (uint32_t a = next_call(p, 0); a < p->insn_count; a = next_call(p, a + 1)) {
+			b = next_clock(q, b + 1);
+			ck_assert_uint_lt(b, q->insn_count);
+			ck_assert_uint_eq(object_line_at(p, a)->line, object_line_at(q, b)->line);
+		}
+	}
+}
+END_TEST
+
 START_TEST(an_object_that_names_the_row_is_refused_by_the_inspector)
 {
 	AUTO_ARENA struct arena arena = ARENA_INIT(64u << 20);
@@ -236,6 +266,7 @@ END_TEST
 int main(void)
 {
 	const TTest *const tests[] = {
+		each_refusal_has_the_line_of_its_call,
 		an_object_that_names_the_row_is_refused_by_the_inspector,
 		objects_without_an_empty_row_are_told_to_compile_again,
 		helpers_whose_output_would_stay_unwritten_cannot_be_checked,
