@@ -394,8 +394,8 @@ void policy_image_size(const struct policy *p, uint32_t *subjects_max, uint32_t 
 				(uint64_t)__builtin_popcount(p->allows[i].permissions) * sizeof(struct policy_predicate_row);
 	rest += p->enter_count * sizeof(struct policy_edge);
 
-	uint32_t subjects = MIN(MAX(round_up(p->subject_count * 2), 64u), (uint32_t)POLICY_SUBJECTS_MAX);
-	uint32_t objects = MIN(MAX(round_up(p->object_count * 2), 256u), (uint32_t)POLICY_OBJECTS_MAX);
+	uint32_t subjects = MIN(MAX(round_up(p->subject_count + p->subject_count / 4 + 8), 64u), (uint32_t)POLICY_SUBJECTS_MAX);
+	uint32_t objects = MIN(MAX(round_up(p->object_count + p->object_count / 8 + 16), 256u), (uint32_t)POLICY_OBJECTS_MAX);
 	/* When there is no room for growth, subjects give way first: they are the larger part of what is empty. */
 	while ((uint64_t)subjects * objects > POLICY_CELLS_MAX) {
 		if (subjects / 2 >= p->subject_count || objects / 2 < p->object_count)
