@@ -130,6 +130,10 @@ static void add_text(struct buf *out, const json_t *all)
 	if (json_array_size(problems) == 0)
 		buf_adds(out, "no problems\n");
 	buf_printf(out, "\nprickle %s on %s\n\n", text_of(all, "version"), text_of(all, "hostname"));
+	if (number_of(all, "policy_epoch") != 0)
+		buf_printf(out, "policy epoch %lld, see 'prickle policy epochs'\n\n", (long long)number_of(all, "policy_epoch"));
+	else
+		buf_adds(out, "policy as shipped, see 'prickle policy epochs'\n\n");
 	buf_adds(out, "role      #       pid      uptime  restarts  sessions\n");
 	json_array_foreach(json_object_get(all, "roles"), i, item)
 		add_role(out, item);

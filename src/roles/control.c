@@ -17,6 +17,7 @@
 #include "base/metrics.h"
 #include "base/reader.h"
 #include "conf/config.h"
+#include "policy/authority.h"
 #include "roles/admin.h"
 #include "sys/http_request.h"
 #include "roles/supervise.h"
@@ -190,6 +191,7 @@ static void status_reply(struct control *c, struct buf *out)
 	json_t *problems = json_array(), *roles = json_array(), *all;
 	struct node node;
 	uint8_t code = ADMIN_OK;
+	uint64_t epoch = 0;
 	char *text;
 
 	if (!node_read(c, true, &node)) {
@@ -204,9 +206,10 @@ static void status_reply(struct control *c, struct buf *out)
 	}
 	if (json_array_size(problems) > 0)
 		code = ADMIN_DEGRADED;
-	all = json_pack("{s:s, s:s, s:s, s:o, s:o}", "version", PRICKLE_VERSION, "hostname",
-			c->ctx->config->hostname, "state", code == ADMIN_OK ? "ok" : "degraded", "problems",
-			problems, "roles", roles);
+	(void)policy_cell_read(&c->ctx->authority->table, 0, 0, &epoch);
+	all = json_pack("{s:s, s:s, s:s, s:I, s:o, s:o}", "version", PRICKLE_VERSION, "hostname",
+			c->ctx->config->hostname, "state", code == ADMIN_OK ? "ok" : "degraded",
+			"policy_epoch", (json_int_t)epoch, "problems", problems, "roles", roles);
 	text = all == NULL ? NULL : json_dumps(all, JSON_COMPACT);
 	if (text != NULL)
 		admin_reply_encode(code, slice_str(text), out);
