@@ -52,6 +52,7 @@ static void start(struct running *r, const char *name, const struct inject_spec 
 	struct errmsg why = { 0 };
 	struct slice bytes = name[0] == '/' ? read_object(name) : test_object(name);
 	struct bpf_program *p;
+	struct bpf_map *map;
 
 	*r = (struct running){ .arena = ARENA_INIT(64u << 20), .bytes = BUF_INIT(16u << 20) };
 	ck_assert_msg(inject_checks(&r->arena, bytes, spec, &r->bytes, &r->report, &why) == 0, "%s", why.text);
@@ -69,11 +70,13 @@ static void start(struct running *r, const char *name, const struct inject_spec 
 			bpf_program__set_log_level(p, strcmp(name, "update") == 0 ? 2 : 0);
 		}
 	}
+	bpf_object__for_each_map(map, r->object)	/* nothing outlives the test */
+		(void)bpf_map__set_pin_path(map, NULL);
 	int err = bpf_object__load(r->object);
 	if (err != 0)
 		printf("%s\n", r->log + (strlen(r->log) > 4000 ? strlen(r->log) - 4000 : 0));
 	ck_assert_int_eq(err, 0);
-	struct bpf_map *map = bpf_object__find_map_by_name(r->object, SPINE_POLICY_SECTION);
+	map = bpf_object__find_map_by_name(r->object, SPINE_POLICY_SECTION);
 	ck_assert_ptr_nonnull(map);
 	r->row = mmap(NULL, ROW_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, bpf_map__fd(map), 0);
 	ck_assert_ptr_ne(r->row, MAP_FAILED);
