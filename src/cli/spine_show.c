@@ -152,14 +152,20 @@ static const char *helper_name(uint32_t id)
 	return name == NULL ? "?" : name;
 }
 
+static const struct object_program *refusing_function(const struct show *s, const struct row_refusal *r)
+{
+	return s->object != NULL && r->function < s->object->program_count ? &s->object->programs[r->function] : NULL;
+}
+
 static json_t *refusals_json(const struct show *s)
 {
 	json_t *list = json_array();
 
 	for (size_t i = 0; i < s->refusal_count; i++) {
 		const struct row_refusal *r = &s->refusals[i];
+		const struct object_program *p = refusing_function(s, r);
 
-		json_array_append_new(list, json_pack("{s:I, s:I, s:s, s:i, s:i, s:b}", "sequence", (json_int_t)r->sequence, "time_ns",
+		json_array_append_new(list, json_pack("{s:s, s:I, s:I, s:s, s:i, s:i, s:b}", "function", p == NULL ? "" : p->name, "sequence", (json_int_t)r->sequence, "time_ns",
 						      (json_int_t)r->time_ns, "helper", helper_name(r->helper), "instruction",
 						      (int)r->insn, "ifindex", (int)r->object, "trial", (int)r->trial));
 	}
@@ -294,12 +300,22 @@ static void add_policy(struct buf *out, const struct show *s)
 	if (s->place.checks > 0)
 		buf_printf(out, "  %-10s %u calls in its code, %llu refused or on trial so far\n", "checked", s->place.checks,
 			   (unsigned long long)s->refused);
+}
+
+static void add_refusals(struct buf *out, const struct show *s)
+{
 	for (size_t i = s->refusal_count > 5 ? s->refusal_count - 5 : 0; i < s->refusal_count; i++) {
 		const struct row_refusal *r = &s->refusals[i];
+		const struct object_program *p = refusing_function(s, r);
+		const struct object_line *line = p == NULL ? NULL : object_line_at(p, r->insn);
 
 		buf_printf(out, "  %-10s bpf_%s() at instruction %u", r->trial ? "on trial" : "refused", helper_name(r->helper), r->insn);
+		if (p != NULL)
+			buf_printf(out, " of %s", p->name);
+		if (line != NULL)
+			buf_printf(out, ", %s:%u", line->file, line->line);
 		if (r->object != 0)
-			buf_printf(out, " to the interface with index %u", r->object);
+			buf_printf(out, ", to the interface with index %u", r->object);
 		buf_addc(out, '\n');
 	}
 }
@@ -316,6 +332,7 @@ static void add_rights(struct buf *out, const struct show *s)
 	buf_addc(out, '\n');
 	if (r->source == SOURCE_INSTALLED)
 		buf_add(out, buf_slice(&s->rights_text));
+	add_refusals(out, s);
 	buf_printf(out, "  %-10s ", "cost");
 	if (r->cost == INSPECT_UNBOUNDED)
 		buf_adds(out, "no bound is known");

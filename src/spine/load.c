@@ -574,11 +574,12 @@ static int guard(struct arena *arena, struct load_request *r, const struct spine
 	bool needed = false;
 
 	memcpy(spec.helpers, rights->revocable, sizeof(spec.helpers));
-	if (rights->redirect)
-		spec.helpers[BPF_FUNC_redirect / 64] |= UINT64_C(1) << BPF_FUNC_redirect % 64;
 	memcpy(guarded, spec.helpers, sizeof(spec.helpers));
+	/* The port of a bpf_redirect() is always checked. */
+	if (rights->redirect)
+		guarded[BPF_FUNC_redirect / 64] |= UINT64_C(1) << BPF_FUNC_redirect % 64;
 	for (size_t i = 0; i < INSPECT_HELPER_WORDS; i++)
-		needed |= (spec.helpers[i] & used[i]) != 0;
+		needed |= (guarded[i] & used[i]) != 0;
 #ifndef HAVE_INJECT
 	return !needed ? 0 : errmsg_say(why, -EPERM, "'%s' calls what the policy wants to be checked while it runs, which this build cannot do",
 					r->name);

@@ -152,7 +152,8 @@ int spine_row_refusals(int map, struct row_refusal out[SPINE_POLICY_RECORDS], si
 
 		to->sequence = from->sequence;
 		to->time_ns = from->time_ns;
-		to->insn = from->insn;
+		to->function = from->insn >> SPINE_POLICY_INSN_BITS;
+		to->insn = from->insn & ((1u << SPINE_POLICY_INSN_BITS) - 1);
 		to->helper = from->helper;
 		to->object = from->object;
 		to->trial = from->result == 3;

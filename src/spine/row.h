@@ -22,7 +22,8 @@ MUST_USE int spine_row_write(int map, const struct spine_rights *r, uint64_t epo
 /* A refusal that the row has kept, for people. */
 struct row_refusal {
 	uint64_t sequence, time_ns;	/* CLOCK_MONOTONIC */
-	uint32_t insn, helper, object;
+	uint32_t function, insn;	/* of the object (object_parse), before checks were put in */
+	uint32_t helper, object;
 	bool trial;			/* let through by a trial */
 };
 /* Copies of the records, oldest first; count at most SPINE_POLICY_RECORDS, and how many there ever were. A record that is being written is left out. */
