@@ -338,8 +338,26 @@ START_TEST(the_difference_tells_of_labels_and_edges)
 }
 END_TEST
 
+START_TEST(another_predicate_is_a_difference)
+{
+	struct arena arena = ARENA_INIT(1 << 20);
+	struct policy_rule rules[ARRAY_LEN(allows)];
+	struct policy p = base;
+	struct analysis_change *changes;
+	size_t count;
+
+	memcpy(rules, allows, sizeof(allows));
+	rules[0].predicates = POLICY_ACL_GRANTS_SUBJECT;
+	p.allows = rules;
+	ck_assert_int_eq(analysis_diff(&arena, analyse(&base), analyse(&p), &changes, &count), 0);
+	ck_assert_uint_eq(count, 1);
+	ck_assert_str_eq(changes[0].what, "read: now where acl grants subject (was: where owner is subject)");
+	arena_done(&arena);
+}
+END_TEST
+
 TEST_MAIN("policy/analysis", rights_add_up, what_has_no_label_has_no_rights, a_path_has_the_least_edges, rules_are_those_that_allow_it,
 	  sets_of_two_rules_are_one_sorted_set, a_never_takes_rights_that_are_conditional_too, a_never_by_any_path_follows_enter,
 	  a_never_use_sees_into_sets, expectations_are_judged, names_are_looked_up_by_the_longest_match,
 	  who_can_ever_follows_enter_to_the_nearest_holder, the_difference_has_each_changed_cell_once,
-	  the_difference_tells_of_labels_and_edges)
+	  the_difference_tells_of_labels_and_edges, another_predicate_is_a_difference)
