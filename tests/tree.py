@@ -27,9 +27,9 @@ LAYERS = {
     "mail/formats": ["base", "mail/imap"],
     "mail/mailbox": ["base", "sys", "engine", "mail/message"],
     "mail/directory": ["base", "sys", "engine", "mail/message"],
-    "mail/auth": ["base", "sys", "engine", "mail/message", "mail/directory"],
+    "mail/auth": ["base", "sys", "engine", "mail/message", "mail/directory", "policy", "policy/language", "policy/table"],
     "mail/queue": ["base", "sys", "engine", "mail/message", "mail/smtp", "mail/mailbox"],
-    "mail/session": ["base", "sys", "conf", "engine"] + MAIL,
+    "mail/session": ["base", "sys", "conf", "engine", "policy", "policy/language", "policy/table"] + MAIL,
     # Instructions out; the inspector sees bytes alone.
     "spine/code": ["base"],
     "spine/inspect": ["base"],

@@ -371,6 +371,21 @@ static int show_group(struct cli *cli, struct slice words, bool asked)
 	return CLI_USAGE;
 }
 
+/* A command that is the begin of others ("policy ticket", "policy ticket list"): the longest one is meant. */
+static bool goes_on(struct buf *words, const char *next)
+{
+	size_t before = words->len;
+	bool longer;
+
+	if (next == NULL)
+		return false;
+	buf_addc(words, ' ');
+	buf_adds(words, next);
+	longer = cli_find(buf_slice(words)) != NULL;
+	buf_truncate(words, before);
+	return longer;
+}
+
 int cli_main(int argc, char **argv)
 {
 	AUTO_BUF struct buf words = BUF_INIT(65536);
@@ -395,9 +410,9 @@ int cli_main(int argc, char **argv)
 			buf_addc(&words, ' ');
 		buf_adds(&words, argv[i]);
 		cli->command = cli_find(buf_slice(&words));
-		if (cli->command != NULL) {
+		if (cli->command != NULL && !goes_on(&words, i + 1 < argc ? argv[i + 1] : NULL)) {
 			code = run_command(cli, argc, argv, i + 1);
-		} else if (!cli_is_group(buf_slice(&words))) {
+		} else if (cli->command == NULL && !cli_is_group(buf_slice(&words))) {
 			buf_truncate(&words, before);
 			(void)buf_cstr(&words);
 			code = unknown_command(buf_slice(&words), argv[i]);

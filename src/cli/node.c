@@ -47,7 +47,18 @@ int node_fail(struct cli *cli, const struct admin_reply *reply)
 {
 	json_t *json = json_loadb((const char *)reply->json.ptr, reply->json.len, 0, NULL);
 	const char *text = json_string_value(json_object_get(json, "error"));
-	int code = cli_fail(cli, (enum cli_exit)reply->exit_code, "%s", text != NULL ? text : "the node gave no reason");
+	AUTO_BUF struct buf all = BUF_INIT(ADMIN_JSON_BYTES + 64);
+	int code;
+
+	/* A refusal tells more than its sentence: the decision, and what to run next. */
+	if (cli_json(cli) && text != NULL && json_object_size(json) > 1) {
+		json_decref(json);
+		buf_add(&all, reply->json);
+		buf_addc(&all, '\n');
+		code = cli_print(cli, &all);
+		return code != CLI_OK ? code : (int)reply->exit_code;
+	}
+	code = cli_fail(cli, (enum cli_exit)reply->exit_code, "%s", text != NULL ? text : "the node gave no reason");
 
 	json_decref(json);
 	return code;

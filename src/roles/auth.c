@@ -21,6 +21,7 @@
 #include "roles/admin.h"
 #include "roles/auth_admin.h"
 #include "roles/auth_tls.h"
+#include "roles/caller.h"
 #include "roles/grants.h"
 #include "roles/role.h"
 #include "sys/fiber.h"
@@ -416,7 +417,9 @@ static void on_message(void *arg, struct ipc_request *req)
 	uint8_t type = req->type;
 
 	if (p->id == ROLE_CONTROL) {
-		if (type == ADMIN_IPC_REQUEST) {
+		if (type == ADMIN_IPC_WHO) {
+			auth_admin_who(a->auth, req->payload, &reply);
+		} else if (type == ADMIN_IPC_REQUEST) {
 			auth_admin_serve(a->auth, req->payload, &reply);
 			tell_to_forget(a);
 		} else {
@@ -578,6 +581,8 @@ static int start(struct role_context *ctx, struct errmsg *why)
 		remote_on_connect(a->remote, on_store, a);
 		err = auth_new(&a->store.engine, ctx->world, &set, &store, ctx->ev, &a->auth);
 	}
+	if (err == 0)
+		auth_set_authority(a->auth, ctx->authority);
 	if (err == 0)
 		err = auth_tls_new(ctx->world, &a->tls);
 	if (err < 0)

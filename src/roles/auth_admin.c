@@ -3,8 +3,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/reader.h"
 #include "mail/auth/auth.h"
 #include "roles/admin.h"
+#include "roles/admin_rights.h"
 
 #define PAGE_NAMES   500u		/* of a list: up to 130 bytes of JSON each */
 #define ARENA_BYTES  (512u * 1024u)
@@ -644,20 +646,143 @@ static void alias_list(struct call *c)
 	list(c, DIR_ALIAS, "aliases");
 }
 
-static const struct {
-	const char *object, *verb;
-	void (*run)(struct call *c);
-} verbs[] = {
-	{ "domain", "add", domain_add },   { "domain", "list", domain_list },
-	{ "domain", "show", domain_show }, { "domain", "set", domain_set },
-	{ "domain", "remove", domain_remove },
-	{ "user", "add", user_add },	   { "user", "list", user_list },
-	{ "user", "show", user_show },	   { "user", "set", user_set },
-	{ "user", "remove", user_remove },
-	{ "alias", "add", alias_add },	   { "alias", "list", alias_list },
-	{ "alias", "show", alias_show },   { "alias", "set", alias_set },
-	{ "alias", "remove", alias_remove },
+/* ---- tickets ---- */
+
+static struct slice text_argument(struct call *c, const char *name, char *out, size_t size, bool *good)
+{
+	struct slice text = admin_arg(c->req, name);
+
+	*good = *good && text.ptr != NULL && slice_to_str(text, out, size);
+	return text;
+}
+
+static uint32_t ticket_number(struct call *c, const char *name, bool *good)
+{
+	uint32_t n = 0;
+
+	*good = *good && slice_u32(admin_arg(c->req, name), &n);
+	return n;
+}
+
+static void ticket_fields(struct call *c, const struct auth_ticket *t)
+{
+	field(c, "ticket", slice_str(t->id));
+	field(c, "user", slice_str(t->address));
+	field(c, "label", slice_str(t->label));
+	field(c, "by", slice_str(t->who));
+	field(c, "because", slice_str(t->because));
+	number_field(c, "until_s", (uint64_t)t->until_us / 1000000);
+}
+
+static void ticket_give(struct call *c)
+{
+	char secret[AUTH_TICKET_SECRET_CHARS + 1];
+	AUTO_BUF struct buf login = BUF_INIT(32);
+	struct auth_ticket t = { 0 };
+	enum auth_admin_result r;
+	uint32_t seconds;
+	bool good = true;
+
+	text_argument(c, "for", t.address, sizeof(t.address), &good);
+	text_argument(c, "label", t.label, sizeof(t.label), &good);
+	text_argument(c, "who", t.who, sizeof(t.who), &good);
+	text_argument(c, "because", t.because, sizeof(t.because), &good);
+	t.from = (uint16_t)ticket_number(c, "from", &good);
+	t.to = (uint16_t)ticket_number(c, "to", &good);
+	seconds = ticket_number(c, "seconds", &good);
+	if (!good || t.because[0] == '\0') {
+		fail(c, ADMIN_USAGE, "a ticket needs --for ADDRESS and --because TEXT of at most 256 bytes");
+		return;
+	}
+	r = auth_ticket_give(c->auth, &t, seconds, secret);
+	if (r != AUTH_ADMIN_OK) {
+		fail_result(c, r, admin_arg(c->req, "for"));
+		return;
+	}
+	buf_printf(&login, "ticket-%s", t.id);
+	buf_addc(&c->json, '{');
+	ticket_fields(c, &t);
+	field(c, "login", buf_slice(&login));
+	field(c, "secret", slice_str(secret));
+	buf_addc(&c->json, '}');
+	answer(c);
+	explicit_bzero(secret, sizeof(secret));
+	explicit_bzero(c->json.ptr, c->json.len);
+}
+
+/* Whose tickets: empty for all. False: the failure was told. */
+static bool ticket_owner(struct call *c, char who[96])
+{
+	struct slice text = admin_arg(c->req, "who");
+
+	who[0] = '\0';
+	if (text.ptr == NULL || slice_to_str(text, who, 96))
+		return true;
+	fail(c, ADMIN_USAGE, "malformed request");
+	return false;
+}
+
+static void ticket_list(struct call *c)
+{
+	struct auth_ticket t;
+	char who[96];
+
+	if (!ticket_owner(c, who))
+		return;
+	buf_adds(&c->json, "{\"tickets\":[");
+	for (size_t n = 0; c->json.len < ADMIN_JSON_BYTES / 2 && auth_ticket_at(c->auth, who[0] == '\0' ? NULL : who, n, &t); n++) {
+		buf_adds(&c->json, n == 0 ? "{\"used\":" : ",{\"used\":");
+		buf_adds(&c->json, t.used ? "true" : "false");
+		ticket_fields(c, &t);
+		buf_addc(&c->json, '}');
+	}
+	buf_adds(&c->json, "]}");
+	answer(c);
+}
+
+static void ticket_revoke(struct call *c)
+{
+	char who[96];
+	struct slice id;
+
+	if (!name_argument(c, &id) || !ticket_owner(c, who))
+		return;
+	if (slice_starts(id, SLICE("ticket-")))
+		id = slice_from(id, 7);
+	if (auth_ticket_revoke(c->auth, id, who[0] == '\0' ? NULL : who) != AUTH_ADMIN_OK)
+		fail(c, ADMIN_NOT_FOUND, "there is no such ticket; 'prickle policy ticket list' names those that last");
+	else
+		removed(c, id);
+}
+
+void auth_admin_who(struct auth *a, struct slice payload, struct buf *reply)
+{
+	AUTO_ARENA struct arena arena = ARENA_INIT(ARENA_BYTES);
+	struct reader r = reader_of(payload);
+	uint32_t uid = rd_be32(&r);
+	struct slice address = { 0 };
+	struct user_record user = { 0 };
+	bool known = rd_end(&r) && directory_system_user(auth_directory(a), &arena, uid, &address, &user) == DIR_OK && !user.disabled;
+
+	buf_addc(reply, known);
+	buf_blob(reply, known ? address : (struct slice){ 0 });
+	buf_blob(reply, known ? user.groups : (struct slice){ 0 });
+}
+
+static void (*const runs[])(struct call *c) = {
+	domain_add, domain_list, domain_show, domain_set, domain_remove,
+	user_add, user_list, user_show, user_set, user_remove,
+	alias_add, alias_list, alias_show, alias_set, alias_remove,
+	ticket_give, ticket_list, ticket_revoke,
 };
+/* In the order of `runs`. */
+const struct admin_verb auth_admin_verbs[] = {
+	{ "domain", "add" }, { "domain", "list" }, { "domain", "show" }, { "domain", "set" }, { "domain", "remove" },
+	{ "user", "add" },   { "user", "list" },   { "user", "show" },   { "user", "set" },   { "user", "remove" },
+	{ "alias", "add" },  { "alias", "list" },  { "alias", "show" },  { "alias", "set" },  { "alias", "remove" },
+	{ "ticket", "give" }, { "ticket", "list" }, { "ticket", "revoke" }, { NULL, NULL },
+};
+_Static_assert(ARRAY_LEN(auth_admin_verbs) == ARRAY_LEN(runs) + 1, "each verb has its function");
 
 void auth_admin_serve(struct auth *a, struct slice request, struct buf *reply)
 {
@@ -671,10 +796,10 @@ void auth_admin_serve(struct auth *a, struct slice request, struct buf *reply)
 		fail(&c, ADMIN_USAGE, "malformed request");
 		return;
 	}
-	for (size_t i = 0; i < ARRAY_LEN(verbs); i++) {
-		if (slice_eq(req.object, slice_str(verbs[i].object)) &&
-		    slice_eq(req.verb, slice_str(verbs[i].verb))) {
-			verbs[i].run(&c);
+	for (size_t i = 0; i < ARRAY_LEN(runs); i++) {
+		if (slice_eq(req.object, slice_str(auth_admin_verbs[i].object)) &&
+		    slice_eq(req.verb, slice_str(auth_admin_verbs[i].verb))) {
+			runs[i](&c);
 			buf_done(&c.json);
 			return;
 		}

@@ -1,8 +1,8 @@
 /*
  * The control role: the admin socket (roles/admin.h), metrics and health over HTTP.
  *
- * It has no secrets and no files. Who may speak on the admin socket is known from the kernel:
- * root, or the user that the node runs under. Objects that belong to other roles are handed on.
+ * It has no secrets and no files. Who speaks on the admin socket is known from the kernel, and what they may from the policy
+ * (roles/caller.h). Objects that belong to other roles are handed on.
  */
 #include <errno.h>
 #include <jansson.h>
@@ -19,6 +19,8 @@
 #include "conf/config.h"
 #include "policy/authority.h"
 #include "roles/admin.h"
+#include "roles/caller.h"
+#include "roles/control_ticket.h"
 #include "sys/http_request.h"
 #include "roles/supervise.h"
 #include "roles/table.h"
@@ -27,6 +29,10 @@
 #include "sys/stream.h"
 
 #define CONNECTIONS_MAX	   32u		/* of each kind; more wait in the kernel's queue */
+#define STRANGERS_MAX	   32u		/* admin connections of users who are not root, in all */
+#define STRANGER_MAX	   4u		/* of one of them */
+#define STRANGER_IDLE_US   30000000
+#define ADMIN_WHO_US	   5000000
 #define ACCEPTS_A_ROUND	   16
 #define ADMIN_CALL_US	   60000000	/* the other role's time for one request */
 #define SUPERVISOR_CALL_US 5000000
@@ -51,12 +57,17 @@ struct control {
 	 * Admin, HTTP: counted apart, so that whoever may reach the metrics cannot keep the operator out.
 	 */
 	unsigned connections[2];
+	/* Admin connections of users who are neither root nor the node's: counted apart, and by uid, so that none keeps others out. */
+	unsigned strangers;
+	struct { uint32_t uid; unsigned count; } stranger[STRANGERS_MAX];
 };
 
 struct connection {
 	struct control *control;
 	struct stream stream;
 	bool http;
+	bool stranger;			/* neither root nor the node's user */
+	uint32_t uid;
 };
 
 /* One role as the supervisor sees it, and what it says of itself. */
@@ -245,7 +256,7 @@ static void reload_reply(struct control *c, struct buf *out)
 
 static const struct { const char *object; enum role_id role; } routes[] = {
 	{ "user", ROLE_AUTH }, { "domain", ROLE_AUTH }, { "alias", ROLE_AUTH },
-	{ "mail", ROLE_STORE }, { "store", ROLE_STORE }, { "queue", ROLE_QUEUE },
+	{ "queue", ROLE_QUEUE },
 };
 
 static void hand_on(struct control *c, enum role_id role, struct slice bytes, struct buf *out)
@@ -267,7 +278,23 @@ static void hand_on(struct control *c, enum role_id role, struct slice bytes, st
 		buf_add(out, buf_slice(&reply));
 }
 
-static void answer(struct control *c, struct slice bytes, struct buf *out)
+const struct admin_verb control_admin_verbs[] = {
+	{ "node", "status" }, { "node", "reload" },
+	{ "ticket", "give" }, { "ticket", "list" }, { "ticket", "revoke" }, { NULL, NULL },
+};
+
+static void ticket_reply(struct control *c, const struct caller *who, const struct admin_request *req, struct buf *out)
+{
+	AUTO_BUF struct buf asked = BUF_INIT(ADMIN_REQUEST_BYTES);
+	struct control_ticket t;
+
+	if (!control_ticket_begin(&t, c->ctx->authority, who, req, &asked, out))
+		return;
+	hand_on(c, ROLE_AUTH, buf_slice(&asked), out);
+	control_ticket_end(&t, c->ctx->authority, req, buf_slice(out));
+}
+
+static void answer(struct control *c, const struct caller *who, struct slice bytes, struct buf *out)
 {
 	struct admin_request req;
 
@@ -275,12 +302,16 @@ static void answer(struct control *c, struct slice bytes, struct buf *out)
 		admin_error_encode(ADMIN_USAGE, "malformed request", out);
 		return;
 	}
+	if (!caller_may(c->ctx->authority, who, &req, out))
+		return;
 	for (size_t i = 0; i < ARRAY_LEN(routes); i++)
 		if (slice_eq(req.object, slice_str(routes[i].object))) {
 			hand_on(c, routes[i].role, bytes, out);
 			return;
 		}
-	if (slice_eq(req.object, SLICE("node")) && slice_eq(req.verb, SLICE("status")))
+	if (slice_eq(req.object, SLICE("ticket")))
+		ticket_reply(c, who, &req, out);
+	else if (slice_eq(req.object, SLICE("node")) && slice_eq(req.verb, SLICE("status")))
 		status_reply(c, out);
 	else if (slice_eq(req.object, SLICE("node")) && slice_eq(req.verb, SLICE("reload")))
 		reload_reply(c, out);
@@ -288,12 +319,33 @@ static void answer(struct control *c, struct slice bytes, struct buf *out)
 		admin_error_encode(ADMIN_USAGE, "unknown object or verb", out);
 }
 
+/*
+ * Who is on the other end, asked anew for each request: groups may have changed. storage keeps what the caller borrows. False: it cannot be
+ * known now, and the answer says so.
+ */
+static bool know_caller(const struct connection *conn, struct caller *who, struct buf *storage, struct buf *out)
+{
+	struct control *c = conn->control;
+	uint8_t uid[4] = { (uint8_t)(conn->uid >> 24), (uint8_t)(conn->uid >> 16), (uint8_t)(conn->uid >> 8), (uint8_t)conn->uid };
+
+	caller_init(who, !conn->stranger, conn->uid);
+	if (!conn->stranger)
+		return true;
+	if (c->peers[ROLE_AUTH] != NULL &&
+	    ipc_call(c->peers[ROLE_AUTH], ADMIN_IPC_WHO, slice_of(uid, sizeof(uid)), ADMIN_WHO_US, storage) == 0 &&
+	    caller_known(who, buf_slice(storage)))
+		return true;
+	admin_error_encode(ADMIN_TEMPORARY, "the role auth does not answer, so nobody knows who you are; try again", out);
+	return false;
+}
+
 static void count_answer(const struct buf *reply)
 {
 	struct admin_reply r;
 
-	metric_add(&admin_requests,
-		   admin_reply_decode(buf_slice(reply), &r) && r.exit_code == ADMIN_OK ? 0 : 1, 1);
+	bool good = admin_reply_decode(buf_slice(reply), &r);
+
+	metric_add(&admin_requests, !good ? 1 : r.exit_code == ADMIN_OK ? 0 : r.exit_code == ADMIN_REFUSED ? 2 : 1, 1);
 }
 
 static void serve_admin(struct connection *conn)
@@ -314,7 +366,13 @@ static void serve_admin(struct connection *conn)
 		while (in.len < len + 4)
 			if (stream_more(s, in.len, ADMIN_REQUEST_BYTES + 4, &in) != 1)
 				return;
-		answer(conn->control, slice_sub(in, 4, len + 4), &reply);
+		{
+			AUTO_BUF struct buf storage = BUF_INIT(IPC_MESSAGE_BYTES);
+			struct caller who;
+
+			if (know_caller(conn, &who, &storage, &reply))
+				answer(conn->control, &who, slice_sub(in, 4, len + 4), &reply);
+		}
 		if (reply.err != 0) {
 			buf_reset(&reply);
 			admin_error_encode(ADMIN_FAILED, "the answer is too large", &reply);
@@ -337,8 +395,11 @@ static void on_supervisor(struct role_context *ctx, struct ipc_request *req)
 {
 	AUTO_BUF struct buf reply = BUF_INIT(ADMIN_JSON_BYTES + 64);
 
+	struct caller root;
+
+	caller_init(&root, true, 0);
 	if (req->type == ADMIN_IPC_REQUEST)
-		answer(ctx->state, req->payload, &reply);
+		answer(ctx->state, &root, req->payload, &reply);
 	(void)!ipc_reply(req, buf_slice(&reply));
 }
 
@@ -466,6 +527,47 @@ static void resume_accepting(struct control *c)
 			c->acceptors[i].paused = false;
 }
 
+/* Root, and the user that this process runs under (without root: the one who started the node), are the operator. */
+static bool peer_of(int fd, uint32_t *uid, bool *stranger)
+{
+	struct ucred peer;
+	socklen_t len = sizeof(peer);
+
+	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) != 0)
+		return false;
+	*uid = peer.uid;
+	*stranger = peer.uid != 0 && peer.uid != geteuid();
+	return true;
+}
+
+/* One connection more or less of this uid. False: it has too many, or all strangers together have. */
+static bool count_stranger(struct control *c, uint32_t uid, bool more)
+{
+	size_t i = 0;
+
+	while (i < STRANGERS_MAX && (c->stranger[i].count == 0 || c->stranger[i].uid != uid))
+		i++;
+	if (i == STRANGERS_MAX && more)
+		for (i = 0; i < STRANGERS_MAX && c->stranger[i].count > 0; i++)
+			;
+	if (i == STRANGERS_MAX || (more && (c->stranger[i].count >= STRANGER_MAX || c->strangers >= STRANGERS_MAX)))
+		return false;
+	c->stranger[i].uid = uid;
+	c->stranger[i].count += more ? 1u : -1u;
+	c->strangers += more ? 1u : -1u;
+	return true;
+}
+
+static void connection_over(struct connection *conn)
+{
+	if (conn->stranger)
+		(void)count_stranger(conn->control, conn->uid, false);
+	else
+		conn->control->connections[conn->http]--;
+	stream_done(&conn->stream);
+	free(conn);
+}
+
 static void serve_connection(void *arg)
 {
 	struct connection *conn = arg;
@@ -475,20 +577,8 @@ static void serve_connection(void *arg)
 		serve_http(conn);
 	else
 		serve_admin(conn);
-	c->connections[conn->http]--;
-	stream_done(&conn->stream);
-	free(conn);
+	connection_over(conn);
 	resume_accepting(c);
-}
-
-/* Root, and the user that this process runs under (without root: the one who started the node). */
-static bool may_administer(int fd)
-{
-	struct ucred peer;
-	socklen_t len = sizeof(peer);
-
-	return getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) == 0 &&
-	       (peer.uid == 0 || peer.uid == geteuid());
 }
 
 static void take_connection(struct acceptor *a, int fd)
@@ -499,28 +589,24 @@ static void take_connection(struct acceptor *a, int fd)
 		.min_rate_bytes_s = a->http ? HTTP_BYTES_S_MIN : 0,
 	};
 	struct control *c = a->control;
-	struct connection *conn;
+	struct connection *conn = calloc(1, sizeof(*conn));
 
-	if (!a->http && !may_administer(fd)) {
-		metric_add(&admin_requests, 2, 1);
-		event_warn(c->ctx->ev, "a user who is neither root nor ours asked on the admin socket, closing");
+	if (conn == NULL || (!a->http && !peer_of(fd, &conn->uid, &conn->stranger)) ||
+	    (conn->stranger && !count_stranger(c, conn->uid, true))) {
+		metric_add(&admin_requests, 2, a->http ? 0 : 1);
+		free(conn);
 		close(fd);
 		return;
 	}
-	conn = calloc(1, sizeof(*conn));
-	if (conn == NULL) {
-		close(fd);
-		return;
-	}
+	if (conn->stranger)
+		limits.read_timeout_us = STRANGER_IDLE_US;
+	else
+		c->connections[a->http]++;
 	conn->control = c;
 	conn->http = a->http;
 	stream_init(&conn->stream, c->ctx->loop, fd, &limits);
-	c->connections[a->http]++;
-	if (fiber_start(c->ctx->loop, serve_connection, conn) != 0) {
-		c->connections[a->http]--;
-		stream_done(&conn->stream);
-		free(conn);
-	}
+	if (fiber_start(c->ctx->loop, serve_connection, conn) != 0)
+		connection_over(conn);
 }
 
 static void on_accept(struct io_watch *w, uint32_t events)
@@ -619,7 +705,7 @@ static void control_status(struct role_context *ctx, struct buf *json_object)
 {
 	const struct control *c = ctx->state;
 
-	buf_printf(json_object, "\"connections\":%u", c->connections[0] + c->connections[1]);
+	buf_printf(json_object, "\"connections\":%u", c->connections[0] + c->connections[1] + c->strangers);
 }
 
 const struct role_ops role_control = {

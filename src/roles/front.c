@@ -246,6 +246,7 @@ static int front_start(struct role_context *ctx, struct errmsg *why)
 		.loop = ctx->loop,
 		.world = ctx->world,
 		.ev = ctx->ev,
+		.authority = ctx->authority,
 		.count_clients = true,
 	};
 	list_init(&f->services.sessions);

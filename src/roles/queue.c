@@ -15,6 +15,7 @@
 #include "mail/session/authc.h"
 #include "mail/session/queue_runner.h"
 #include "roles/admin.h"
+#include "roles/admin_rights.h"
 #include "roles/role.h"
 #include "roles/table.h"
 #include "sys/fiber.h"
@@ -48,6 +49,10 @@ static struct queue_runner_options options_of(struct queue_role *q)
 }
 
 /* ---- admin requests: queue list|show|retry|drop ---- */
+
+const struct admin_verb queue_admin_verbs[] = {
+	{ "queue", "list" }, { "queue", "show" }, { "queue", "retry" }, { "queue", "drop" }, { NULL, NULL },
+};
 
 static int run_verb(struct queue_role *q, const struct admin_request *req, struct buf *json)
 {

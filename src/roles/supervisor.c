@@ -780,10 +780,14 @@ static int add_listener(struct supervisor *s, enum listener_kind kind, const cha
 			return err;
 	}
 	if (fd < 0) {
-		/* Whoever may open the LMTP socket may deliver; those of control and store look at the peer's uid as well. */
+		/*
+		 * Whoever may open the LMTP socket may deliver. Control takes everybody and asks the policy who they are and what they
+		 * may; the store looks at the peer's uid as well.
+		 */
 		err = kind == LISTEN_STORE ?
 			      listen_open_packets(address, 0600, (uid_t)-1, &fd, why) :
-			      listen_open(address, kind == LISTEN_LMTP ? 0660 : 0600, (uid_t)-1, &fd, why);
+			      listen_open(address, kind == LISTEN_LMTP ? 0660 : kind == LISTEN_CONTROL ? 0666 : 0600, (uid_t)-1, &fd,
+					  why);
 		if (err != 0)
 			return err;
 		/* One that the service manager made stays for the next start. */

@@ -115,6 +115,7 @@ int auth_new(struct engine *e, struct world *w, const struct auth_settings *set,
 	list_init(&a->exchange_order);
 	list_init(&a->room_order);
 	list_init(&a->removals);
+	list_init(&a->tickets);
 	turns_init(&a->turns, set->hashes_at_once);
 	failures_init(&a->failures);
 	world_random(w, key, sizeof(key));
@@ -161,6 +162,7 @@ void auth_free(struct auth *a)
 	rates_free(a->rates);
 	auth_rooms_done(a);
 	auth_removals_done(a);
+	auth_tickets_done(a);
 	turns_done(&a->turns);
 	failures_done(&a->failures);
 	remembered_done(&a->remembered);
@@ -172,6 +174,11 @@ void auth_free(struct auth *a)
 uint64_t auth_clock_s(struct auth *a)
 {
 	return (uint64_t)(world_real_us(a->world) / 1000000);
+}
+
+void auth_set_authority(struct auth *a, struct authority *authority)
+{
+	a->authority = authority;
 }
 
 struct directory *auth_directory(struct auth *a)
@@ -325,9 +332,8 @@ static enum auth_result failed(struct login *l, const char *mechanism)
 	return AUTH_REJECTED;
 }
 
-static void write_login(struct buf *reply, struct auth *a, const struct live_grant *g,
-			struct slice name, const struct user_record *user,
-			const struct domain_record *home)
+void auth_write_login(struct buf *reply, struct auth *a, const struct live_grant *g, struct slice name,
+		      const struct user_record *user, const struct domain_record *home)
 {
 	uint64_t quota_bytes = auth_quota(a, user->own_quota, user->own_quota ? user->quota_bytes :
 										home->quota_bytes);
@@ -362,8 +368,11 @@ static enum auth_result succeed(struct login *l, struct buf *login)
 	size_t at = slice_rfind_byte(l->name, '@');
 	struct live_grant *g;
 	enum dir_result r;
+	uint32_t rights;
 
 	if (l->user.disabled)
+		return AUTH_DISABLED;
+	if (!auth_may_login(l->auth, l->name, l->peer->service, &rights))
 		return AUTH_DISABLED;
 	r = directory_domain(l->auth->dir, l->arena, slice_from(l->name, at + 1), &home);
 	if (r != DIR_OK && r != DIR_ABSENT)
@@ -372,12 +381,11 @@ static enum auth_result succeed(struct login *l, struct buf *login)
 	/* No waiting from here until the grant is in the table. */
 	if (has_too_many_sessions(l))
 		return AUTH_SESSIONS;
-	g = auth_give(l->client, l->user.account,
-		      l->peer->service == AUTH_SUBMISSION ? 0 : GRANT_READ | GRANT_WRITE,
-		      AUTH_LOGIN_GRANT_S, 0);
+	g = auth_give(l->client, l->user.account, rights, AUTH_LOGIN_GRANT_S, 0);
 	if (g == NULL)
 		return AUTH_TEMPORARY;
-	write_login(login, l->auth, g, l->name, &l->user, &home);
+	auth_write_login(login, l->auth, g, l->name, &l->user, &home);
+	buf_addc(login, 0);
 	return AUTH_OK;
 }
 
@@ -569,12 +577,21 @@ static enum auth_result login_password(struct auth_client *c, const struct peer 
 {
 	AUTO_ARENA struct arena arena = ARENA_INIT(LOGIN_ARENA_BYTES);
 	struct login l = { .auth = c->auth, .client = c, .peer = peer, .arena = &arena };
+	struct live_ticket *t;
 	enum auth_result r;
 	struct slice hash;
 	char account[RECORD_ACCOUNT_CHARS + 1];
 
 	if (!peer->secure)
 		return AUTH_NEEDS_TLS;
+	t = peer->service == AUTH_IMAP ? auth_ticket_named(c->auth, user) : NULL;
+	if (t != NULL) {
+		l.name = slice_head(user, AUTH_USER_BYTES_MAX);
+		if (slow_down(&l))
+			return AUTH_SLOW_DOWN;
+		r = authzid.len > 0 ? AUTH_REJECTED : auth_ticket_login(c, t, password, &arena, login);
+		return r == AUTH_REJECTED ? failed(&l, "ticket") : r;
+	}
 	r = find_user(&l, user);
 	if (r != AUTH_OK)
 		return r;
@@ -1098,7 +1115,7 @@ static void drop_old_exchanges(struct auth *a)
 /* A session's grant that is past half of its life. Append grants end by themselves. */
 static bool wants_renewal(const struct live_grant *l, int64_t now_s)
 {
-	return (l->g.rights & GRANT_APPEND) == 0 && l->until_s - now_s <= AUTH_LOGIN_GRANT_S / 2;
+	return (l->g.rights & GRANT_APPEND) == 0 && !l->fixed && l->until_s - now_s <= AUTH_LOGIN_GRANT_S / 2;
 }
 
 static void forget_over(struct auth *a, struct list *grants)
@@ -1149,6 +1166,8 @@ void auth_tick(struct auth *a)
 	if (batch == NULL)
 		return;		/* the next tick comes long before the grants end */
 	drop_old_exchanges(a);
+	auth_tickets_tick(a);
+	auth_policy_follow(a);
 	list_for_each(it, &a->clients) {
 		struct auth_client *c = list_entry(it, struct auth_client, link);
 
@@ -1211,6 +1230,8 @@ void auth_adopt(struct auth *a, const struct grant *g)
 	if (l == NULL)
 		return;
 	l->at_store = l->adopted = true;
+	/* It may be a ticket's, whose end we forgot. */
+	l->fixed = g->rights == GRANT_READ;
 	/* What was charged before is not known: count it as spent, the store counts the truth. */
 	l->charged_bytes = g->append_bytes_max;
 }

@@ -58,6 +58,9 @@ MUST_USE int auth_new(struct engine *e, struct world *w, const struct auth_setti
 		      const struct auth_store *store, struct event *ev, struct auth **out);
 /* No call may be running. */
 void auth_free(struct auth *a);
+/* The policy in force (borrowed), which says who may log in and what grants open. Without one nobody may. */
+struct authority;
+void auth_set_authority(struct auth *a, struct authority *authority);
 /* New settings hold from the next call on. 0 or -ENOMEM (nothing changed). */
 MUST_USE int auth_configure(struct auth *a, const struct auth_settings *set);
 struct directory *auth_directory(struct auth *a);
@@ -131,6 +134,32 @@ enum auth_admin_result auth_user_add(struct auth *a, struct slice address,
 enum auth_admin_result auth_user_change(struct auth *a, struct slice address,
 					const struct auth_user_change *set);
 enum auth_admin_result auth_user_remove(struct auth *a, struct slice address);
+/*
+ * Tickets: one login by IMAP as "ticket-ID" to the mailbox of one user, for reading, under the label that the policy's edge opens. Who may
+ * give one has been decided (roles/caller.h). They live in memory: a restart ends those that were not used.
+ */
+#define AUTH_TICKET_ID_CHARS	  8u
+#define AUTH_TICKET_SECRET_CHARS 24u
+struct auth_ticket {
+	char id[AUTH_TICKET_ID_CHARS + 1];
+	char address[ADDRESS_BYTES_MAX + 1];	/* whose mailbox */
+	char label[160];		/* "mail.recovery" */
+	char who[96];			/* who gave it */
+	char because[AUTH_BECAUSE_BYTES_MAX + 1];
+	uint16_t from, to;		/* labels of the policy */
+	int64_t until_us;		/* since 1970 */
+	bool used;
+};
+/*
+ * t: address (any spelling), label, who, because, from, to are given; the rest is written on OK. ABSENT: no such user; TEMPORARY also when there are
+ * AUTH_TICKETS_MAX.
+ */
+enum auth_admin_result auth_ticket_give(struct auth *a, struct auth_ticket *t, uint32_t seconds, char secret[AUTH_TICKET_SECRET_CHARS + 1]);
+/* The n-th that still lasts, of `who` or of all (NULL); false at the end. */
+bool auth_ticket_at(struct auth *a, const char *who, size_t n, struct auth_ticket *out);
+/* ABSENT: none of this id (of `who`, when not NULL). A session that it began loses the store. */
+enum auth_admin_result auth_ticket_revoke(struct auth *a, struct slice id, const char *who);
+
 /* From a result of the directory. */
 enum auth_admin_result auth_admin_of(enum dir_result r);
 

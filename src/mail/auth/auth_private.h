@@ -9,10 +9,14 @@
 #include "mail/auth/guard.h"
 #include "mail/auth/rates.h"
 #include "mail/auth/sasl.h"
+#include "policy/authority.h"
 
 struct auth {
 	struct world *world;
 	struct event *ev;
+	struct authority *authority;	/* NULL: nobody may log in */
+	uint32_t generation;		/* of its table, when grants were last compared with it */
+	struct list tickets;		/* struct live_ticket, in auth_ticket.c */
 	struct directory *dir;
 	struct auth_settings set;	/* default_domain points to `domain` */
 	char domain[ADDRESS_DOMAIN_BYTES_MAX + 1];
@@ -73,6 +77,24 @@ void auth_serve_rcpt(struct auth_client *c, struct slice address, uint64_t size,
 void auth_delivered(struct auth *a, const char *account, uint64_t bytes);
 enum auth_result auth_sender(struct auth *a, struct slice user, struct slice address);
 void auth_rooms_done(struct auth *a);
+
+/* ---- what the policy says (auth_policy.c) ---- */
+/* May this user log in by this service? Then *rights are those that a grant may have; 0 but for submission is no. */
+bool auth_may_login(struct auth *a, struct slice name, enum auth_service service, uint32_t *rights);
+/* After an apply: grants that open more than the policy does are narrowed or revoked. Waits for the store. */
+void auth_policy_follow(struct auth *a);
+
+/* ---- tickets (auth_ticket.c) ---- */
+struct live_ticket;
+/* Of a login name as written: "ticket-0123abcd", with any domain behind it. NULL: no such ticket. */
+struct live_ticket *auth_ticket_named(struct auth *a, struct slice written);
+enum auth_result auth_ticket_login(struct auth_client *c, struct live_ticket *t, struct slice secret, struct arena *arena, struct buf *login);
+/* Forget those whose time is over or whose edge is gone, with their grants. Waits for the store. */
+void auth_tickets_tick(struct auth *a);
+void auth_tickets_done(struct auth *a);
+/* The login's record, without what follows about tickets. */
+void auth_write_login(struct buf *reply, struct auth *a, const struct live_grant *g, struct slice name, const struct user_record *user,
+		      const struct domain_record *home);
 
 /* Remove the mail of removed users, as far as is due. Waits for the store. */
 void auth_removals_work(struct auth *a);

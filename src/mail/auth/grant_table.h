@@ -21,6 +21,7 @@ struct live_grant {
 	uint64_t charged_bytes;		/* of append_bytes_max */
 	bool at_store;			/* the store has acknowledged it */
 	bool adopted;			/* of an earlier auth process: does its session still live? */
+	bool fixed;			/* ends with its time and is never renewed: of a ticket */
 	bool ended;			/* its process is gone: nobody gets it any more */
 };
 

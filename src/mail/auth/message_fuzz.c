@@ -7,6 +7,7 @@
 #include "engine/memory.h"
 #include "mail/auth/auth.h"
 #include "mail/auth/scram.h"
+#include "policy/shipped_test.h"
 #include "sys/fiber.h"
 #include "sys/loop.h"
 #include "sys/world.h"
@@ -91,6 +92,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
 	must(loop_new(&l) == 0);
 	must(auth_new(e, w, &set, &store, NULL, &run.auth) == 0);
+	auth_set_authority(run.auth, shipped_authority());
 	must(fiber_start(l, serve_all, &run) == 0);
 	while (fiber_count(l) > 0)
 		loop_run_once(l, 100);

@@ -6,6 +6,8 @@
  *
  *	peer		u8 service, u8 secure, blob source, blob exporter, blob end-point
  *	login		grant 16, account 16, blob address, blob name, be64 quota bytes, be64 messages
+ *			u8 1 for a login by ticket, then be16 from, be16 to (labels of the policy), be64 microseconds since 1970,
+ *			blob who; else u8 0
  *	AUTH_LOGIN	peer, blob user, blob password -> u8 result [login]
  *	AUTH_START	peer, blob mechanism, u8 has initial, blob initial -> u8 result,
  *			MORE: be32 exchange, blob challenge; OK: login

@@ -275,6 +275,16 @@ static bool read_login(struct reader *r, struct authc_login *out)
 
 	l.quota_bytes = rd_be64(r);
 	l.quota_messages = rd_be64(r);
+	l.ticket.given = rd_u8(r) == 1;
+	if (l.ticket.given) {
+		l.ticket.from = rd_be16(r);
+		l.ticket.to = rd_be16(r);
+		uint64_t until_us = rd_be64(r);
+
+		l.ticket.until_us = (int64_t)MIN(until_us, (uint64_t)INT64_MAX);
+		if (!copy_text(rd_blob(r), l.ticket.who, sizeof(l.ticket.who)))
+			return false;
+	}
 	if (!rd_end(r) || !copy_text(account, l.account, sizeof(l.account)) ||
 	    !copy_text(address, l.address, sizeof(l.address)) ||
 	    !copy_text(name, l.name, sizeof(l.name)))

@@ -65,6 +65,13 @@ struct authc_login {
 	char name[AUTHC_NAME_BYTES_MAX + 1];		/* display name, may be "" */
 	uint64_t quota_bytes;		/* 0: no limit */
 	uint64_t quota_messages;	/* 0: no limit */
+	/* A login by ticket (`prickle policy ticket`): the account is another user's. */
+	struct {
+		bool given;
+		uint16_t from, to;	/* labels of who gave it, and that it opens */
+		int64_t until_us;	/* since 1970 */
+		char who[96];		/* for records */
+	} ticket;
 };
 
 /* 0 or -ENOMEM. No channel yet: calls answer "temporary" until authc_set_channel. */

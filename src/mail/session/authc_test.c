@@ -15,6 +15,7 @@
 #include "mail/auth/scram.h"
 #include "mail/session/authc.h"
 #include "mail/session/rcpt_memory.h"
+#include "policy/shipped_test.h"
 #include "sys/fiber.h"
 #include "sys/ipc.h"
 #include "sys/loop.h"
@@ -142,6 +143,7 @@ static void start_auth(struct fixture *f)
 	struct auth_store store = { store_add, store_revoke, store_usage, store_remove, f };
 
 	ck_assert_int_eq(auth_new(f->engine, f->world, &set, &store, NULL, &f->auth), 0);
+	auth_set_authority(f->auth, shipped_authority());
 	f->client = auth_client(f->auth, FRONT, 0);
 	ck_assert_ptr_nonnull(f->client);
 	auth_client_attached(f->client);

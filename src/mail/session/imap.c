@@ -172,7 +172,7 @@ static enum session_next idle_line(struct imap_session *s)
 		return SESSION_CLOSE;
 	run_init(&r, s);
 	r.c.tag = slice_str(s->idle_tag);
-	if (!imap_sync(&r, true, false)) {
+	if (imap_has(s, POLICY_MAILBOX_READ) != 0 && !imap_sync(&r, true, false)) {
 		r.close = true;
 	} else {
 		if (done)
@@ -185,13 +185,21 @@ static enum session_next idle_line(struct imap_session *s)
 	return r.close ? SESSION_CLOSE : SESSION_GO_ON;
 }
 
+static enum session_next ticket_over(struct session *base)
+{
+	stream_write(&base->stream, SLICE("* BYE The ticket's time is over\r\n"));
+	return SESSION_CLOSE;
+}
+
 static enum session_next imap_wake(struct session *base)
 {
 	struct imap_session *s = (struct imap_session *)(void *)base;
 	struct imap_run r;
 	bool ok;
 
-	if (!s->idling)
+	if (session_over(base))
+		return ticket_over(base);
+	if (!s->idling || imap_has(s, POLICY_MAILBOX_READ) == 0)
 		return SESSION_GO_ON;
 	run_init(&r, s);
 	ok = imap_sync(&r, true, true) && !r.close;
@@ -204,6 +212,8 @@ static enum session_next imap_timeout(struct session *base)
 	struct imap_session *s = (struct imap_session *)(void *)base;
 	int64_t idle_us = loop_now_us(base->sv->loop) - s->idle_since_us;
 
+	if (session_over(base))
+		return ticket_over(base);
 	if (s->idling && idle_us < base->sv->set.idle_timeout_us)
 		return imap_wake(base);
 	stream_write(&base->stream, SLICE("* BYE Idle for too long\r\n"));
@@ -215,10 +225,10 @@ static int64_t imap_idle_us(struct session *base)
 	struct imap_session *s = (struct imap_session *)(void *)base;
 
 	if (s->idling)
-		return MIN(IDLE_CHECK_US, base->sv->set.idle_timeout_us);
+		return MIN(MIN(IDLE_CHECK_US, base->sv->set.idle_timeout_us), session_ticket_left_us(base));
 	/* From the connection on: NOOP does not buy time before login. */
 	return s->state == IMAP_NOT_AUTHENTICATED ? session_login_left_us(base)
-						  : base->sv->set.idle_timeout_us;
+						  : MIN(base->sv->set.idle_timeout_us, session_ticket_left_us(base));
 }
 
 /* ---- dispatch ---- */
@@ -234,6 +244,8 @@ static bool expunges_allowed(const struct imap_command *c)
 
 static void dispatch(struct imap_run *r)
 {
+	if (!imap_may(r))
+		return;
 	switch (r->c.name) {
 	case IMAP_CAPABILITY: do_capability(r); break;
 	case IMAP_LOGOUT: do_logout(r); break;
@@ -303,7 +315,8 @@ static enum session_next finish_command(struct imap_run *r)
 	struct session *base = &r->s->base;
 
 	if (r->status != NULL) {
-		if (r->s->box != NULL && !r->close &&
+		/* Whoever may not read any more is told of no changes. */
+		if (r->s->box != NULL && !r->close && imap_has(r->s, POLICY_MAILBOX_READ) != 0 &&
 		    !imap_sync(r, expunges_allowed(&r->c), r->full_sync)) {
 			r->close = true;
 			return SESSION_CLOSE;
@@ -487,6 +500,8 @@ static enum session_next imap_command(struct session *base)
 	struct imap_run r;
 	enum session_next next;
 
+	if (session_over(base))
+		return ticket_over(base);
 	if (s->idling)
 		return idle_line(s);
 	run_init(&r, s);

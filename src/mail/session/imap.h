@@ -3,6 +3,7 @@
  *
  *	imap.c		reading commands, dispatch, the small commands, IDLE
  *	imap_reply.c	answers and the updates that go before them
+ *	imap_rights.c	what the policy says to each command
  *	imap_login.c	LOGIN, AUTHENTICATE, capabilities
  *	imap_folder.c	CREATE ... LIST, STATUS, quota
  *	imap_select.c	SELECT, CLOSE, EXPUNGE, STORE, COPY, MOVE
@@ -119,6 +120,18 @@ void imap_write_uid_ranges(struct buf *out, const struct uid_ranges *ranges);
 /* The MIME tree of a message: from its summary, or else by reading it. NULL: r->... answered nothing. */
 const struct mime *imap_mime(struct imap_run *r, struct arena *arena, const struct message_info *m,
 			     struct slice summary, enum mailbox_result *why);
+
+/* The policy lets this command be: true, or NO [NOPERM] is set. STORE's flags are asked for apart, since they come later. */
+MUST_USE bool imap_may(struct imap_run *r);
+/* Takes out of the request what may not be changed; false (answered) when nothing is left. */
+MUST_USE bool imap_may_store(struct imap_run *r, struct store_request *request);
+/* Which of these the session has on the selected mailbox; no record. */
+uint32_t imap_has(struct imap_session *s, uint32_t permissions);
+/* Flags that may be set with these rights. */
+uint8_t imap_flags_allowed(uint32_t rights);
+/* A mailbox of this name, as the policy sees it. */
+struct session_object imap_object(const struct imap_session *s, struct slice name);
+bool imap_has_rights_row(enum imap_name name);
 
 void imap_deselect(struct imap_session *s);
 void imap_logout(struct imap_session *s);

@@ -85,10 +85,17 @@ static void begin_message(struct appending *a, const struct imap_append_part *pa
 		a->failed = true;
 		return;
 	}
-	if (!imap_flags(r, &part->flags, true, &meta.flags, &meta.keywords)) {
+	struct session_object o = imap_object(r->s, r->c.mailbox);
+	uint32_t rights = session_has(&r->s->base, POLICY_MAILBOX_SEEN | POLICY_MAILBOX_FLAG | POLICY_MAILBOX_DELETE, &o);
+
+	if (!imap_flags(r, &part->flags, (rights & POLICY_MAILBOX_FLAG) != 0, &meta.flags, &meta.keywords)) {
 		a->failed = true;
 		return;
 	}
+	/* RFC 4314 §4: flags that may not be set are left out, and the message is stored. */
+	meta.flags &= imap_flags_allowed(rights);
+	if ((rights & POLICY_MAILBOX_FLAG) == 0)
+		meta.keywords = 0;
 	result = append_message(a->append, &meta, bytes);
 	if (result != MAILBOX_OK)
 		fail(a, result);
@@ -225,7 +232,9 @@ enum session_next imap_append(struct imap_run *r, struct imap_literal *literal)
 	buf_add(&head, buf_slice(&r->text));
 	parsed = imap_parse_append(&r->arena, buf_slice(&head), &context, &r->c, &part, &why);
 	r->c.tag = arena_dup(&r->arena, r->c.tag);
-	if (parsed == IMAP_PARSED) {
+	if (parsed == IMAP_PARSED && !imap_may(r)) {
+		a.failed = true;
+	} else if (parsed == IMAP_PARSED) {
 		enum mailbox_result result = append_begin(r->s->account, r->c.mailbox, &a.append);
 
 		if (result != MAILBOX_OK)

@@ -568,7 +568,7 @@ static void load_summaries(struct fetch *f, struct fetched *batch, size_t count)
 
 static void fetch_batch(struct fetch *f, struct fetched *batch, size_t count, bool summaries)
 {
-	if (f->program->sets_seen && !mailbox_is_read_only(f->r->s->box))
+	if (f->program->sets_seen && !mailbox_is_read_only(f->r->s->box) && imap_has(f->r->s, POLICY_MAILBOX_SEEN) != 0)
 		set_seen(f, batch, count);
 	if (summaries)
 		load_summaries(f, batch, count);

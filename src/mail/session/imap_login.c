@@ -79,6 +79,9 @@ static void logged_in(struct imap_run *r, const struct authc_login *login)
 	s->has_login = true;
 	s->state = IMAP_AUTHENTICATED;
 	s->address = slice_strdup(slice_str(login->address));
+	session_rights_begin(&s->base, login);
+	if (login->ticket.given)
+		event_str(s->base.ev, "by", login->ticket.who);
 	event_str(s->base.ev, "user", login->address);
 	event_info(s->base.ev, "logged in");
 	imap_ok(r, "Logged in");
@@ -253,6 +256,7 @@ void imap_logout(struct imap_session *s)
 	}
 	account_close(s->account);
 	s->account = NULL;
+	session_rights_end(&s->base);
 	if (s->has_login && s->base.sv->authc != NULL)
 		authc_logout(s->base.sv->authc, s->grant);
 	s->has_login = false;

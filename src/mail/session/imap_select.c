@@ -165,7 +165,10 @@ void imap_do_select(struct imap_run *r)
 	struct folder_info info;
 	struct mailbox *box;
 	enum mailbox_result result;
-	bool read_only = r->c.name == IMAP_EXAMINE;
+	struct session_object o = imap_object(r->s, r->c.mailbox);
+	/* RFC 4314 §5.2: READ-WRITE tells that something of the messages can be changed. */
+	bool read_only = r->c.name == IMAP_EXAMINE ||
+			 session_has(&r->s->base, POLICY_MAILBOX_SEEN | POLICY_MAILBOX_FLAG | POLICY_MAILBOX_DELETE | POLICY_MAILBOX_EXPUNGE, &o) == 0;
 
 	if (r->c.select.qresync && !s->qresync) {
 		/* RFC 7162 §3.2.5: only after ENABLE QRESYNC. */
@@ -204,7 +207,7 @@ void imap_do_select(struct imap_run *r)
 		}
 	}
 	buf_adds(&r->code, mailbox_is_read_only(box) ? "READ-ONLY" : "READ-WRITE");
-	imap_ok(r, read_only ? "Examined" : "Selected");
+	imap_ok(r, r->c.name == IMAP_EXAMINE ? "Examined" : "Selected");
 }
 
 /* ---- CLOSE, UNSELECT, EXPUNGE ---- */
@@ -225,7 +228,7 @@ void imap_do_close(struct imap_run *r)
 	uint64_t modseq = 0;
 
 	/* CLOSE expunges without telling; on a read-only mailbox nothing (RFC 9051 §6.4.1). */
-	if (r->c.name == IMAP_CLOSE && !mailbox_is_read_only(s->box))
+	if (r->c.name == IMAP_CLOSE && !mailbox_is_read_only(s->box) && imap_has(s, POLICY_MAILBOX_EXPUNGE) != 0)
 		result = mailbox_expunge(s->box, NULL, false, NULL, NULL, &modseq);
 	imap_deselect(s);
 	imap_result(r, result, false, "Closed");
@@ -315,9 +318,10 @@ void imap_do_store(struct imap_run *r)
 	}
 	if (request.has_unchangedsince)
 		imap_enable_condstore(r);
-	if (!imap_flags(r, &r->c.store.flags, request.mode != STORE_REMOVE, &request.flags,
-			&request.keywords) ||
-	    !imap_uid_ranges(r, &r->c.store.set, r->c.uid, &request.uids))
+	/* Keywords are made for who may set them. */
+	if (!imap_flags(r, &r->c.store.flags, request.mode != STORE_REMOVE && imap_has(r->s, POLICY_MAILBOX_FLAG) != 0,
+			&request.flags, &request.keywords) ||
+	    !imap_may_store(r, &request) || !imap_uid_ranges(r, &r->c.store.set, r->c.uid, &request.uids))
 		return;
 	if (request.uids.count == 0) {
 		imap_ok(r, "No messages");

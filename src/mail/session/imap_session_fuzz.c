@@ -10,6 +10,7 @@
 
 #include "base/must.h"
 #include "engine/memory.h"
+#include "policy/shipped_test.h"
 #include "sys/fiber.h"
 #include "sys/loop.h"
 #include "sys/world.h"
@@ -181,6 +182,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	sv.engine = engine_memory_new();
 	sv.world = &world;
 	sv.authc = (struct authc *)(void *)&sv;
+	sv.authority = shipped_authority();
 	list_init(&sv.sessions);
 	must(accounts_new(sv.world, &(struct accounts_options){ .buckets = 1, .cache_bytes = 1u << 20 },
 			  &sv.accounts) == 0);

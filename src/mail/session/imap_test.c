@@ -11,6 +11,7 @@
 
 #include "base/test.h"
 #include "engine/memory.h"
+#include "policy/shipped_test.h"
 #include "sys/fiber.h"
 #include "sys/loop.h"
 
@@ -108,6 +109,7 @@ static void server_init(struct server *s)
 		.loop = s->loop,
 		.world = s->world,
 		.engine = s->engine,
+		.authority = shipped_authority(),
 		.authc = (struct authc *)(void *)s,
 		.set = { .hostname = "test.example.org", .domain = "example.org",
 			 .idle_timeout_us = 1800000000, .login_timeout_us = 60000000,

@@ -159,6 +159,7 @@ static void close_maildrop(struct pop3 *p)
 	if (p->box != NULL)
 		mailbox_close(p->box);
 	account_close(p->account);
+	session_rights_end(&p->s);
 	p->box = NULL;
 	p->account = NULL;
 	unlock(p);
@@ -185,6 +186,7 @@ static const char *open_maildrop(struct pop3 *p, struct authc_login *login)
 	struct session_services *sv = p->s.sv;
 
 	p->login = login;
+	session_rights_begin(&p->s, login);
 	make_owner(p);
 	switch (lock(p)) {
 	case ENGINE_OK:
@@ -578,8 +580,50 @@ static bool expunge(struct pop3 *p)
 	return ok;
 }
 
+/* What each command asks of the policy; all are about the inbox. A command without a row is refused. */
+static const struct {
+	bool listed;
+	uint32_t permissions;
+} rights[] = {
+	[POP3_STAT] = { true, POLICY_MAILBOX_READ },
+	[POP3_LIST] = { true, POLICY_MAILBOX_READ },
+	[POP3_UIDL] = { true, POLICY_MAILBOX_READ },
+	[POP3_RETR] = { true, POLICY_MAILBOX_READ },
+	[POP3_TOP] = { true, POLICY_MAILBOX_READ },
+	[POP3_DELE] = { true, POLICY_MAILBOX_DELETE | POLICY_MAILBOX_EXPUNGE },
+	[POP3_RSET] = { true, 0 },
+	[POP3_NOOP] = { true, 0 },
+	[POP3_CAPA] = { true, 0 },
+	[POP3_QUIT] = { true, 0 },	/* expunges if it may */
+	/* Before login alone: answered as such. */
+	[POP3_USER] = { true, 0 },
+	[POP3_PASS] = { true, 0 },
+	[POP3_AUTH] = { true, 0 },
+	[POP3_STLS] = { true, 0 },
+	[POP3_UTF8] = { true, 0 },
+};
+
+/* True, or -ERR was said. */
+static bool may(struct pop3 *p, uint32_t permissions, const char *how)
+{
+	struct session_object o = { .owner = slice_str(p->login->address), .name = SLICE("INBOX"), .own = true };
+	struct policy_denial why;
+
+	for (uint32_t left = permissions; left != 0; left &= left - 1)
+		if (!session_may(&p->s, left & -left, &o, how, &why)) {
+			stream_printf(&p->s.stream, "-ERR [SYS/PERM] %s\r\n", why.text);
+			return false;
+		}
+	return true;
+}
+
 static enum session_next do_quit(struct pop3 *p)
 {
+	/* Rights may have gone since DELE: then nothing is removed, and the client hears of it. */
+	if (p->login != NULL && p->deleted != NULL && !may(p, POLICY_MAILBOX_EXPUNGE, "POP3 QUIT")) {
+		close_maildrop(p);
+		return SESSION_CLOSE;
+	}
 	bool ok = p->login == NULL || expunge(p);
 
 	/* The lock goes before the answer: the client's next session may start at once. */
@@ -622,6 +666,10 @@ static enum session_next before_login(struct pop3 *p, const struct pop3_command 
 
 static enum session_next after_login(struct pop3 *p, const struct pop3_command *c)
 {
+	if ((size_t)c->verb >= ARRAY_LEN(rights) || !rights[c->verb].listed)
+		return bad(p, "-ERR [SYS/PERM] This command has no permission in the policy");
+	if (!may(p, rights[c->verb].permissions, c->verb == POP3_DELE ? "POP3 DELE" : "POP3"))
+		return SESSION_GO_ON;
 	switch (c->verb) {
 	case POP3_STAT:
 		return do_stat(p);

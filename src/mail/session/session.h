@@ -17,6 +17,7 @@
 #include "base/list.h"
 #include "base/slice.h"
 #include "engine/remote.h"
+#include "mail/session/rights.h"
 #include "sys/stream.h"
 
 struct accounts;
@@ -60,6 +61,7 @@ struct session_services {
 	struct accounts *accounts;	/* open accounts, shared by their sessions */
 	struct authc *authc;
 	struct smtp_service *smtp;	/* for SMTP, LMTP and submission (mail/session/smtp.h) */
+	struct authority *authority;	/* the policy in force; NULL: nobody may do anything */
 	struct tls_context *tls;	/* instead of authc's, for tests */
 	const struct config *config;
 	struct event *ev;
@@ -120,6 +122,7 @@ struct session {
 	bool timed_out;
 	bool input;			/* the stream said that there is something to read */
 	struct timer retry;		/* no fiber could be had: try again */
+	struct session_rights rights;	/* of who is logged in */
 	unsigned bad_commands;
 	unsigned failed_logins;
 	int64_t started_us;

@@ -14,6 +14,7 @@
 #include "base/test.h"
 #include "mail/session/authc.h"
 #include "mail/session/session.h"
+#include "policy/shipped_test.h"
 #include "sys/fiber.h"
 #include "sys/world.h"
 
@@ -255,6 +256,7 @@ static void rig_init(struct rig *r)
 	r->world.ops = &rig_world_ops;
 	r->sv.world = &r->world;
 	r->sv.authc = &r->authc;
+	r->sv.authority = shipped_authority();
 	list_init(&r->sv.sessions);
 	r->sv.set = (struct session_settings){
 		.hostname = "mx.example.org",

@@ -138,6 +138,7 @@ static enum session_next run_exchange(struct smtp_session *s, const struct smtp_
 	if (r == AUTHC_OK) {
 		event_str(s->s.ev, "user", login->address);
 		s->login = login;
+		session_rights_begin(&s->s, login);
 	}
 	return answer(s, r);
 }
@@ -170,6 +171,18 @@ enum session_next submission_auth(struct smtp_session *s, const struct smtp_comm
 	return next;
 }
 
+/* True, or the answer was given. */
+static bool may_post(struct smtp_session *s)
+{
+	struct session_object o = { .owner = slice_str(s->login->address), .own = true };
+	struct policy_denial why;
+
+	if (session_may(&s->s, POLICY_MAILBOX_POST, &o, "submission", &why))
+		return true;
+	smtp_reply(s, 550, "5.7.1", why.text);
+	return false;
+}
+
 bool submission_sender_ok(struct smtp_session *s, const struct smtp_mail *mail)
 {
 	if (s->login == NULL) {
@@ -181,7 +194,7 @@ bool submission_sender_ok(struct smtp_session *s, const struct smtp_mail *mail)
 	}
 	switch (authc_sender_allowed(s->s.sv->authc, s->login->grant, mail->from.text)) {
 	case AUTHC_OK:
-		return true;
+		return may_post(s);
 	case AUTHC_REJECTED:
 		smtp_reply(s, 553, "5.7.1", "This sender address is not yours");
 		return false;
