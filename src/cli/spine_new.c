@@ -87,7 +87,7 @@ static const char readme_text[] =
 	"prickle spine remove @ --dev eth0\n"
 	"```\n"
 	"\n"
-	"What an extension may do beyond pass, drop and reflect stands in /etc/prickle/spine/eth0.yaml.\n";
+	"What an extension may do beyond pass, drop and reflect stands in a policy: `prickle policy`, docs/policy.md.\n";
 
 static bool good_name(const char *name)
 {

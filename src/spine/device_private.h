@@ -64,6 +64,10 @@ void device_collect(struct spine_device *d, bool keep_next);
  * extension; NULL or "": the host's). Before spine_confine: it opens files. Again: nothing is read twice.
  */
 MUST_USE int device_policy(struct spine_device *d, const char *directory, struct errmsg *why);
+/* An array map of one entry, pinned below dir: -ENOENT; -EBADMSG: of another size. Writing makes it when it is not there. */
+MUST_USE int entry_read(int dir, const char *pin, void *out, size_t bytes);
+MUST_USE int entry_write(int dir, const char *pin, const char *map_name, const void *value, size_t bytes);
+bool entry_text_ends(const char *text, size_t size);
 MUST_USE int place_read(int dir, struct spine_place *out);
 MUST_USE int place_write(int dir, const struct spine_place *p, struct errmsg *why);
 MUST_USE int device_write_meta(struct spine_device *d, struct errmsg *why);

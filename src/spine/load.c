@@ -18,8 +18,6 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
-#include "spine/inject/checker.h"
-#include "spine/inject/inject.h"
 #include "spine/load_private.h"
 #include "spine/pins.h"
 #include "spine/row.h"
@@ -544,58 +542,6 @@ static void hint_signature(const struct load_request *r, const struct spine_righ
 		   rights->from);
 }
 
-/* On trial, what is not allowed is called behind a check that lets it through and tells, as far as a check can. */
-static void ask_for_trial(struct spine_rights *r)
-{
-#ifdef HAVE_INJECT
-	int32_t answer;
-
-	for (int id = 1; id < (int)(64 * INSPECT_HELPER_WORDS); id++) {
-		uint64_t bit = UINT64_C(1) << id % 64;
-
-		if ((r->helpers[id / 64] & bit) != 0 || !inspect_helper_grantable(id) || !inject_helper_refusal(id, &answer))
-			continue;
-		r->helpers[id / 64] |= bit;
-		r->revocable[id / 64] |= bit;
-	}
-	r->redirect = true;
-#endif
-	(void)r;
-}
-
-/*
- * Checks in front of what may be taken away while it runs, proven by somebody who does not trust the injector. *r gets the object
- * that the kernel shall see: the original, when there is nothing to guard.
- */
-static int guard(struct arena *arena, struct load_request *r, const struct spine_rights *rights, const uint64_t used[INSPECT_HELPER_WORDS],
-		 struct buf *injected, struct inject_report *did, uint64_t guarded[INSPECT_HELPER_WORDS], struct errmsg *why)
-{
-	struct inject_spec spec = { .trial = rights->trial_until != 0 };
-	bool needed = false;
-
-	memcpy(spec.helpers, rights->revocable, sizeof(spec.helpers));
-	memcpy(guarded, spec.helpers, sizeof(spec.helpers));
-	/* The port of a bpf_redirect() is always checked. */
-	if (rights->redirect)
-		guarded[BPF_FUNC_redirect / 64] |= UINT64_C(1) << BPF_FUNC_redirect % 64;
-	for (size_t i = 0; i < INSPECT_HELPER_WORDS; i++)
-		needed |= (guarded[i] & used[i]) != 0;
-#ifndef HAVE_INJECT
-	return !needed ? 0 : errmsg_say(why, -EPERM, "'%s' calls what the policy wants to be checked while it runs, which this build cannot do",
-					r->name);
-#else
-	int err = inject_checks(arena, r->object, &spec, injected, did, why);
-	/* Who puts checks in is not believed, least of all that there was nothing to do. */
-	if (err == 0 && (needed || did->changed))
-		err = checker_prove(arena, r->object, buf_slice(injected), spec.helpers, spec.trial, why);
-	if (err == 0 && did->changed) {
-		r->object = buf_slice(injected);
-		err = object_parse(arena, r->object, &r->parsed, why);
-	}
-	return err;
-#endif
-}
-
 int spine_load(struct arena *arena, const struct load_request *request, struct loaded **out,
 	       struct inspect_report *report, struct errmsg *why)
 {
@@ -617,11 +563,11 @@ int spine_load(struct arena *arena, const struct load_request *request, struct l
 		tier = rights->vetted ? TIER_VETTED : TIER_UNTRUSTED;
 		asked = *rights;
 		if (rights->trial_until != 0)
-			ask_for_trial(&asked);
+			load_ask_for_trial(&asked);
 		err = load_judge(arena, &r, &asked, tier, report, why);
 	}
 	if (err == 0)
-		err = guard(arena, &r, &asked, report->helpers, &injected, &did, guarded, why);
+		err = load_guard(arena, &r, &asked, report->helpers, &injected, &did, guarded, why);
 	if (err != 0)
 		return err;
 	uint64_t memory_max = MIN(r.parsed->manifest->memory_bytes_max, rights->memory_bytes_max);

@@ -8,6 +8,7 @@
 #include <bpf/libbpf.h>
 #include <prickle/spine_ring.h>
 
+#include "spine/inject/inject.h"
 #include "spine/load.h"
 #include "spine/load_memory.h"
 #include "spine/spine_limits.h"
@@ -92,3 +93,15 @@ void load_log_sentence(struct buf *out, struct slice log, struct slice prints, c
  */
 MUST_USE int load_judge(struct arena *arena, const struct load_request *r, const struct spine_rights *rights, enum spine_tier tier,
 			struct inspect_report *report, struct errmsg *why);
+
+/* ---- what is checked while it runs ---- */
+
+/* On trial, what is not allowed is called behind a check that lets it through and tells, as far as a check can: these rights, too. */
+void load_ask_for_trial(struct spine_rights *r);
+/*
+ * Put checks in, proven by somebody who does not trust the injector. used: helpers that the inspector found. r->object and r->parsed become what the
+ * kernel shall see: the original, when there is nothing to guard. guarded: helpers whose calls are checked. 0; -EPERM, -EINVAL, -EBADMSG: nothing
+ * may be loaded, with a sentence.
+ */
+MUST_USE int load_guard(struct arena *arena, struct load_request *r, const struct spine_rights *rights, const uint64_t used[INSPECT_HELPER_WORDS],
+			struct buf *injected, struct inject_report *did, uint64_t guarded[INSPECT_HELPER_WORDS], struct errmsg *why);

@@ -1,7 +1,6 @@
 /*
  * What ties an extension to a policy: the store it was installed under, and what is in force there.
  */
-#include <bpf/bpf.h>
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
@@ -11,40 +10,20 @@
 #include "spine/device_private.h"
 #include "spine/pins.h"
 
-static bool whole(const char *text, size_t size)
-{
-	return memchr(text, '\0', size) != NULL;
-}
-
 int place_read(int dir, struct spine_place *out)
 {
-	AUTO_FD int fd = pin_get(dir, "policy");
-	struct bpf_map_info info = { 0 };
-	uint32_t size = sizeof(info), key = 0;
+	int err = entry_read(dir, "policy", out, sizeof(*out));
 
-	if (fd < 0)
-		return fd;
-	if (bpf_obj_get_info_by_fd(fd, &info, &size) != 0 || info.value_size != sizeof(*out))
-		return -EBADMSG;
-	if (bpf_map_lookup_elem(fd, &key, out) != 0)
-		return -errno;
-	return out->abi == SPINE_RECORD_ABI && whole(out->directory, sizeof(out->directory)) && whole(out->reason, sizeof(out->reason)) ?
-	       0 : -EBADMSG;
+	if (err != 0)
+		return err;
+	return out->abi == SPINE_RECORD_ABI && entry_text_ends(out->directory, sizeof(out->directory)) &&
+	       entry_text_ends(out->reason, sizeof(out->reason)) ? 0 : -EBADMSG;
 }
 
 int place_write(int dir, const struct spine_place *p, struct errmsg *why)
 {
-	AUTO_FD int fd = pin_get(dir, "policy");
-	uint32_t key = 0;
-	bool made = fd == -ENOENT;
-	int err = 0;
+	int err = entry_write(dir, "policy", "spine_place", p, sizeof(*p));
 
-	if (made)
-		fd = bpf_map_create(BPF_MAP_TYPE_ARRAY, "spine_place", sizeof(key), sizeof(*p), 1, NULL);
-	if (fd < 0 || bpf_map_update_elem(fd, &key, p, BPF_ANY) != 0)
-		err = fd < 0 && !made ? fd : -errno;
-	if (err == 0 && made)
-		err = pin_set(dir, "policy", fd);
 	return err == 0 ? 0 : errmsg_set(why, err, "keep which policy an extension belongs to");
 }
 

@@ -28,26 +28,48 @@ int record_check_name(const char *name, struct errmsg *why)
 				     "'-', at most %d", name, SPINE_NAME_BYTES - 1);
 }
 
-static bool ends(const char *text, size_t size)
+bool entry_text_ends(const char *text, size_t size)
 {
 	return memchr(text, '\0', size) != NULL;
 }
 
-int record_read(int dir, struct spine_record *out)
+int entry_read(int dir, const char *pin, void *out, size_t bytes)
 {
-	AUTO_FD int fd = pin_get(dir, "record");
+	AUTO_FD int fd = pin_get(dir, pin);
 	struct bpf_map_info info = { 0 };
 	uint32_t size = sizeof(info), key = 0;
-	struct errmsg why;
 
 	if (fd < 0)
 		return fd;
-	if (bpf_obj_get_info_by_fd(fd, &info, &size) != 0 || info.value_size != sizeof(*out))
+	if (bpf_obj_get_info_by_fd(fd, &info, &size) != 0 || info.value_size != bytes)
 		return -EBADMSG;
-	if (bpf_map_lookup_elem(fd, &key, out) != 0)
+	return bpf_map_lookup_elem(fd, &key, out) == 0 ? 0 : -errno;
+}
+
+int entry_write(int dir, const char *pin, const char *map_name, const void *value, size_t bytes)
+{
+	AUTO_FD int fd = pin_get(dir, pin);
+	uint32_t key = 0;
+	bool made = fd == -ENOENT;
+
+	if (made)
+		fd = bpf_map_create(BPF_MAP_TYPE_ARRAY, map_name, sizeof(key), (uint32_t)bytes, 1, NULL);
+	if (fd < 0)
+		return made ? -errno : fd;
+	if (bpf_map_update_elem(fd, &key, value, BPF_ANY) != 0)
 		return -errno;
-	if (out->abi != SPINE_RECORD_ABI || out->slot >= SPINE_SLOTS_MAX || !ends(out->name, sizeof(out->name)) ||
-	    !ends(out->version, sizeof(out->version)) || !ends(out->match, sizeof(out->match)) ||
+	return made ? pin_set(dir, pin, fd) : 0;
+}
+
+int record_read(int dir, struct spine_record *out)
+{
+	struct errmsg why;
+	int err = entry_read(dir, "record", out, sizeof(*out));
+
+	if (err != 0)
+		return err;
+	if (out->abi != SPINE_RECORD_ABI || out->slot >= SPINE_SLOTS_MAX || !entry_text_ends(out->name, sizeof(out->name)) ||
+	    !entry_text_ends(out->version, sizeof(out->version)) || !entry_text_ends(out->match, sizeof(out->match)) ||
 	    record_check_name(out->name, &why) != 0)
 		return -EBADMSG;
 	return 0;
@@ -62,17 +84,8 @@ uint64_t record_now_s(void)
 
 int record_write(int dir, const struct spine_record *r, struct errmsg *why)
 {
-	AUTO_FD int fd = pin_get(dir, "record");
-	uint32_t key = 0;
-	bool made = fd == -ENOENT;
-	int err = 0;
+	int err = entry_write(dir, "record", "spine_record", r, sizeof(*r));
 
-	if (made)
-		fd = bpf_map_create(BPF_MAP_TYPE_ARRAY, "spine_record", sizeof(key), sizeof(*r), 1, NULL);
-	if (fd < 0 || bpf_map_update_elem(fd, &key, r, BPF_ANY) != 0)
-		err = -errno;
-	if (err == 0 && made)
-		err = pin_set(dir, "record", fd);
 	return err == 0 ? 0 : errmsg_set(why, err, "write the record of extension '%s'", r->name);
 }
 
