@@ -19,20 +19,22 @@ struct floor_port { uint16_t port; bool connect, listen; };	/* port 0: any */
 struct floor {
 	struct floor_path *paths; size_t path_count;
 	struct floor_port *ports; size_t port_count;
-	bool any_connect, any_listen;
+	bool any_connect, any_listen, datagrams;
 	uint32_t kernel;		/* POLICY_KERNEL_... */
 	uint64_t capabilities;		/* CAP_... bits of `kernel` */
 	/* Rights that the floor cannot hold as narrow as the policy: sentences for people. */
 	const char **gaps; size_t gap_count;
 };
 
+/* CAP_... bits of POLICY_KERNEL_... bits. */
+uint64_t policy_floor_capabilities(uint32_t kernel);
+/* enum landlock_right of POLICY_FILE_... bits. */
+uint32_t policy_floor_landlock(uint32_t file);
 /* Pure but for looking at directories that must be opened entry by entry. */
 MUST_USE int policy_floor(struct arena *arena, const struct analysis *a, uint16_t subject, const struct floor **out, struct errmsg *why);
-/* For people and --json: what the process will be able to do. */
-void policy_floor_text(struct buf *out, const struct floor *f);
-void policy_floor_json(struct buf *out, const struct floor *f);
 /*
- * Put it on this process, before it starts threads, then it may execute its program. -EOPNOTSUPP: this kernel cannot hold what the floor needs (no
- * Landlock; ports before 6.7): fail closed unless `lenient`.
+ * Put it on this process, before it starts threads, then it may execute its program. Files, ports and capabilities are closed but for the floor's;
+ * system calls that reach beyond a process (mount, ptrace, bpf, keyctl, io_uring ...) answer EPERM. -EOPNOTSUPP: this kernel cannot hold
+ * what the floor needs (no Landlock; ports before Linux 6.7): fail closed, unless `lenient`, which leaves out what the kernel lacks.
  */
 MUST_USE int policy_floor_apply(const struct floor *f, bool lenient, struct errmsg *why);

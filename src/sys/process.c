@@ -105,3 +105,25 @@ int process_listen_fds(void)
 	unsetenv("LISTEN_FDNAMES");
 	return end;
 }
+
+int process_find_program(const char *name, char path[PROCESS_PATH_BYTES], struct errmsg *why)
+{
+	const char *at = getenv("PATH");
+	int n = -1;
+
+	if (strchr(name, '/') != NULL) {
+		n = snprintf(path, PROCESS_PATH_BYTES, "%s", name);
+		if (n > 0 && n < PROCESS_PATH_BYTES && access(path, X_OK) == 0)
+			return 0;
+		return errmsg_set(why, -errno, "run '%s'", name);
+	}
+	for (at = at != NULL ? at : "/usr/local/sbin:/usr/sbin:/sbin:/usr/local/bin:/usr/bin:/bin"; *at != '\0';) {
+		size_t part = strcspn(at, ":");
+
+		n = snprintf(path, PROCESS_PATH_BYTES, "%.*s/%s", (int)part, at, name);
+		if (part > 0 && n > 0 && n < PROCESS_PATH_BYTES && access(path, X_OK) == 0)
+			return 0;
+		at += part + (at[part] == ':');
+	}
+	return errmsg_say(why, -ENOENT, "there is no program '%s' in PATH", name);
+}

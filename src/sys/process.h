@@ -30,3 +30,7 @@ void process_notify(const char *state);
 
 /* 1 + the highest descriptor that systemd handed over (LISTEN_FDS, from 3 on); 3 when none. Clears the variables. */
 int process_listen_fds(void);
+
+#define PROCESS_PATH_BYTES 4096
+/* A program as a shell finds it: a name without a slash is looked up in PATH. 0; -ENOENT, other negative errno. */
+MUST_USE int process_find_program(const char *name, char path[PROCESS_PATH_BYTES], struct errmsg *why);

@@ -2,7 +2,6 @@
 
 #include <cap-ng.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <grp.h>
 #include <linux/capability.h>
 #include <linux/sched.h>
@@ -14,11 +13,10 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
-#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "base/cleanup.h"
+#include "sys/landlock.h"
 
 /* --- lists ------------------------------------------------------------------------------- */
 
@@ -174,80 +172,15 @@ static int apply_seccomp(uint32_t flags, struct errmsg *why)
 
 /* --- Landlock ----------------------------------------------------------------------------- */
 
-/* Debian 12's headers know ABI 2; these are the layouts and bits of ABI 6 (Linux 6.12). */
-struct ruleset_attr {
-	uint64_t fs, net, scoped;
-};
-struct path_rule {
-	uint64_t allowed;
-	int32_t fd;
-} __attribute__((packed));
-
-#define RULE_PATH	  1
-#define FS_EXECUTE	  (1ull << 0)
-#define FS_WRITE_FILE	  (1ull << 1)
-#define FS_READ_FILE	  (1ull << 2)
-#define FS_READ_DIR	  (1ull << 3)
-#define FS_REMOVE_DIR	  (1ull << 4)
-#define FS_REMOVE_FILE	  (1ull << 5)
-#define FS_MAKE_DIR	  (1ull << 7)
-#define FS_MAKE_REG	  (1ull << 8)
-#define FS_ALL_1	  ((1ull << 13) - 1)
-#define FS_REFER	  (1ull << 13)	/* ABI 2 */
-#define FS_TRUNCATE	  (1ull << 14)	/* ABI 3 */
-#define FS_IOCTL_DEV	  (1ull << 15)	/* ABI 5 */
-#define NET_BIND_CONNECT  3ull		/* ABI 4 */
-#define SCOPE_ALL	  3ull		/* ABI 6: abstract unix sockets, signals */
-
-int sandbox_landlock_abi(void)
+static int apply_landlock(const struct sandbox *box, struct errmsg *why)
 {
-	long abi = syscall(__NR_landlock_create_ruleset, NULL, (size_t)0, 1u);
+	struct landlock_path paths[SANDBOX_PATHS_MAX];
+	struct landlock_rules rules = { .paths = paths, .path_count = box->path_count };
 
-	return abi < 0 ? 0 : (int)abi;
-}
-
-static int allow_path(int ruleset, const struct sandbox_path *p, uint64_t handled, struct errmsg *why)
-{
-	uint64_t read = FS_READ_FILE | FS_READ_DIR;
-	uint64_t write = FS_WRITE_FILE | FS_REMOVE_DIR | FS_REMOVE_FILE | FS_MAKE_DIR | FS_MAKE_REG |
-			 FS_REFER | FS_TRUNCATE;
-	uint64_t of_files = FS_READ_FILE | FS_WRITE_FILE | FS_TRUNCATE;
-	AUTO_FD int fd = open(p->path, O_PATH | O_CLOEXEC);
-	struct path_rule rule = { .allowed = (p->write ? read | write : read) & handled, .fd = fd };
-	struct stat st;
-
-	if (fd < 0)
-		return errno == ENOENT ? 0 : errmsg_set(why, -errno, "Landlock rule for '%s'", p->path);
-	if (fstat(fd, &st) != 0)
-		return errmsg_set(why, -errno, "Landlock rule for '%s'", p->path);
-	if (!S_ISDIR(st.st_mode))
-		rule.allowed &= of_files;
-	if (syscall(__NR_landlock_add_rule, ruleset, RULE_PATH, &rule, 0u) != 0)
-		return errmsg_set(why, -errno, "Landlock rule for '%s'", p->path);
-	return 0;
-}
-
-static int apply_landlock(const struct sandbox *box, int abi, struct errmsg *why)
-{
-	struct ruleset_attr attr = {
-		.fs = FS_ALL_1 | (abi >= 2 ? FS_REFER : 0) | (abi >= 3 ? FS_TRUNCATE : 0) |
-		      (abi >= 5 ? FS_IOCTL_DEV : 0),
-		.net = abi >= 4 ? NET_BIND_CONNECT : 0,
-		.scoped = abi >= 6 ? SCOPE_ALL : 0,
-	};
-	size_t size = abi >= 6 ? 24 : abi >= 4 ? 16 : 8;
-	AUTO_FD int ruleset = (int)syscall(__NR_landlock_create_ruleset, &attr, size, 0u);
-
-	if (ruleset < 0)
-		return errmsg_set(why, -errno, "Landlock rules");
-	for (unsigned i = 0; i < box->path_count; i++) {
-		int err = allow_path(ruleset, &box->paths[i], attr.fs, why);
-		if (err != 0)
-			return err;
-	}
-	if (syscall(__NR_landlock_restrict_self, ruleset, 0u) != 0)
-		return errmsg_set(why, -errno, "Landlock rules");
-	return 0;
+	for (unsigned i = 0; i < box->path_count; i++)
+		paths[i] = (struct landlock_path){ box->paths[i].path,
+			LANDLOCK_READ | (box->paths[i].write ? LANDLOCK_WRITE | LANDLOCK_CREATE | LANDLOCK_DELETE : 0) };
+	return landlock_restrict(&rules, why);
 }
 
 /* --- user, capabilities, limits ------------------------------------------------------------ */
@@ -317,11 +250,18 @@ static int apply_capabilities(uint64_t keep, struct errmsg *why)
 	return 0;
 }
 
+int sandbox_keep_capabilities(uint64_t keep, struct errmsg *why)
+{
+	int err = apply_bounding(keep, why);
+
+	return err != 0 ? err : apply_capabilities(keep, why);
+}
+
 int sandbox_apply(const struct sandbox *box, struct sandbox_report *report, struct errmsg *why)
 {
 	bool supervisor = (box->flags & (SANDBOX_SUPERVISOR | SANDBOX_BPF)) != 0;
 	bool landlock = !supervisor || (box->flags & SANDBOX_PATHS) != 0;
-	int abi = sandbox_landlock_abi(), err;
+	int abi = landlock_abi(), err;
 
 	err = apply_limits(box, why);
 	if (err == 0)
@@ -330,7 +270,7 @@ int sandbox_apply(const struct sandbox *box, struct sandbox_report *report, stru
 	if (err == 0 && prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0)
 		err = errmsg_set(why, -errno, "no_new_privs");
 	if (err == 0 && landlock && abi > 0)
-		err = apply_landlock(box, abi, why);
+		err = apply_landlock(box, why);
 	if (err == 0)
 		err = apply_user(box, why);
 	if (err == 0)

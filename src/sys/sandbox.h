@@ -59,8 +59,8 @@ struct sandbox_report {
 /* 0 or a negative errno; after a failure the process must end, since half of it may be in force. */
 MUST_USE int sandbox_apply(const struct sandbox *box, struct sandbox_report *report, struct errmsg *why);
 
-/* The Landlock version of this kernel, 0 when there is none. */
-int sandbox_landlock_abi(void);
+/* Give up all capabilities but these, also for programs that are executed later. 0 or negative errno. */
+MUST_USE int sandbox_keep_capabilities(uint64_t keep, struct errmsg *why);
 
 /* Names of the calls in each class, for `prickle roles --json`; NULL-ended. */
 const char *const *sandbox_calls_base(void);

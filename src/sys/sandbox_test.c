@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "base/test.h"
+#include "sys/landlock.h"
 #include "sys/sandbox.h"
 
 /*
@@ -102,7 +103,7 @@ static int some_files(void)
 	NEED(enter(&box));
 	fd = open(path, O_CREAT | O_RDWR | O_CLOEXEC, 0600);
 	NEED(fd >= 0 && fdatasync(fd) == 0 && fallocate(fd, 0, 0, 4096) == 0);
-	if (sandbox_landlock_abi() > 0) {
+	if (landlock_abi() > 0) {
 		NEED(open("/etc/passwd", O_RDONLY | O_CLOEXEC) == -1 && errno == EACCES);
 		NEED(open("/tmp/prickle-outside", O_CREAT | O_WRONLY | O_CLOEXEC, 0600) == -1);
 		NEED(open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC) == -1);
@@ -130,7 +131,7 @@ static int programs_and_rules(void)
 
 	box.paths[box.path_count++] = (struct sandbox_path){ .path = "/proc/self" };
 	NEED(enter(&box));
-	if (sandbox_landlock_abi() > 0)
+	if (landlock_abi() > 0)
 		NEED(open("/etc/passwd", O_RDONLY | O_CLOEXEC) == -1 && errno == EACCES);
 	NEED(open("/proc/self/status", O_RDONLY | O_CLOEXEC) >= 0);
 	NEED(socket(AF_INET, SOCK_DGRAM, 0) >= 0);

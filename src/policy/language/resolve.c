@@ -373,12 +373,15 @@ static void resolve_rule(struct resolver *v, const struct statement *s)
 	struct indices subjects, except = { allocate(v, s->except.count, sizeof(uint16_t)), 0 };
 	struct meant *meant = allocate(v, s->objects.count, sizeof(*meant));
 	bool seen[POLICY_CLASS_COUNT] = { false };
-	bool good = subjects_of(v, s, &subjects);
+	bool any_class = false, good = subjects_of(v, s, &subjects);
 
 	if (meant == NULL || except.at == NULL)
 		return;
-	for (size_t i = 0; i < s->objects.count; i++)
-		good &= object_meant(v, s->module, &s->objects.at[i], &meant[i]);
+	for (size_t i = 0; i < s->objects.count; i++) {
+		bool known = object_meant(v, s->module, &s->objects.at[i], &meant[i]);
+		good &= known;
+		any_class |= known && meant[i].all;
+	}
 	for (size_t i = 0; i < s->except.count; i++) {
 		struct meant m;
 		if (object_meant(v, s->module, &s->except.at[i], &m) && !m.all)
@@ -389,7 +392,7 @@ static void resolve_rule(struct resolver *v, const struct statement *s)
 	sort_unique(&except);
 	for (size_t i = 0; good && i < s->objects.count; i++) {
 		enum policy_class class = meant[i].class;
-		struct indices objects = { allocate(v, v->objects.count + s->objects.count + 1, sizeof(uint16_t)), 0 };
+		struct indices objects = { allocate(v, (any_class ? v->objects.count : 0) + s->objects.count, sizeof(uint16_t)), 0 };
 		uint32_t permissions = seen[class] ? 0 : permissions_of(v, s, class);
 		size_t kept = 0;
 

@@ -18,37 +18,13 @@
 #include "base/cleanup.h"
 #include "spine/exec/notify.h"
 #include "spine/exec/protocol.h"
-
-#define PATH_BYTES 4096
-
-/* As a shell finds it: a name without a slash is looked up in PATH. */
-static int find_program(const char *name, char path[PATH_BYTES], struct errmsg *why)
-{
-	const char *at = getenv("PATH");
-	int n = -1;
-
-	if (strchr(name, '/') != NULL) {
-		n = snprintf(path, PATH_BYTES, "%s", name);
-		if (n > 0 && n < PATH_BYTES && access(path, X_OK) == 0)
-			return 0;
-		return errmsg_set(why, -errno, "run '%s'", name);
-	}
-	for (at = at != NULL ? at : "/usr/local/sbin:/usr/sbin:/sbin:/usr/local/bin:/usr/bin:/bin"; *at != '\0';) {
-		size_t part = strcspn(at, ":");
-
-		n = snprintf(path, PATH_BYTES, "%.*s/%s", (int)part, at, name);
-		if (part > 0 && n > 0 && n < PATH_BYTES && access(path, X_OK) == 0)
-			return 0;
-		at += part + (at[part] == ':');
-	}
-	return errmsg_say(why, -ENOENT, "there is no program '%s' in PATH", name);
-}
+#include "sys/process.h"
 
 /* Ours first, then what the caller preloads. */
 static int set_environment(const struct exec_launch *l, int socket)
 {
 	const char *others = getenv("LD_PRELOAD");
-	char number[16], preload[PATH_BYTES];
+	char number[16], preload[PROCESS_PATH_BYTES];
 	int n = snprintf(preload, sizeof(preload), "%s%s%s", l->preload, others != NULL ? ":" : "",
 			 others != NULL ? others : "");
 
@@ -171,11 +147,11 @@ static int let_go(struct running *r, int report_fd, int go_fd, const char *progr
 int exec_launch(const struct exec_launch *l, const struct broker_ops *ops, void *arg, int *status,
 		struct errmsg *why)
 {
-	char path[PATH_BYTES];
+	char path[PROCESS_PATH_BYTES];
 	int sockets[2], reports[2], go[2], err;
 	struct running r = { .listener = -1, .ifindex = l->ifindex };
 
-	err = find_program(l->argv[0], path, why);
+	err = process_find_program(l->argv[0], path, why);
 	if (err != 0)
 		return err;
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, sockets) != 0)
