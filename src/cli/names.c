@@ -143,14 +143,13 @@ static void add_key(struct buf *out, const char *key)
 		buf_fill(out, ' ', 16 - (out->len - before));
 }
 
-int names_run(struct cli *cli, struct names_request *r)
+int names_ask(struct cli *cli, struct names_request *r, json_t **answer)
 {
 	AUTO_BUF struct buf storage = BUF_INIT(ADMIN_JSON_BYTES + 64), out = BUF_INIT(OUTPUT_BYTES);
 	struct admin_reply reply;
-	const char *key;
-	json_t *all, *value;
 	int code = node_ask(cli, &r->req, &storage, &reply);
 
+	*answer = NULL;
 	if (code != CLI_OK)
 		return code;
 	if (reply.exit_code != ADMIN_OK)
@@ -160,9 +159,19 @@ int names_run(struct cli *cli, struct names_request *r)
 		buf_addc(&out, '\n');
 		return cli_print(cli, &out);
 	}
-	all = json_loadb((const char *)reply.json.ptr, reply.json.len, 0, NULL);
+	*answer = json_loadb((const char *)reply.json.ptr, reply.json.len, 0, NULL);
+	return *answer != NULL ? CLI_OK : cli_fail(cli, CLI_FAILED, "the node's answer is malformed");
+}
+
+int names_run(struct cli *cli, struct names_request *r)
+{
+	AUTO_BUF struct buf out = BUF_INIT(OUTPUT_BYTES);
+	const char *key;
+	json_t *all, *value;
+	int code = names_ask(cli, r, &all);
+
 	if (all == NULL)
-		return cli_fail(cli, CLI_FAILED, "the node's answer is malformed");
+		return code;
 	json_object_foreach(all, key, value) {
 		add_key(&out, key);
 		add_value(&out, key, value);

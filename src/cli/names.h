@@ -3,6 +3,8 @@
  * text or JSON, lists that come in pages, and passwords that must not stand in argv.
  */
 #pragma once
+#include <jansson.h>
+
 #include "cli/cli.h"
 #include "roles/admin.h"
 
@@ -24,6 +26,8 @@ void names_set(struct names_request *r, const char *name, const char *value);
 /* The options --quota SIZE and --messages N as arguments. CLI_OK, or complains. */
 MUST_USE int names_quota(struct cli *cli, struct names_request *r);
 
+/* Ask. CLI_OK: *answer is the caller's, or NULL when --json was said and it is printed. Else complains; the exit code. */
+MUST_USE int names_ask(struct cli *cli, struct names_request *r, json_t **answer);
 /* Ask, and print the answer. Returns the exit code. */
 int names_run(struct cli *cli, struct names_request *r);
 /* Ask for all pages of a list and print the names under `member`. */

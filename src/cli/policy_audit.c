@@ -207,6 +207,9 @@ static void explain_text(struct cli *cli, struct buf *out, const struct policy_e
 		buf_printf(out, "  not true  %s\n", policy_predicate_name(left & -left));
 	buf_printf(out, "  epoch     %llu\n", (unsigned long long)r->epoch);
 	policy_cli_explain_text(cli, out, e);
+	if (*e->subject == '\0' && r->permission != 0)
+		buf_adds(out, "  label     comes from a 'role' or 'domain' line of the policy; on the admin socket 'prickle user set --system-user N --groups G' "
+			      "makes a user of the system a member of a role's group\n");
 }
 
 static int explain(struct cli *cli)

@@ -32,6 +32,8 @@ static int of_file(struct cli *cli, struct arena *arena, const char *path, const
 	if (errors.len == 0)
 		return policy_cli_fail(cli, err, &why);
 	fprintf(stderr, "%s", buf_cstr(&errors));
+	if (err == -ENOENT)
+		return cli_fail(cli, CLI_NOT_FOUND, "a policy is a file, the number of an epoch, 'current' or 'shipped'");
 	return cli_fail(cli, CLI_FAILED, "'%s' has mistakes; 'prickle policy check' tells them, too", path);
 }
 

@@ -4,6 +4,7 @@
 #include <errno.h>
 
 #include "cli/policy.h"
+#include "policy/analysis/words.h"
 
 #define SHOWN_BYTES (64u << 20)
 
@@ -21,6 +22,25 @@ static json_t *place(const struct policy *p, struct policy_span span)
 	AUTO_BUF struct buf text = BUF_INIT(4096);
 
 	policy_span_text(&text, p, span);
+	return json_string_nocheck(buf_cstr(&text));
+}
+
+/* What it is, as the policy would say it; NULL for what is the only one of its class. */
+static json_t *subject_words(const struct policy_subject *s)
+{
+	AUTO_BUF struct buf text = BUF_INIT(4096);
+
+	words_subject(&text, s);
+	return json_string_nocheck(buf_cstr(&text));
+}
+
+static json_t *object_words(const struct policy_object *o)
+{
+	AUTO_BUF struct buf text = BUF_INIT(4096);
+
+	if (o->kind == POLICY_SINGLE)
+		return json_null();
+	words_object(&text, o);
 	return json_string_nocheck(buf_cstr(&text));
 }
 
@@ -106,12 +126,11 @@ static int show_json(struct cli *cli, const struct policy *p, uint64_t epoch)
 	json_t *all = json_object(), *subjects = json_array(), *objects = json_array();
 
 	for (size_t i = 1; i < p->subject_count; i++)
-		json_array_append_new(subjects, json_pack("{s:s, s:s?, s:o}", "name", p->subjects[i].name, "is", p->subjects[i].text, "place",
+		json_array_append_new(subjects, json_pack("{s:s, s:o, s:o}", "name", p->subjects[i].name, "is", subject_words(&p->subjects[i]), "place",
 							  place(p, p->subjects[i].span)));
 	for (size_t i = 1; i < p->object_count; i++)
-		json_array_append_new(objects, json_pack("{s:s, s:s, s:s?, s:i, s:o}", "name", p->objects[i].name, "class",
-							 policy_class_name(p->objects[i].class), "is", p->objects[i].text, "port",
-							 (int)p->objects[i].port, "place", place(p, p->objects[i].span)));
+		json_array_append_new(objects, json_pack("{s:s, s:s, s:o, s:o}", "name", p->objects[i].name, "class",
+							 policy_class_name(p->objects[i].class), "is", object_words(&p->objects[i]), "place", place(p, p->objects[i].span)));
 	json_object_set_new(all, "epoch", json_integer((json_int_t)epoch));
 	json_object_set_new(all, "subjects", subjects);
 	json_object_set_new(all, "objects", objects);

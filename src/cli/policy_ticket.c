@@ -7,7 +7,6 @@
 
 #include "cli/cli.h"
 #include "cli/names.h"
-#include "cli/node.h"
 
 #define OUT_BYTES (1u << 20)
 
@@ -17,27 +16,6 @@ static const struct cli_option give_options[] = {
 	CLI_OPTION_CONFIG, CLI_OPTION_SOCKET, { 0 }
 };
 static const struct cli_option plain_options[] = { CLI_OPTION_CONFIG, CLI_OPTION_SOCKET, { 0 } };
-
-/* Ask; CLI_OK: *all is the answer, or with --json it was printed and *all is NULL. */
-static int ask(struct cli *cli, struct names_request *r, json_t **all)
-{
-	AUTO_BUF struct buf storage = BUF_INIT(ADMIN_JSON_BYTES + 64), out = BUF_INIT(OUT_BYTES);
-	struct admin_reply reply;
-	int code = node_ask(cli, &r->req, &storage, &reply);
-
-	*all = NULL;
-	if (code != CLI_OK)
-		return code;
-	if (reply.exit_code != ADMIN_OK)
-		return node_fail(cli, &reply);
-	if (cli_json(cli)) {
-		buf_add(&out, reply.json);
-		buf_addc(&out, '\n');
-		return cli_print(cli, &out);
-	}
-	*all = json_loadb((const char *)reply.json.ptr, reply.json.len, 0, NULL);
-	return *all != NULL ? CLI_OK : cli_fail(cli, CLI_FAILED, "the node's answer is malformed");
-}
 
 static const char *text_of(const json_t *object, const char *key)
 {
@@ -73,7 +51,7 @@ static int ticket_give(struct cli *cli)
 	names_set(&r, "label", cli_arg(cli, 0));
 	names_set(&r, "for", who);
 	names_set(&r, "because", because);
-	code = ask(cli, &r, &all);
+	code = names_ask(cli, &r, &all);
 	names_end(&r);
 	if (all == NULL)
 		return code;
@@ -94,7 +72,7 @@ static int ticket_list(struct cli *cli)
 	int code;
 
 	names_begin(&r, "ticket", "list");
-	code = ask(cli, &r, &all);
+	code = names_ask(cli, &r, &all);
 	names_end(&r);
 	if (all == NULL)
 		return code;

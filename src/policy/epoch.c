@@ -135,6 +135,8 @@ static int read_manifest(const struct policy_store *s, uint64_t epoch, struct ma
 
 	epoch_path(epoch, "manifest", path);
 	err = disk_read(s->dir_fd, path, &file, why);
+	if (err == -ENOENT)
+		return errmsg_say(why, err, "there is no epoch %llu in '%s'; 'prickle policy epochs' lists them", (unsigned long long)epoch, s->directory);
 	if (err != 0)
 		return err;
 	if (!manifest_read(m, buf_slice(&file)) || m->epoch != epoch)

@@ -121,6 +121,21 @@ def problems_as_json():
     assert json.loads(prickle("check", "--json", write("ok.policy", "import default\n")).stdout)["ok"] is True
 
 
+def helpers_of_xdp_need_no_prefix():
+    """adjust_head is xdp_adjust_head, in rules and in nevers; others have to be what they are"""
+    head = 'module m\ndomain d = ebpf object\n'
+    prickle("check", write("short.policy", head + "allow d use helper adjust_head\nexpect allow d use helper xdp_adjust_head\n"))
+    broken = prickle("check", write("both.policy", head + "allow d use helper xdp_adjust_head\nnever d use helper adjust_head\n"), code=1)
+    assert "both.policy:3:1: error" in broken.stderr and "both.policy:4:1: note" in broken.stderr, broken.stderr
+    assert "there is no helper 'adjust_hat'" in prickle("check", write("hat.policy", head + "allow d use helper adjust_hat\n"), code=1).stderr
+
+
+def undeclared_ticket_role_is_told_how():
+    """a role that is entered by ticket and nowhere declared: the line that declares it"""
+    text = prickle("check", write("ticket.policy", "role a = principal root\nenter a -> b with ticket\n"), code=1).stderr
+    assert "no domain or role 'b'" in text and "role b = principal by ticket" in text, text
+
+
 def failed_expectation_is_not_ok():
     """an expectation that does not hold is a line 'not ok', and the others go on"""
     write("expect.policy", "module m\nrole a = principal root\nallow a status node\n"
@@ -137,6 +152,7 @@ def shipped_policy_is_shown():
     prickle("check", write("shipped.policy", prickle("show", "--shipped").stdout))
     resolved = json.loads(prickle("show", "--shipped", "--json").stdout)
     assert any(rule["subjects"] == ["mail.mailadm"] and rule["class"] == "mailbox" for rule in resolved["never"]), resolved["never"]
+    assert {"name": "mail.recovery", "is": "principal by ticket"}.items() <= resolved["subjects"][1].items(), resolved["subjects"]
     prickle("show", "--shipped", "--epoch", "1", code=2)
 
 
@@ -148,5 +164,5 @@ def missing_file_is_told():
 
 
 tap.run([document_has_all_classes, document_has_all_statements, document_has_existing_commands, document_examples_are_policies,
-         mistakes_come_at_once, broken_never_has_two_places, problems_as_json, failed_expectation_is_not_ok, shipped_policy_is_shown,
-         missing_file_is_told])
+         mistakes_come_at_once, broken_never_has_two_places, problems_as_json, failed_expectation_is_not_ok,
+         helpers_of_xdp_need_no_prefix, undeclared_ticket_role_is_told_how, shipped_policy_is_shown, missing_file_is_told])

@@ -458,6 +458,20 @@ static bool use_name_known(struct resolver *v, enum policy_use kind, const struc
 	return false;
 }
 
+/* The word as rules keep it: helpers that XDP alone has may be written without "xdp_", too. Out of memory: NULL. */
+static const char *use_name(struct resolver *v, enum policy_use kind, const struct word *w)
+{
+	AUTO_BUF struct buf full = BUF_INIT(POLICY_NAME_BYTES_MAX + 8);
+
+	if (kind == POLICY_USE_HELPER && inspect_helper_id(w->text) < 0 && w->text.len <= POLICY_NAME_BYTES_MAX) {
+		buf_adds(&full, "xdp_");
+		buf_add(&full, w->text);
+		if (full.err == 0 && inspect_helper_id(buf_slice(&full)) >= 0)
+			return arena_str(v->r->arena, buf_slice(&full));
+	}
+	return arena_str(v->r->arena, w->text);
+}
+
 static int by_text(const void *a, const void *b)
 {
 	return strcmp(*(const char *const *)a, *(const char *const *)b);
@@ -473,10 +487,11 @@ static void resolve_use(struct resolver *v, const struct statement *s)
 	bool good = subjects_of(v, s, &subjects) && kind != POLICY_USE_COUNT;
 
 	for (size_t i = 0; names != NULL && kind != POLICY_USE_COUNT && i < s->objects.count; i++) {
-		/* What is never to be used may be what nobody may use anyway. */
-		good &= s->kind == STATEMENT_NEVER ? true : use_name_known(v, kind, &s->objects.at[i]);
-		names[i] = arena_str(v->r->arena, s->objects.at[i].text);
+		names[i] = use_name(v, kind, &s->objects.at[i]);
 		v->out_of_memory |= names[i] == NULL;
+		/* What is never to be used may be what nobody may use anyway. */
+		good &= s->kind == STATEMENT_NEVER || names[i] == NULL ? true :
+			use_name_known(v, kind, &(struct word){ slice_str(names[i]), s->objects.at[i].span, false });
 	}
 	for (size_t i = 0; good && s->kind == STATEMENT_ALLOW && i < subjects.count; i++) {
 		const struct statement *who = v->subjects.at[subjects.at[i] - 1].statement;
@@ -508,6 +523,9 @@ static void resolve_enter(struct resolver *v, const struct statement *s)
 	uint16_t from = find_subject(v, s->module, &s->name), to = find_subject(v, s->module, &s->to);
 	struct policy_enter *more = grown(v, v->p->enters, v->p->enter_count, &v->enter_room, sizeof(*more));
 
+	if (to == 0 && s->ticket)
+		diag_note(&v->r->diag, s->to.span, "what is entered by tickets alone is declared by: role %.*s = principal by ticket",
+			  SLICE_FMT(slice_head(s->to.text, POLICY_NAME_BYTES_MAX)));
 	if (from == 0 || to == 0 || more == NULL)
 		return;
 	if (from == to) {
@@ -656,7 +674,7 @@ static void resolve_expect(struct resolver *v, const struct statement *s)
 	for (size_t i = 0; i < subjects.count; i++) {
 		for (size_t k = 0; s->use && k < s->objects.count; k++) {
 			struct policy_expect e = { .subject = subjects.at[i], .use = use };
-			e.use_name = arena_str(v->r->arena, s->objects.at[k].text);
+			e.use_name = use_name(v, use, &s->objects.at[k]);
 			v->out_of_memory |= e.use_name == NULL;
 			add_expect(v, s, &e);
 		}
