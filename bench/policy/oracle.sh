@@ -10,8 +10,11 @@ parts=10
 	echo "oracle: build/test_policy_oracle is not there: apt-get install secilc libsepol-dev, then ninja -C build" >&2
 	exit 1
 }
-part=0
+part=0 status=0
 while [ "$part" -lt "$parts" ]; do
-	ORACLE_SEED=$((seed + part)) ORACLE_DECISIONS=$((decisions / parts)) build/test_policy_oracle 2>&1 | grep -E '^(not ok|# seed)' || true
+	said=$(ORACLE_SEED=$((seed + part)) ORACLE_DECISIONS=$((decisions / parts)) build/test_policy_oracle 2>&1) || status=1
+	printf '%s\n' "$said" | grep -E '^(not ok|# seed)' || status=1
+	case $said in *'not ok'*) status=1 ;; esac
 	part=$((part + 1))
 done
+exit "$status"

@@ -48,7 +48,7 @@ const char *policy_class_what(enum policy_class c)
 enum policy_class policy_class_find(struct slice name)
 {
 	for (size_t i = POLICY_CLASS_NONE + 1; i < POLICY_CLASS_COUNT; i++)
-		if (slice_eq(name, slice_str(classes[i].name)))
+		if (policy_word_is(name, classes[i].name))
 			return (enum policy_class)i;
 	return POLICY_CLASS_NONE;
 }
@@ -71,7 +71,7 @@ uint32_t policy_class_permissions(enum policy_class c)
 uint32_t policy_permission_find(enum policy_class c, struct slice name)
 {
 	for (size_t i = 0; i < ARRAY_LEN(permissions); i++)
-		if (permissions[i].class == c && slice_eq(name, slice_str(permissions[i].name)))
+		if (permissions[i].class == c && policy_word_is(name, permissions[i].name))
 			return permissions[i].bit;
 	return 0;
 }

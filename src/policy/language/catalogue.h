@@ -43,6 +43,12 @@ enum policy_use {
 	POLICY_USE_COUNT
 };
 
+/* A word is this text. Asked of each word for a dozen of texts, so the first byte is looked at before any length is. */
+static inline bool policy_word_is(struct slice word, const char *text)
+{
+	return word.len != 0 && word.ptr[0] == (uint8_t)text[0] && slice_eq(word, slice_str(text));
+}
+
 const char *policy_class_name(enum policy_class c);		/* "mailbox"; never NULL */
 enum policy_class policy_class_find(struct slice name);		/* or POLICY_CLASS_NONE */
 bool policy_class_is_single(enum policy_class c);

@@ -33,18 +33,18 @@ static void advance(struct parser *p)
 
 static bool at_word(const struct parser *p, const char *word)
 {
-	return p->now.kind == TOKEN_WORD && slice_eq(p->now.text, slice_str(word));
+	return p->now.kind == TOKEN_WORD && policy_word_is(p->now.text, word);
 }
 
 static bool ahead_word(const struct parser *p, const char *word)
 {
-	return p->ahead.kind == TOKEN_WORD && slice_eq(p->ahead.text, slice_str(word));
+	return p->ahead.kind == TOKEN_WORD && policy_word_is(p->ahead.text, word);
 }
 
 static bool is_keyword(struct slice text)
 {
 	for (size_t i = 0; i < ARRAY_LEN(keywords); i++)
-		if (slice_eq(text, slice_str(keywords[i])))
+		if (policy_word_is(text, keywords[i]))
 			return true;
 	return false;
 }

@@ -251,7 +251,8 @@ static int fill(struct work *w, struct policy_cell *cells)
 			c->conditional &= ~c->allow;
 			c->trial &= ~c->allow;
 			c->audit &= c->allow | c->conditional;
-			w->predicate_count += (uint64_t)__builtin_popcount(c->conditional);
+			if (c->conditional != 0)
+				w->predicate_count += (uint64_t)__builtin_popcount(c->conditional);
 		}
 	}
 	return 0;

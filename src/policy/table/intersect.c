@@ -76,7 +76,11 @@ static int intersect(const struct policy_head *head, struct slice older, struct 
 	for (uint32_t s = 1; s < o->subjects; s++)
 		for (uint32_t c = 1; c < o->objects; c++) {
 			size_t at = (size_t)s * head->objects_max + c;
-			to[at] = cell(&bank_cells(older)[at], &bank_cells(newer)[at], s, c, &old_rows, &new_rows, rows);
+			const struct policy_cell *was = &bank_cells(older)[at], *is = &bank_cells(newer)[at];
+			/* Most pairs have no right in one of them, and so none in both. */
+			if ((was->allow | was->conditional | was->trial) == 0 || (is->allow | is->conditional | is->trial) == 0)
+				continue;
+			to[at] = cell(was, is, s, c, &old_rows, &new_rows, rows);
 		}
 	edges(older, newer, kept);
 	buf_add(out, slice_of(bank_subjects(newer), n->subjects * sizeof(struct policy_label)));
