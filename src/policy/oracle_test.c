@@ -14,6 +14,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#undef MIN /* <sys/param.h>, which libsepol includes, has them too */
+#undef MAX
 #include "base/cleanup.h"
 #include "base/test.h"
 #include "policy/analysis/cil.h"

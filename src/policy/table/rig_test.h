@@ -68,7 +68,7 @@ static inline uint16_t rig_find(const struct rig *r, bool object, const char *na
 	for (uint16_t i = 1; i < (object ? r->p.object_count : r->p.subject_count); i++)
 		if (strcmp(object ? r->p.objects[i].name : r->p.subjects[i].name, name) == 0)
 			return i;
-	must(!"a test names a label that it made");
+	must(false); /* a test names a label that it made */
 	return 0;
 }
 

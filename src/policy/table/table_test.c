@@ -537,7 +537,7 @@ START_TEST(damaged_content_is_not_put_in_force)
 	REFUSED(cells[user * 32 + mailbox].allow |= 1u << 31, cells[user * 32 + mailbox].allow = 0);
 	REFUSED(cells[user * 32 + mailbox].allow |= POLICY_MAILBOX_READ, cells[user * 32 + mailbox].allow = 0);
 	REFUSED(cells[user * 32 + mailbox].audit |= POLICY_MAILBOX_POST, cells[user * 32 + mailbox].audit = 0);
-	REFUSED(cells[user * 32 + mailbox].conditional |= POLICY_MAILBOX_POST, cells[user * 32 + mailbox].conditional &= ~POLICY_MAILBOX_POST);
+	REFUSED(cells[user * 32 + mailbox].conditional |= POLICY_MAILBOX_POST, cells[user * 32 + mailbox].conditional &= ~(uint32_t)POLICY_MAILBOX_POST);
 	struct policy_predicate_row *rows = (void *)(at + b->predicates);
 	REFUSED(rows[0].predicates = 0, rows[0].predicates = OWNER | ACL);
 	REFUSED(rows[0].predicates = 4, rows[0].predicates = OWNER | ACL);

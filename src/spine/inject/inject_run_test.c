@@ -31,7 +31,7 @@ struct running {
 	char *log;
 };
 
-static int quiet(enum libbpf_print_level level, const char *fmt, va_list ap)
+__attribute__((format(printf, 2, 0))) static int quiet(enum libbpf_print_level level, const char *fmt, va_list ap)
 {
 	if (level == LIBBPF_WARN)
 		vfprintf(stdout, fmt, ap);
