@@ -22,6 +22,9 @@
 #include "policy/analysis/generate_test.h"
 #include "policy/table/compile.h"
 
+/* There under ASan alone. */
+void __lsan_ignore_object(const void *p) __attribute__((weak));
+
 #define SECILC "/usr/bin/secilc"
 
 extern char **environ;
@@ -112,6 +115,8 @@ static void oracle_load(struct oracle *o, const struct policy *p)
 	(void)rmdir(o->directory);
 	ck_assert_int_eq(sepol_set_policydb(&o->db), 0);
 	ck_assert_int_eq(sepol_sidtab_init(&o->sids), 0);
+	if (__lsan_ignore_object != NULL)
+		__lsan_ignore_object(o->sids.htable); /* libsepol 3.4 forgets it in sepol_sidtab_destroy() */
 	ck_assert_int_eq(policydb_load_isids(&o->db, &o->sids), 0);
 	ck_assert_int_eq(sepol_set_sidtab(&o->sids), 0);
 	o->subjects = calloc(p->subject_count, sizeof(*o->subjects));
@@ -240,7 +245,7 @@ static const struct {
 
 START_TEST(libsepol_says_the_same_of_generated_policies)
 {
-	uint64_t seed = from_environment("ORACLE_SEED", 20261123), decisions = from_environment("ORACLE_DECISIONS", 1100000), drawn = 0, allowed = 0;
+	uint64_t seed = from_environment("ORACLE_SEED", 20261123), decisions = from_environment("ORACLE_DECISIONS", TEST_SANITIZED ? 55000 : 1100000), drawn = 0, allowed = 0;
 	struct generate g = { .seed = seed };
 
 	for (size_t i = 0; i < ARRAY_LEN(sizes); i++) {
