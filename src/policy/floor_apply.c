@@ -8,6 +8,7 @@
 #include <sched.h>
 #include <seccomp.h>
 #include <stdlib.h>
+#include <sys/ioctl.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -82,12 +83,66 @@ static int refuse_sockets(scmp_filter_ctx ctx, const struct floor *f)
 			err = seccomp_rule_add(ctx, no, SCMP_SYS(socket), 3, SCMP_A0(SCMP_CMP_EQ, (scmp_datum_t)inet[i]),
 					       SCMP_A1(SCMP_CMP_MASKED_EQ, 0xf, SOCK_STREAM), SCMP_A2(SCMP_CMP_GT, IPPROTO_TCP));
 	}
-	/* Families beyond unix, internet and netlink (which libraries ask for addresses). */
+	/* By sockets with names a process asks others, often root's, to act for it: neither Landlock nor this filter sees with whom it speaks. */
+	if (err == 0)
+		err = seccomp_rule_add(ctx, no, SCMP_SYS(socket), 1, SCMP_A0(SCMP_CMP_EQ, AF_UNIX));
+	/* Families beyond internet and netlink (which libraries ask for addresses). */
 	if (err == 0)
 		err = seccomp_rule_add(ctx, no, SCMP_SYS(socket), 1, SCMP_A0(SCMP_CMP_GT, AF_NETLINK));
 	for (unsigned family = AF_INET + 1; err == 0 && family < AF_NETLINK; family++)
 		if (family != AF_INET6)
 			err = seccomp_rule_add(ctx, no, SCMP_SYS(socket), 1, SCMP_A0(SCMP_CMP_EQ, family));
+	return err;
+}
+
+/* Only the low half of an argument counts where the kernel takes an int. */
+#define INT_IS(arg, value) SCMP_CMP(arg, SCMP_CMP_MASKED_EQ, 0xffffffffu, value)
+#define HAS_FLAG(arg, flag) SCMP_CMP(arg, SCMP_CMP_MASKED_EQ, flag, flag)
+
+/* What goes past Landlock on sockets that a process has, or on its terminal. */
+static int refuse_by_ways(scmp_filter_ctx ctx, const struct floor *f)
+{
+	uint32_t no = SCMP_ACT_ERRNO(EPERM);
+	bool listens = f->any_listen;
+	int err = 0;
+
+	for (size_t i = 0; i < f->port_count; i++)
+		listens |= f->ports[i].listen;
+	/* Who listens without bind gets a port that nobody was asked for. */
+	if (!listens)
+		err = refuse(ctx, no, "listen");
+	/* A first segment with data connects without 'connect'. */
+	if (err == 0 && !f->any_connect) {
+		err = seccomp_rule_add(ctx, no, SCMP_SYS(sendto), 1, HAS_FLAG(3, MSG_FASTOPEN));
+		if (err == 0)
+			err = seccomp_rule_add(ctx, no, SCMP_SYS(sendmsg), 1, HAS_FLAG(2, MSG_FASTOPEN));
+		if (err == 0)
+			err = seccomp_rule_add(ctx, no, SCMP_SYS(sendmmsg), 1, HAS_FLAG(3, MSG_FASTOPEN));
+	}
+	/* A datagram of a pair may go to any name; streams cannot. SOCK_RAW is a datagram here. */
+	for (unsigned type = SOCK_DGRAM; err == 0 && type <= SOCK_RAW; type++)
+		err = seccomp_rule_add(ctx, no, SCMP_SYS(socketpair), 1, SCMP_CMP(1, SCMP_CMP_MASKED_EQ, 0xf, type));
+	/* Keys typed into a terminal are read by the shell that started us. */
+	if (err == 0)
+		err = seccomp_rule_add(ctx, no, SCMP_SYS(ioctl), 1, INT_IS(1, TIOCSTI));
+	return err != 0 ? err : seccomp_rule_add(ctx, no, SCMP_SYS(ioctl), 1, INT_IS(1, TIOCLINUX));
+}
+
+/* Landlock leaves modes, owners, times and attributes alone: without a file to write nothing of them may change. */
+static int refuse_modes(scmp_filter_ctx ctx, const struct floor *f)
+{
+	static const char *const calls[] = {
+		"chmod", "fchmod", "fchmodat", "fchmodat2", "chown", "lchown", "fchown", "fchownat", "setxattr", "lsetxattr", "fsetxattr",
+		"setxattrat", "removexattr", "lremovexattr", "fremovexattr", "removexattrat", "utime", "utimes", "futimesat", "utimensat",
+		"file_setattr",
+	};
+	int err = 0;
+
+	for (size_t i = 0; i < f->path_count; i++)
+		if ((f->paths[i].rights & (POLICY_FILE_WRITE | POLICY_FILE_CREATE)) != 0)
+			return 0;
+	for (size_t i = 0; err == 0 && i < ARRAY_LEN(calls); i++)
+		err = refuse(ctx, SCMP_ACT_ERRNO(EPERM), calls[i]);
 	return err;
 }
 
@@ -111,6 +166,10 @@ static int apply_calls(const struct floor *f, struct errmsg *why)
 		err = refuse_clones(ctx, f->kernel);
 	if (err == 0)
 		err = refuse_sockets(ctx, f);
+	if (err == 0)
+		err = refuse_by_ways(ctx, f);
+	if (err == 0)
+		err = refuse_modes(ctx, f);
 	if (err == 0)
 		err = seccomp_load(ctx);
 	seccomp_release(ctx);

@@ -4,7 +4,11 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -166,5 +170,52 @@ START_TEST(a_process_under_a_floor_can_do_what_the_policy_says_and_no_more)
 }
 END_TEST
 
+/* What Landlock does not see: a bit for each that worked. */
+enum { UNIX_SOCKET = 1, PAIR_OF_DATAGRAMS = 2, LISTENS = 4, FAST_OPEN = 8, CHANGES_MODE = 16, TYPES_FOR_OTHERS = 32, NO_PAIR = 64, NO_STREAM = 128 };
+
+static int tried_past_landlock(const char *file)
+{
+	struct sockaddr_in there = { .sin_family = AF_INET, .sin_port = htons(9), .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	int did = 0, pair[2], fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	did |= fd < 0 ? NO_STREAM : 0;
+	did |= socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0) >= 0 ? UNIX_SOCKET : 0;
+	did |= socketpair(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0, pair) == 0 ? PAIR_OF_DATAGRAMS : 0;
+	did |= socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) == 0 ? 0 : NO_PAIR;
+	did |= sendto(fd, "x", 1, MSG_FASTOPEN | MSG_NOSIGNAL, (struct sockaddr *)&there, sizeof(there)) >= 0 || errno != EPERM ? FAST_OPEN : 0;
+	did |= listen(fd, 1) == 0 ? LISTENS : 0;
+	did |= chmod(file, 0777) == 0 ? CHANGES_MODE : 0;
+	did |= syscall(SYS_ioctl, -1, TIOCSTI | 1ul << 32, "x") == 0 || errno != EPERM ? TYPES_FOR_OTHERS : 0;
+	return did;
+}
+
+START_TEST(what_landlock_does_not_see_is_refused)
+{
+	AUTO_ARENA struct arena arena = ARENA_INIT(POLICY_ARENA_BYTES);
+	char file[] = "/tmp/prickle-floor.XXXXXX";
+	int status, fd = mkstemp(file);
+	const struct floor *f;
+	pid_t child;
+
+	if (landlock_abi() < 4)
+		return;
+	ck_assert_int_ge(fd, 0);
+	close(fd);
+	f = floor_of(&arena, "domain app = program label file all = tree \"/\" label endpoint web = host any port 80 "
+			     "allow app read all allow app connect web allow app socket kernel");
+	child = fork();
+	ck_assert_int_ge(child, 0);
+	if (child == 0) {
+		struct errmsg why;
+		_exit(policy_floor_apply(f, false, &why) != 0 ? 255 : tried_past_landlock(file));
+	}
+	ck_assert_int_eq(waitpid(child, &status, 0), child);
+	unlink(file);
+	ck_assert_msg(WIFEXITED(status), "status %x", status);
+	ck_assert_int_eq(WEXITSTATUS(status), 0);
+}
+END_TEST
+
 TEST_MAIN("policy/floor", a_part_with_fewer_rights_is_not_open_with_the_rest, a_part_with_more_rights_has_them_beside_the_rest,
-	  what_a_kernel_cannot_hold_is_said, a_process_under_a_floor_can_do_what_the_policy_says_and_no_more)
+	  what_a_kernel_cannot_hold_is_said, a_process_under_a_floor_can_do_what_the_policy_says_and_no_more,
+	  what_landlock_does_not_see_is_refused)
