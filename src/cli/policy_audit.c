@@ -19,6 +19,16 @@ struct printing {
 	int code;
 };
 
+/* What a stranger wrote stays on its line, or it would look like records of ours. */
+static void stranger_text(struct buf *out, const char *before, const char *text)
+{
+	if (*text == '\0')
+		return;
+	buf_adds(out, before);
+	for (; *text != '\0'; text++)
+		buf_addc(out, *text == '\n' || *text == '\t' ? ' ' : (uint8_t)*text);
+}
+
 static void entry_line(struct buf *out, const struct policy_entry *e)
 {
 	const struct policy_record *r = &e->record;
@@ -37,8 +47,11 @@ static void entry_line(struct buf *out, const struct policy_entry *e)
 		buf_printf(out, " %s %s", r->permission == 0 ? "->" : policy_permission_name((enum policy_class)r->class, r->permission),
 			   *e->object != '\0' ? e->object : r->class == POLICY_CLASS_NONE ? "(no label)" : policy_class_name((enum policy_class)r->class));
 	}
-	buf_printf(out, "%s%s%s%s%s%s [%s]\n", *t.who == '\0' ? "" : " by ", t.who, *t.what == '\0' ? "" : " on ", t.what,
-		   *t.how == '\0' ? "" : " in ", t.how, e->ring);
+	stranger_text(out, " by ", t.who);
+	stranger_text(out, " on ", t.what);
+	stranger_text(out, " in ", t.how);
+	stranger_text(out, " [", e->ring);
+	buf_adds(out, "]\n");
 }
 
 static json_t *entry_json(const struct policy_entry *e)
@@ -194,15 +207,15 @@ static void explain_text(struct cli *cli, struct buf *out, const struct policy_e
 			buf_printf(out, "%s -> ", e->chain[i]);
 		buf_printf(out, "%s\n", e->subject);
 	}
-	if (*t.who != '\0')
-		buf_printf(out, "  who       %s\n", t.who);
+	stranger_text(out, "  who       ", t.who);
+	buf_adds(out, *t.who == '\0' ? "" : "\n");
 	if (r->permission != 0)
 		buf_printf(out, "  asked     %s %s: %s\n", policy_permission_name((enum policy_class)r->class, r->permission),
 			   *e->object == '\0' ? "(no label)" : e->object, policy_permission_what((enum policy_class)r->class, r->permission));
-	if (*t.what != '\0')
-		buf_printf(out, "  on        %s\n", t.what);
-	if (*t.how != '\0')
-		buf_printf(out, "  in        %s\n", t.how);
+	stranger_text(out, "  on        ", t.what);
+	buf_adds(out, *t.what == '\0' ? "" : "\n");
+	stranger_text(out, "  in        ", t.how);
+	buf_adds(out, *t.how == '\0' ? "" : "\n");
 	for (uint32_t left = r->predicates; left != 0; left &= left - 1)
 		buf_printf(out, "  not true  %s\n", policy_predicate_name(left & -left));
 	buf_printf(out, "  epoch     %llu\n", (unsigned long long)r->epoch);

@@ -140,14 +140,40 @@ static void conditional_gap(struct making *m, uint16_t object)
 		gap(m, "rights on '%s' depend on a condition, which a kernel cannot ask: they are not in the floor", m->p->objects[object].name);
 }
 
+/*
+ * The kernel opens what a name leads to. Where that is elsewhere (a link, perhaps one that this domain made when it ran before), no more is open than
+ * the label there allows as well.
+ */
+static const char *behind_links(struct making *m, const char *path, uint32_t *rights)
+{
+	AUTO_FREE char *real = *rights == 0 ? NULL : realpath(path, NULL);
+	struct policy_object target = { .kind = POLICY_PATH, .class = POLICY_FILE, .text = real };
+	uint32_t there;
+
+	if (real == NULL || strcmp(real, path) == 0)
+		return path;
+	there = rights_of(m, analysis_lookup(m->p, &target));
+	if ((*rights & ~there) != 0)
+		gap(m, "'%s' leads to '%s', whose label has fewer rights: only those of both are open", path, real);
+	*rights &= there;
+	path = arena_str(m->arena, slice_str(real));
+	if (path == NULL)
+		m->err = errmsg_set(m->why, -ENOMEM, "the floor of a domain");
+	return path;
+}
+
 static void open_file(struct making *m, uint16_t object)
 {
 	const struct policy_object *o = &m->p->objects[object];
+	uint32_t rights = rights_of(m, object);
+	const char *path = behind_links(m, o->text, &rights);
 
+	if (m->err != 0)
+		return;
 	if (o->kind == POLICY_TREE)
-		open_tree(m, o->text, rights_of(m, object), 0);
+		open_tree(m, path, rights, 0);
 	else
-		add_path(m, o->text, rights_of(m, object));
+		add_path(m, path, rights);
 }
 
 /* ---- endpoints ---- */

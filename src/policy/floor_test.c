@@ -86,6 +86,28 @@ START_TEST(a_part_with_fewer_rights_is_not_open_with_the_rest)
 }
 END_TEST
 
+START_TEST(a_label_at_a_link_opens_no_more_than_the_label_where_it_leads)
+{
+	AUTO_ARENA struct arena arena = ARENA_INIT(POLICY_ARENA_BYTES);
+	char root[32], text[512], secret[64], link[64];
+	const struct floor *f;
+
+	make_tree(root);
+	snprintf(secret, sizeof(secret), "%s/secret", root);
+	snprintf(link, sizeof(link), "%s/link", root);
+	snprintf(text, sizeof(text), "domain app = program label file way = tree \"%s\" allow app read, write way", link);
+	f = floor_of(&arena, text);
+	ck_assert_uint_eq(f->path_count, 0);
+	ck_assert_uint_eq(f->gap_count, 1);
+	snprintf(text, sizeof(text), "domain app = program label file way = tree \"%s\" label file secret = tree \"%s\" "
+				     "allow app read, write way allow app read secret", link, secret);
+	f = floor_of(&arena, text);
+	remove_tree(root);
+	ck_assert_uint_eq(rights_at(f, link), 0);
+	ck_assert_uint_eq(rights_at(f, secret), POLICY_FILE_READ);
+}
+END_TEST
+
 START_TEST(a_part_with_more_rights_has_them_beside_the_rest)
 {
 	AUTO_ARENA struct arena arena = ARENA_INIT(POLICY_ARENA_BYTES);
@@ -216,6 +238,6 @@ START_TEST(what_landlock_does_not_see_is_refused)
 }
 END_TEST
 
-TEST_MAIN("policy/floor", a_part_with_fewer_rights_is_not_open_with_the_rest, a_part_with_more_rights_has_them_beside_the_rest,
+TEST_MAIN("policy/floor", a_label_at_a_link_opens_no_more_than_the_label_where_it_leads, a_part_with_fewer_rights_is_not_open_with_the_rest, a_part_with_more_rights_has_them_beside_the_rest,
 	  what_a_kernel_cannot_hold_is_said, a_process_under_a_floor_can_do_what_the_policy_says_and_no_more,
 	  what_landlock_does_not_see_is_refused)
