@@ -92,11 +92,10 @@ def trace_tells_each_packet_s_story():
         lab.install(lab.a, lab.make("first"))
         lab.install(lab.a, lab.make("second", match="udp port 7 or udp port 8", verdict="XDP_DROP"))
         process = tracing(lab, "--json", "--count", "3", "--match", "udp")
-        lines = []
-        while len(lines) < 3:
-            lab.send(7, 8, 9)
-            lines += filter(None, [process.stdout.readline() for _ in range(3 - len(lines))])
+        # Packets that come before it looks are not shown: they are sent until it has seen three, one of each.
+        wait_until(lambda: lab.send(7, 8, 9) or process.poll() is not None, timeout=30, what="three packets are traced")
         assert process.wait(10) == 0
+        lines = process.stdout.read().splitlines()
         process.stdout.close()
         found = {row["packet"].split(" > ")[1].split(":")[0]: row for row in map(json.loads, lines)}
         assert found["10.1.0.1.7"]["matched"] == ["first", "second"] and found["10.1.0.1.7"]["by"] == "second", found
