@@ -14,6 +14,7 @@ import tap
 # longest one in this table.
 MAIL = ["mail/message", "mail/smtp", "mail/imap", "mail/pop3", "mail/mailbox", "mail/directory",
         "mail/auth", "mail/queue"]
+DVM = ["dvm/classfile", "dvm/container", "dvm/verify", "dvm/rewrite", "dvm/image"]
 LAYERS = {
     "base": [],
     "sys": ["base"],
@@ -52,12 +53,20 @@ LAYERS = {
     "nat64/bpf": ["base", "nat64/core", "nat64/native"],  # native: its tests
     "nat64/slow": ["base", "nat64/core", "nat64/native"],
     "nat64": ["base", "sys", "conf", "spine", "nat64/bpf", "nat64/core", "nat64/native", "nat64/slow"],
+    # Java classes: bytes in, bytes and verdicts out; then the JDK's image and the node's code service.
+    "dvm/classfile": ["base"],
+    "dvm/container": ["base"],
+    "dvm/verify": ["base", "dvm/classfile"],
+    "dvm/rewrite": ["base", "dvm/classfile", "dvm/verify"],
+    "dvm/image": ["base", "sys", "dvm/classfile", "dvm/container", "policy", "policy/language", "policy/table"],
+    "dvm": ["base", "sys", "conf", "engine", "policy", "policy/language", "policy/table"] + DVM,
     "roles": ["base", "sys", "conf", "engine", "mail/session", "nat64", "policy", "policy/analysis", "policy/language", "policy/table"] + MAIL,
     "cli": ["base", "sys", "conf", "engine", "mail/formats", "mail/session", "roles",
             "nat64", "nat64/core", "nat64/native", "nat64/slow", "policy", "policy/analysis", "policy/language", "policy/table",
-            "spine", "spine/code", "spine/exec", "spine/extensions", "spine/inspect", "spine/message"] + MAIL,
+            "spine", "spine/code", "spine/exec", "spine/extensions", "spine/inspect", "spine/message", "dvm"] + DVM + MAIL,
 }
-PURE = ["policy/language", "policy/table", "policy/analysis", "mail/message", "mail/smtp", "mail/imap", "mail/pop3", "mail/formats"]
+PURE = ["policy/language", "policy/table", "policy/analysis", "mail/message", "mail/smtp", "mail/imap", "mail/pop3", "mail/formats",
+        "dvm/classfile", "dvm/container", "dvm/verify", "dvm/rewrite"]
 # No sockets, no clock, no files, no threads. (arpa/inet.h stays: inet_pton is a pure function.)
 PURE_BANNED = re.compile(r"^(sys/|netinet/|net/|unistd\.h|fcntl\.h|time\.h|pthread\.h|poll\.h"
                          r"|signal\.h|dirent\.h|spawn\.h|netdb\.h|linux/|openssl/|sodium)")
