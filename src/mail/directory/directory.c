@@ -1,20 +1,12 @@
-#include "mail/directory/directory.h"
-
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "base/list.h"
-#include "base/map.h"
 #include "base/must.h"
-#include "engine/engine.h"
+#include "mail/directory/directory_private.h"
 
-#define TRIES		  4u
-#define KEY_BYTES_MAX	  (DIRECTORY_KEY_NAME_BYTES_MAX + 1u)
-#define RECORD_BYTES_MAX  (60u * 1024u)
 #define LIST_BYTES	  (64u * 1024u)
 #define LIST_KEYS	  256u
-#define SCRATCH_BYTES	  (512u * 1024u)
 #define REMOVED_KIND	  'x'		/* before an account */
 
 /* A name that was looked up, found or not. */
@@ -24,17 +16,6 @@ struct entry {
 	struct slice key;		/* kind and name; after the struct */
 	struct slice value;		/* after the key; {NULL, 0} when the directory has no such name */
 };
-
-struct directory {
-	struct engine *engine;
-	char separator;
-	struct map cache;
-	struct list lru;		/* most recently used first */
-	uint64_t writes;		/* a read that began before a write must not enter the cache */
-};
-
-/* The kind before the name, and a NUL behind it where a range ends. */
-_Static_assert(DIRECTORY_KEY_NAME_BYTES_MAX + 2 <= ENGINE_KEY_BYTES_MAX, "a range end is a key");
 
 /* Fixed for ever: it says on which object a name is stored. */
 static const uint8_t place_key[16] = "prickle users v1";
@@ -119,15 +100,7 @@ size_t directory_cached(const struct directory *d)
 	return d->cache.count;
 }
 
-/* A key and the object it lives in, on the caller's stack. */
-struct place {
-	char object[16];
-	uint32_t number;
-	uint8_t bytes[KEY_BYTES_MAX + 1];
-	struct slice key;
-};
-
-static bool place_of(struct place *p, enum dir_kind kind, struct slice name)
+bool dir_place(struct dir_place *p, enum dir_kind kind, struct slice name)
 {
 	if (name.len == 0 || name.len > DIRECTORY_KEY_NAME_BYTES_MAX)
 		return false;
@@ -188,8 +161,7 @@ static void cache_add(struct directory *d, struct slice key, struct slice value)
 }
 
 /* The value of one key, copied to the arena. */
-static enum dir_result fetch(struct directory *d, const struct place *p, struct arena *arena,
-			     struct slice *out)
+enum dir_result dir_fetch(struct directory *d, const struct dir_place *p, struct arena *arena, struct slice *out)
 {
 	struct entry *en = cache_find(d, p->key);
 	uint64_t writes = d->writes;
@@ -208,7 +180,7 @@ static enum dir_result fetch(struct directory *d, const struct place *p, struct 
 	}
 	/* [key, key NUL) holds this key alone. */
 	r = engine_keys(d->engine, slice_str(p->object), p->key,
-			slice_of(p->key.ptr, p->key.len + 1), 1, RECORD_BYTES_MAX, arena, &kv,
+			slice_of(p->key.ptr, p->key.len + 1), 1, DIRECTORY_RECORD_BYTES_MAX, arena, &kv,
 			&count, &more);
 	if (r != ENGINE_OK && r != ENGINE_ABSENT)
 		return from_engine(r);
@@ -223,8 +195,7 @@ static enum dir_result fetch(struct directory *d, const struct place *p, struct 
 	return DIR_OK;
 }
 
-static enum dir_result apply(struct directory *d, const struct place *p,
-			     const struct engine_step *steps, size_t count)
+enum dir_result dir_apply(struct directory *d, const struct dir_place *p, const struct engine_step *steps, size_t count)
 {
 	enum engine_result r;
 
@@ -242,13 +213,13 @@ static enum dir_result apply(struct directory *d, const struct place *p,
 enum dir_result directory_domain(struct directory *d, struct arena *arena, struct slice domain,
 				 struct domain_record *out)
 {
-	struct place p;
+	struct dir_place p;
 	struct slice value;
 	enum dir_result r;
 
-	if (!place_of(&p, DIR_DOMAIN, domain))
+	if (!dir_place(&p, DIR_DOMAIN, domain))
 		return DIR_ABSENT;
-	r = fetch(d, &p, arena, &value);
+	r = dir_fetch(d, &p, arena, &value);
 	if (r == DIR_OK && !domain_record_decode(value, out))
 		return DIR_DAMAGED;
 	return r;
@@ -257,13 +228,13 @@ enum dir_result directory_domain(struct directory *d, struct arena *arena, struc
 enum dir_result directory_user(struct directory *d, struct arena *arena, struct slice address,
 			       struct user_record *out)
 {
-	struct place p;
+	struct dir_place p;
 	struct slice value;
 	enum dir_result r;
 
-	if (!place_of(&p, DIR_USER, address))
+	if (!dir_place(&p, DIR_USER, address))
 		return DIR_ABSENT;
-	r = fetch(d, &p, arena, &value);
+	r = dir_fetch(d, &p, arena, &value);
 	if (r == DIR_OK && !user_record_decode(value, out))
 		return DIR_DAMAGED;
 	return r;
@@ -272,13 +243,13 @@ enum dir_result directory_user(struct directory *d, struct arena *arena, struct 
 enum dir_result directory_alias(struct directory *d, struct arena *arena, struct slice address,
 				struct alias_record *out)
 {
-	struct place p;
+	struct dir_place p;
 	struct slice value;
 	enum dir_result r;
 
-	if (!place_of(&p, DIR_ALIAS, address))
+	if (!dir_place(&p, DIR_ALIAS, address))
 		return DIR_ABSENT;
-	r = fetch(d, &p, arena, &value);
+	r = dir_fetch(d, &p, arena, &value);
 	if (r == DIR_OK && !alias_record_decode(arena, value, out))
 		return arena->err != 0 ? DIR_TOO_BIG : DIR_DAMAGED;
 	return r;
@@ -291,14 +262,14 @@ enum dir_result directory_alias(struct directory *d, struct arena *arena, struct
 static enum dir_result add(struct directory *d, enum dir_kind kind, enum dir_kind rival,
 			   struct slice name, const struct buf *value)
 {
-	struct place p, other;
+	struct dir_place p, other;
 	enum dir_result r;
 
-	if (value->err != 0 || value->len > RECORD_BYTES_MAX)
+	if (value->err != 0 || value->len > DIRECTORY_RECORD_BYTES_MAX)
 		return DIR_TOO_BIG;
-	if (!place_of(&p, kind, name) || !place_of(&other, rival, name))
+	if (!dir_place(&p, kind, name) || !dir_place(&other, rival, name))
 		return DIR_TOO_BIG;
-	r = apply(d, &p,
+	r = dir_apply(d, &p,
 		  (struct engine_step[]){
 			  { .kind = GUARD_KEY_ABSENT, .key = p.key },
 			  { .kind = GUARD_KEY_ABSENT, .key = other.key },
@@ -310,7 +281,7 @@ static enum dir_result add(struct directory *d, enum dir_kind kind, enum dir_kin
 
 static enum dir_result domain_is_ours(struct directory *d, struct slice domain)
 {
-	AUTO_ARENA struct arena arena = ARENA_INIT(SCRATCH_BYTES);
+	AUTO_ARENA struct arena arena = ARENA_INIT(DIRECTORY_SCRATCH_BYTES);
 	struct domain_record record;
 	enum dir_result r = directory_domain(d, &arena, domain, &record);
 
@@ -320,7 +291,7 @@ static enum dir_result domain_is_ours(struct directory *d, struct slice domain)
 enum dir_result directory_domain_add(struct directory *d, struct slice domain,
 				     const struct domain_record *r)
 {
-	AUTO_BUF struct buf value = BUF_INIT(RECORD_BYTES_MAX);
+	AUTO_BUF struct buf value = BUF_INIT(DIRECTORY_RECORD_BYTES_MAX);
 
 	domain_record_encode(&value, r);
 	return add(d, DIR_DOMAIN, DIR_DOMAIN, domain, &value);
@@ -329,7 +300,7 @@ enum dir_result directory_domain_add(struct directory *d, struct slice domain,
 enum dir_result directory_user_add(struct directory *d, const struct address *a,
 				   const struct user_record *r)
 {
-	AUTO_BUF struct buf value = BUF_INIT(RECORD_BYTES_MAX);
+	AUTO_BUF struct buf value = BUF_INIT(DIRECTORY_RECORD_BYTES_MAX);
 	enum dir_result ours = domain_is_ours(d, a->domain);
 
 	if (ours != DIR_OK)
@@ -341,7 +312,7 @@ enum dir_result directory_user_add(struct directory *d, const struct address *a,
 enum dir_result directory_alias_add(struct directory *d, struct slice address, struct slice domain,
 				    const struct alias_record *r)
 {
-	AUTO_BUF struct buf value = BUF_INIT(RECORD_BYTES_MAX);
+	AUTO_BUF struct buf value = BUF_INIT(DIRECTORY_RECORD_BYTES_MAX);
 	enum dir_result ours = domain_is_ours(d, domain);
 
 	if (ours != DIR_OK)
@@ -358,23 +329,23 @@ static enum dir_result change(struct directory *d, enum dir_kind kind, struct sl
 			      edit_fn *edit, const void *how)
 {
 	enum dir_result r = DIR_CHANGED;
-	struct place p;
+	struct dir_place p;
 
-	if (!place_of(&p, kind, name))
+	if (!dir_place(&p, kind, name))
 		return DIR_ABSENT;
-	for (unsigned i = 0; i < TRIES && r == DIR_CHANGED; i++) {
-		AUTO_ARENA struct arena arena = ARENA_INIT(SCRATCH_BYTES);
-		AUTO_BUF struct buf value = BUF_INIT(RECORD_BYTES_MAX);
+	for (unsigned i = 0; i < DIRECTORY_TRIES && r == DIR_CHANGED; i++) {
+		AUTO_ARENA struct arena arena = ARENA_INIT(DIRECTORY_SCRATCH_BYTES);
+		AUTO_BUF struct buf value = BUF_INIT(DIRECTORY_RECORD_BYTES_MAX);
 		struct slice old;
 
-		r = fetch(d, &p, &arena, &old);
+		r = dir_fetch(d, &p, &arena, &old);
 		if (r != DIR_OK)
 			return r;
 		if (!edit(how, &arena, old, &value, &r))
 			return r;
 		if (value.err != 0)
 			return DIR_TOO_BIG;
-		r = apply(d, &p,
+		r = dir_apply(d, &p,
 			  (struct engine_step[]){
 				  { .kind = GUARD_KEY_EQUALS, .key = p.key, .value = old },
 				  { .kind = STEP_SET, .key = p.key, .value = buf_slice(&value) },
@@ -438,12 +409,12 @@ enum dir_result directory_user_change(struct directory *d, struct slice address,
 	return change(d, DIR_USER, address, edit_user, &(struct user_edit){ fn, arg });
 }
 
-static bool system_user_place(struct place *p, uint32_t uid)
+static bool system_user_place(struct dir_place *p, uint32_t uid)
 {
 	char text[12];
 	int n = snprintf(text, sizeof(text), "%u", (unsigned)uid);
 
-	return place_of(p, DIR_SYSTEM_USER, slice_of(text, (size_t)n));
+	return dir_place(p, DIR_SYSTEM_USER, slice_of(text, (size_t)n));
 }
 
 enum dir_result directory_system_user(struct directory *d, struct arena *arena, uint32_t uid, struct slice *address,
@@ -451,12 +422,12 @@ enum dir_result directory_system_user(struct directory *d, struct arena *arena, 
 {
 	struct user_record user;
 	struct slice name;
-	struct place p;
+	struct dir_place p;
 	enum dir_result r;
 
 	if (uid == 0 || !system_user_place(&p, uid))
 		return DIR_ABSENT;
-	r = fetch(d, &p, arena, &name);
+	r = dir_fetch(d, &p, arena, &name);
 	if (r == DIR_OK)
 		r = directory_user(d, arena, name, &user);
 	if (r != DIR_OK)
@@ -470,10 +441,10 @@ enum dir_result directory_system_user(struct directory *d, struct arena *arena, 
 
 enum dir_result directory_system_user_claim(struct directory *d, uint32_t uid, struct slice address)
 {
-	AUTO_ARENA struct arena arena = ARENA_INIT(SCRATCH_BYTES);
+	AUTO_ARENA struct arena arena = ARENA_INIT(DIRECTORY_SCRATCH_BYTES);
 	struct user_record user;
 	struct slice holder;
-	struct place p;
+	struct dir_place p;
 	enum dir_result r;
 
 	if (uid == 0 || !system_user_place(&p, uid))
@@ -483,7 +454,7 @@ enum dir_result directory_system_user_claim(struct directory *d, uint32_t uid, s
 		return slice_eq(holder, address) ? DIR_OK : DIR_EXISTS;
 	if (r != DIR_ABSENT)
 		return r;
-	return apply(d, &p, &(struct engine_step){ .kind = STEP_SET, .key = p.key, .value = address }, 1);
+	return dir_apply(d, &p, &(struct engine_step){ .kind = STEP_SET, .key = p.key, .value = address }, 1);
 }
 
 struct alias_edit {
@@ -520,15 +491,15 @@ static enum dir_result remove_key(struct directory *d, enum dir_kind kind, struc
 	enum dir_result r = DIR_CHANGED;
 	uint8_t key[1 + RECORD_ACCOUNT_CHARS] = { REMOVED_KIND };
 	struct user_record user;
-	struct place p;
+	struct dir_place p;
 
-	if (!place_of(&p, kind, name))
+	if (!dir_place(&p, kind, name))
 		return DIR_ABSENT;
-	for (unsigned i = 0; i < TRIES && r == DIR_CHANGED; i++) {
-		AUTO_ARENA struct arena arena = ARENA_INIT(SCRATCH_BYTES);
+	for (unsigned i = 0; i < DIRECTORY_TRIES && r == DIR_CHANGED; i++) {
+		AUTO_ARENA struct arena arena = ARENA_INIT(DIRECTORY_SCRATCH_BYTES);
 		struct slice old;
 
-		r = fetch(d, &p, &arena, &old);
+		r = dir_fetch(d, &p, &arena, &old);
 		if (r != DIR_OK)
 			return r;
 		if (note != NULL && !user_record_decode(old, &user))
@@ -538,7 +509,7 @@ static enum dir_result remove_key(struct directory *d, enum dir_kind kind, struc
 			memcpy(note->account, user.account, sizeof(note->account));
 			memcpy(key + 1, user.account, RECORD_ACCOUNT_CHARS);
 		}
-		r = apply(d, &p,
+		r = dir_apply(d, &p,
 			  (struct engine_step[]){
 				  { .kind = GUARD_KEY_EQUALS, .key = p.key, .value = old },
 				  { .kind = STEP_DELETE, .key = p.key },
@@ -580,7 +551,7 @@ enum dir_result directory_domain_remove(struct directory *d, struct slice domain
 	if (r != DIR_OK)
 		return r == DIR_NOT_LOCAL ? DIR_ABSENT : r;
 	for (size_t i = 0; i < ARRAY_LEN(kinds); i++) {
-		AUTO_ARENA struct arena arena = ARENA_INIT(SCRATCH_BYTES);
+		AUTO_ARENA struct arena arena = ARENA_INIT(DIRECTORY_SCRATCH_BYTES);
 		struct dir_cursor cursor = { 0 };
 		struct slice name;
 		size_t count = 0;
@@ -612,14 +583,14 @@ static enum dir_result list_object(struct directory *d, struct arena *arena, enu
 				   struct slice domain, struct dir_cursor *cursor, size_t max,
 				   struct slice *names, size_t *count, bool *done)
 {
-	uint8_t from[KEY_BYTES_MAX + 2], to[1] = { (uint8_t)(kind + 1) };
+	uint8_t from[DIRECTORY_KEY_BYTES_MAX + 2], to[1] = { (uint8_t)(kind + 1) };
 	size_t from_len = 1 + strlen(cursor->name);
 	bool more = true;
 	char object[16];
 
 	snprintf(object, sizeof(object), "u.%u", (unsigned)cursor->object);
 	while (more) {
-		AUTO_ARENA struct arena scratch = ARENA_INIT(SCRATCH_BYTES);
+		AUTO_ARENA struct arena scratch = ARENA_INIT(DIRECTORY_SCRATCH_BYTES);
 		struct engine_kv *kv = NULL;
 		enum engine_result r;
 		size_t n = 0;
@@ -662,7 +633,7 @@ static enum dir_result find_objects(struct directory *d, uint8_t exists[DIRECTOR
 
 	memset(exists, 0, DIRECTORY_OBJECTS / 8);
 	while (count > 0) {
-		AUTO_ARENA struct arena arena = ARENA_INIT(SCRATCH_BYTES);
+		AUTO_ARENA struct arena arena = ARENA_INIT(DIRECTORY_SCRATCH_BYTES);
 		struct slice *names = NULL;
 		enum engine_result r;
 
@@ -721,7 +692,7 @@ enum dir_result directory_removed(struct directory *d, uint32_t *object, size_t 
 
 	*count = 0;
 	for (; r == DIR_OK && *object < DIRECTORY_OBJECTS && *count < max; (*object)++) {
-		AUTO_ARENA struct arena scratch = ARENA_INIT(SCRATCH_BYTES);
+		AUTO_ARENA struct arena scratch = ARENA_INIT(DIRECTORY_SCRATCH_BYTES);
 		struct engine_kv *kv = NULL;
 		char name[16];
 		size_t n = 0;
@@ -748,179 +719,13 @@ enum dir_result directory_removed(struct directory *d, uint32_t *object, size_t 
 	return r;
 }
 
-/* An address on the way from a recipient to its users. */
-struct visit {
-	struct address address;
-	struct slice detail;		/* of an earlier step, when this one has none */
-	unsigned depth;			/* aliases behind us */
-};
-
-struct resolving {
-	struct directory *d;
-	struct arena *arena;
-	struct visit visits[DIRECTORY_VISITS_MAX];	/* those before `next` are done */
-	size_t visit_count, next;
-	struct dir_target *targets;
-	size_t target_count;
-	bool seen_again;			/* an alias led back to an address on the way */
-};
-
-static struct slice join_address(struct arena *arena, struct slice local, struct slice domain)
-{
-	uint8_t *to = arena_alloc(arena, local.len + 1 + domain.len);
-
-	if (to == NULL)
-		return (struct slice){ 0 };
-	memcpy(to, local.ptr, local.len);
-	to[local.len] = '@';
-	memcpy(to + local.len + 1, domain.ptr, domain.len);
-	return slice_of(to, local.len + 1 + domain.len);
-}
-
-static enum dir_result add_target(struct resolving *g, struct slice address, struct slice domain,
-				  struct slice detail, const struct user_record *user)
-{
-	struct domain_record home = { 0 };
-	struct dir_target *t;
-	enum dir_result r;
-
-	for (size_t i = 0; i < g->target_count; i++)
-		if (slice_eq(g->targets[i].address, address))
-			return DIR_OK;
-	if (g->target_count == DIRECTORY_TARGETS_MAX)
-		return DIR_LOOP;
-	t = &g->targets[g->target_count];
-	*t = (struct dir_target){
-		.address = address,
-		.detail = detail,
-		.user = *user,
-		.quota_bytes = user->quota_bytes,
-		.quota_messages = user->quota_messages,
-	};
-	if (!user->own_quota) {
-		r = directory_domain(g->d, g->arena, domain, &home);
-		if (r != DIR_OK && r != DIR_ABSENT)
-			return r;
-		t->quota_bytes = home.quota_bytes;
-		t->quota_messages = home.quota_messages;
-	}
-	g->target_count++;
-	return DIR_OK;
-}
-
-static enum dir_result add_visits(struct resolving *g, const struct visit *from,
-				  const struct alias_record *alias, struct slice detail)
-{
-	if (from->depth == DIRECTORY_ALIAS_DEPTH_MAX)
-		return DIR_LOOP;
-	for (size_t i = 0; i < alias->count; i++) {
-		struct address a;
-		bool seen = false;
-
-		if (!mail_address_parse(g->arena, alias->targets[i], &a)) {
-			if (g->arena->err != 0)
-				return DIR_TOO_BIG;
-			continue;
-		}
-		for (size_t j = 0; j < g->visit_count && !seen; j++)
-			seen = slice_eq(g->visits[j].address.text, a.text);
-		g->seen_again |= seen;
-		if (seen)
-			continue;
-		if (g->visit_count == DIRECTORY_VISITS_MAX)
-			return DIR_LOOP;
-		g->visits[g->visit_count++] =
-			(struct visit){ .address = a, .detail = detail, .depth = from->depth + 1 };
-	}
-	return DIR_OK;
-}
-
-/* A user or an alias of exactly this name. ABSENT: neither. */
-static enum dir_result try_name(struct resolving *g, const struct visit *v, struct slice name,
-				struct slice detail)
-{
-	struct user_record user;
-	struct alias_record alias;
-	enum dir_result r = directory_user(g->d, g->arena, name, &user);
-
-	if (r == DIR_OK)
-		return add_target(g, name, v->address.domain, detail, &user);
-	if (r != DIR_ABSENT)
-		return r;
-	r = directory_alias(g->d, g->arena, name, &alias);
-	if (r != DIR_OK)
-		return r;
-	return add_visits(g, v, &alias, detail);
-}
-
-static enum dir_result visit(struct resolving *g, const struct visit *v)
-{
-	const struct address *a = &v->address;
-	struct slice user, detail, name;
-	struct domain_record home;
-	enum dir_result r = directory_domain(g->d, g->arena, a->domain, &home);
-
-	if (r != DIR_OK)
-		return r == DIR_ABSENT ? DIR_NOT_LOCAL : r;
-	r = try_name(g, v, a->text, v->detail);
-	if (r != DIR_ABSENT)
-		return r;
-	if (mail_address_detail(a, g->d->separator, &user, &detail)) {
-		name = join_address(g->arena, user, a->domain);
-		if (name.ptr == NULL)
-			return DIR_TOO_BIG;
-		r = try_name(g, v, name, detail);
-		if (r != DIR_ABSENT)
-			return r;
-	}
-	name = join_address(g->arena, slice_of("", 0), a->domain);
-	if (name.ptr == NULL)
-		return DIR_TOO_BIG;
-	r = try_name(g, v, name, v->detail);
-	if (r == DIR_ABSENT && home.postmaster.len > 0 && slice_eq(a->local, SLICE("postmaster")))
-		r = try_name(g, v, home.postmaster, v->detail);
-	return r;
-}
-
-enum dir_result directory_resolve(struct directory *d, struct arena *arena, const struct address *a,
-				  struct dir_target **targets, size_t *count)
-{
-	struct resolving *g = ARENA_NEW(arena, struct resolving);
-	enum dir_result r;
-
-	if (g == NULL)
-		return DIR_TOO_BIG;
-	g->d = d;
-	g->arena = arena;
-	g->targets = arena_array(arena, DIRECTORY_TARGETS_MAX, sizeof(*g->targets));
-	if (g->targets == NULL)
-		return DIR_TOO_BIG;
-	g->visits[0].address = *a;
-	g->visit_count = 1;
-	while (g->next < g->visit_count) {
-		const struct visit *v = &g->visits[g->next++];
-
-		r = visit(g, v);
-		/* Behind an alias somebody may have left; the others still get their mail. */
-		if ((r == DIR_ABSENT || r == DIR_NOT_LOCAL) && v->depth > 0)
-			continue;
-		if (r != DIR_OK)
-			return r;
-	}
-	if (g->target_count == 0)
-		return g->seen_again ? DIR_LOOP : DIR_ABSENT;
-	*targets = g->targets;
-	*count = g->target_count;
-	return DIR_OK;
-}
-
 enum dir_result directory_secret(struct directory *d, const uint8_t fresh[32], uint8_t out[32])
 {
 	static const struct slice object = SLICE_INIT("u.secret"), key = SLICE_INIT("s"),
 				  to = SLICE_INIT("t");
 	enum engine_result r;
 
-	for (unsigned i = 0; i < TRIES; i++) {
+	for (unsigned i = 0; i < DIRECTORY_TRIES; i++) {
 		AUTO_ARENA struct arena arena = ARENA_INIT(4096);
 		struct engine_kv *kv = NULL;
 		size_t count = 0;

@@ -9,6 +9,8 @@
  *	s<uid>		address of the user who has this uid of the system, if its record says so, too
  *	x<account>	the account of a removed user, whose mail is still to be removed; in the object of
  *			that user's name, so that it comes with the removal in one operation
+ *	l<account>	the lists of rights of its folders (shares.h)
+ *	r<identifier>	whose lists name it
  * A user and an alias of the same address share an object, so "only one of them" is a guard.
  *
  * Only the auth role writes, and there is one, so what it caches stays true; writes carry guards
@@ -120,6 +122,8 @@ enum dir_kind {
 	DIR_USER = 'u',
 	DIR_ALIAS = 'a',
 	DIR_SYSTEM_USER = 's',
+	DIR_LISTS = 'l',		/* by account: shares.h */
+	DIR_SHARED_WITH = 'r',		/* by identifier: shares.h */
 };
 /* Where a list goes on; start with zeros. The name is the last one given. */
 struct dir_cursor {
