@@ -114,23 +114,54 @@ struct class_file {
  */
 MUST_USE bool class_parse(struct arena *arena, struct slice bytes, struct class_file *out, struct class_fault *fault);
 
-/* --- the pool: for indices that were checked; `must` guards the table's end, not what strangers wrote --- */
+struct reader;
+/* The attributes at r, a cursor into the class's bytes (those of a class, member, Code or Record component). As class_parse. */
+MUST_USE bool class_attributes_parse(struct arena *arena, const struct class_pool *pool, struct reader *r, struct class_attributes *out,
+				     struct class_fault *fault);
 
+/* --- the pool: any index may be asked; one that names nothing, or another kind, answers with nothing. Inline, because verifiers and printers live in them. --- */
+
+static inline uint16_t class_be16(const uint8_t *at)
+{
+	return (uint16_t)(at[0] << 8 | at[1]);
+}
+static inline uint32_t class_be32(const uint8_t *at)
+{
+	return (uint32_t)at[0] << 24 | (uint32_t)at[1] << 16 | (uint32_t)at[2] << 8 | at[3];
+}
 /* CONSTANT_NONE for an index that names nothing, also beyond the pool. */
-enum constant_tag pool_tag(const struct class_pool *pool, uint32_t index);
+static inline enum constant_tag pool_tag(const struct class_pool *pool, uint32_t index)
+{
+	if (index >= pool->count || pool->at[index] == 0)
+		return CONSTANT_NONE;
+	return (enum constant_tag)pool->bytes.ptr[pool->at[index]];
+}
 static inline bool pool_is(const struct class_pool *pool, uint32_t index, enum constant_tag tag)
 {
 	return pool_tag(pool, index) == tag;
 }
 /* The modified UTF-8 of a Utf8 (4.4.7); empty for another tag. */
-struct slice pool_utf8(const struct class_pool *pool, uint32_t index);
-/* The two be16 operands of a constant of two (refs, NameAndType, Dynamic); the one of Class, String, MethodType, Module, Package in first; 0 when it has none. */
+static inline struct slice pool_utf8(const struct class_pool *pool, uint32_t index)
+{
+	if (!pool_is(pool, index, CONSTANT_UTF8))
+		return (struct slice){ 0 };
+	const uint8_t *at = pool->bytes.ptr + pool->at[index];
+	return slice_of(at + 3, class_be16(at + 1));
+}
+/*
+ * The two be16 operands of a constant of two (refs, NameAndType, Dynamic, InvokeDynamic); the one of Class, String, MethodType, Module, Package in first;
+ * a MethodHandle's kind (1 to 9) in first, its reference in second; 0 when it has none.
+ */
 uint16_t pool_first(const struct class_pool *pool, uint32_t index);
 uint16_t pool_second(const struct class_pool *pool, uint32_t index);
 /* Bits of Integer and Float (low half), Long and Double. */
 uint64_t pool_bits(const struct class_pool *pool, uint32_t index);
 /* The name of a Class, String, Module, Package, MethodType: the Utf8 that it names. Empty for another tag. */
 struct slice pool_name(const struct class_pool *pool, uint32_t index);
+/* Bytes of the constant, its tag included; 0 for none. A Long or Double takes the next index too. */
+uint32_t pool_size(const struct class_pool *pool, uint32_t index);
+/* "Methodref", "InvokeDynamic" ...; "nothing" for CONSTANT_NONE. */
+const char *constant_tag_name(enum constant_tag tag);
 
 /* A Fieldref, Methodref, InterfaceMethodref, Dynamic or InvokeDynamic, resolved to names. */
 struct pool_ref {

@@ -118,7 +118,8 @@ struct frame {
 	uint8_t type;			/* frame_type byte: 0-63 same ... 255 full */
 	uint8_t chop;			/* locals taken away */
 	uint16_t locals, stack;		/* how many types follow: appended or full locals, stack */
-	struct slice types;		/* their bytes, locals first */
+	struct slice local_types;	/* their bytes; two runs, because a full frame has a count between them */
+	struct slice stack_types;
 };
 struct frames {
 	struct slice bytes;		/* of entries */
