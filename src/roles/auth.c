@@ -49,7 +49,8 @@ static const uint32_t allowed[ROLE_COUNT] = {
 	[ROLE_FRONT] = BIT(AUTH_LOGIN) | BIT(AUTH_START) | BIT(AUTH_STEP) | BIT(AUTH_CANCEL) |
 		       BIT(AUTH_LOGOUT) | BIT(AUTH_RCPT) | BIT(AUTH_DELIVERED) | BIT(AUTH_SENDER) |
 		       BIT(AUTH_OPEN) | BIT(AUTH_OPENED) | BIT(AUTH_CLOSED) | BIT(AUTH_TAKE) |
-		       BIT(AUTH_LIVE) |
+		       BIT(AUTH_LIVE) | BIT(AUTH_SHARED) | BIT(AUTH_SHARERS) | BIT(AUTH_ACL_GET) | BIT(AUTH_ACL_SET) |
+		       BIT(AUTH_ACL_FOLDER) |
 		       BIT(AUTH_SIGN),
 };
 
@@ -425,7 +426,7 @@ static void on_message(void *arg, struct ipc_request *req)
 		} else {
 			refuse(p, type);
 		}
-	} else if (type > AUTH_SIGN || (allowed[p->id] & BIT(type)) == 0) {
+	} else if (type > AUTH_ACL_FOLDER || (allowed[p->id] & BIT(type)) == 0) {
 		refuse(p, type);
 	} else if (type == AUTH_SIGN) {
 		serve_sign(p, req->payload, &reply);

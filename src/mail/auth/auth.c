@@ -117,6 +117,7 @@ int auth_new(struct engine *e, struct world *w, const struct auth_settings *set,
 	list_init(&a->removals);
 	list_init(&a->tickets);
 	turns_init(&a->turns, set->hashes_at_once);
+	turns_init(&a->share_turn, 1);
 	failures_init(&a->failures);
 	world_random(w, key, sizeof(key));
 	remembered_init(&a->remembered, key);
@@ -164,6 +165,7 @@ void auth_free(struct auth *a)
 	auth_removals_done(a);
 	auth_tickets_done(a);
 	turns_done(&a->turns);
+	turns_done(&a->share_turn);
 	failures_done(&a->failures);
 	remembered_done(&a->remembered);
 	directory_free(a->dir);
@@ -267,9 +269,7 @@ struct login {
 	struct user_record user;
 };
 
-/* "Ann" -> "ann@example.org" (RFC 4013 first, then as for mail). False: no address. */
-static bool canonical_name(struct auth *a, struct arena *arena, struct slice written,
-			   struct slice *out)
+bool auth_canonical_name(struct arena *arena, struct slice written, struct slice domain, struct slice *out)
 {
 	AUTO_BUF struct buf text = BUF_INIT(4096);
 	struct address address;
@@ -279,9 +279,9 @@ static bool canonical_name(struct auth *a, struct arena *arena, struct slice wri
 		return false;
 	if (saslprep(written, &text) != SASLPREP_OK)
 		return false;
-	if (slice_find_byte(buf_slice(&text), '@') == SLICE_NPOS && a->domain[0] != '\0') {
+	if (slice_find_byte(buf_slice(&text), '@') == SLICE_NPOS && domain.len > 0) {
 		buf_addc(&text, '@');
-		buf_adds(&text, a->domain);
+		buf_add(&text, domain);
 	}
 	if (text.err != 0 || !mail_address_parse(arena, buf_slice(&text), &address))
 		return false;
@@ -292,7 +292,7 @@ static bool canonical_name(struct auth *a, struct arena *arena, struct slice wri
 static enum auth_result find_user(struct login *l, struct slice written)
 {
 	l->known = false;
-	if (!canonical_name(l->auth, l->arena, written, &l->name))
+	if (!auth_canonical_name(l->arena, written, slice_str(l->auth->domain), &l->name))
 		return AUTH_OK;
 	switch (directory_user(l->auth->dir, l->arena, l->name, &l->user)) {
 	case DIR_OK:
@@ -354,10 +354,10 @@ static bool has_too_many_sessions(const struct login *l)
 
 	if (a->set.user_sessions_max == 0 || l->peer->exempt)
 		return false;
-	/* A session's grant lives as long as it does; deliveries have grants of their own. */
+	/* A session's grant lives as long as it does; deliveries, and those with whom the mailbox is shared, have grants of their own. */
 	for (struct live_grant *g = grant_table_of(&a->grants, l->user.account, NULL); g != NULL;
 	     g = grant_table_of(&a->grants, l->user.account, g))
-		count += g->g.rights != GRANT_APPEND && !g->ended;
+		count += g->g.rights != GRANT_APPEND && (g->g.rights & GRANT_SHARED) == 0 && !g->ended;
 	return count >= a->set.user_sessions_max;
 }
 
@@ -567,7 +567,7 @@ static bool authzid_good(struct login *l, struct slice authzid)
 	struct slice name;
 
 	return authzid.len == 0 ||
-	       (canonical_name(l->auth, l->arena, authzid, &name) && slice_eq(name, l->name));
+	       (auth_canonical_name(l->arena, authzid, slice_str(l->auth->domain), &name) && slice_eq(name, l->name));
 }
 
 static enum auth_result login_password(struct auth_client *c, const struct peer *peer,
@@ -1088,6 +1088,8 @@ bool auth_serve(struct auth_client *c, uint8_t type, struct slice payload, struc
 		return serve_take(c, &r, reply);
 	case AUTH_LIVE:
 		return serve_live(c, &r);
+	case AUTH_SHARED: case AUTH_SHARERS: case AUTH_ACL_GET: case AUTH_ACL_SET: case AUTH_ACL_FOLDER:
+		return auth_serve_share(c, type, &r, reply);
 	case AUTH_SENDER:
 		one = rd_blob(&r);
 		two = rd_blob(&r);
@@ -1115,7 +1117,7 @@ static void drop_old_exchanges(struct auth *a)
 /* A session's grant that is past half of its life. Append grants end by themselves. */
 static bool wants_renewal(const struct live_grant *l, int64_t now_s)
 {
-	return (l->g.rights & GRANT_APPEND) == 0 && !l->fixed && l->until_s - now_s <= AUTH_LOGIN_GRANT_S / 2;
+	return (l->g.rights & GRANT_APPEND) == 0 && !l->fixed && !l->revoking && l->until_s - now_s <= AUTH_LOGIN_GRANT_S / 2;
 }
 
 static void forget_over(struct auth *a, struct list *grants)
@@ -1191,7 +1193,7 @@ static struct grant *copy_grants(struct auth *a, size_t *count)
 	     n = map_iter(&a->grants.by_id, n)) {
 		struct live_grant *l = container_of(n, struct live_grant, by_id);
 
-		if (!l->at_store || l->until_s <= now_s)
+		if (!l->at_store || l->revoking || l->until_s <= now_s)
 			continue;
 		all[*count] = l->g;
 		all[(*count)++].lifetime_s = (uint32_t)(l->until_s - now_s);

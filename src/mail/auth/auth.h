@@ -83,7 +83,7 @@ void auth_client_detach(struct auth_client *c);
 void auth_client_gone(struct auth_client *c);
 
 /*
- * Serve one message of a client, of enum auth_message up to AUTH_LIVE (not AUTH_SIGN). Appends the
+ * Serve one message of a client, of enum auth_message: what clients send, but AUTH_SIGN. Appends the
  * reply. May wait for long (hashes, delays). False when the message is malformed or of
  * another type: end the channel.
  */

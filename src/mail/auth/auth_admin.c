@@ -344,7 +344,12 @@ enum auth_admin_result auth_user_remove(struct auth *a, struct slice text)
 
 	if (!mail_address_parse(&arena, text, &address))
 		return AUTH_ADMIN_BAD_NAME;
-	d = directory_user_remove(a->dir, address.text, &removed);
+	if (!auth_shares_begin(a))
+		return AUTH_ADMIN_TEMPORARY;
+	d = auth_shares_forget(a, address.text);
+	if (d == DIR_OK)
+		d = directory_user_remove(a->dir, address.text, &removed);
+	auth_shares_end(a);
 	/* It may have happened: then the directory has it noted. */
 	a->removals_left = a->removals_left || d == DIR_UNAVAILABLE;
 	if (d != DIR_OK)

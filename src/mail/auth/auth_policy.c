@@ -19,6 +19,32 @@ static uint32_t grant_rights(const struct authority *p, const struct policy_acto
 	return ((rights & READING) != 0 ? GRANT_READ : 0u) | ((rights & WRITING) != 0 ? GRANT_READ | GRANT_WRITE : 0u);
 }
 
+uint32_t auth_shared_rights(struct auth *a)
+{
+	struct authority *p = a->authority;
+	struct policy_actor actor;
+
+	if (p == NULL)
+		return 0;
+	actor_init(&actor, policy_subject_role(&p->table, POLICY_BY_DIRECTORY), (struct slice){ 0 });
+	/* Who reads merges what was delivered (mailbox.h), which writes. */
+	return authority_rights(p, &actor, policy_object_single(&p->table, POLICY_MAILBOX), READING | WRITING, POLICY_ACL_GRANTS_SUBJECT) != 0 ?
+		       GRANT_READ | GRANT_WRITE :
+		       0;
+}
+
+bool auth_may_administer(struct auth *a, struct slice name, bool owner)
+{
+	struct authority *p = a->authority;
+	struct policy_actor actor;
+
+	if (p == NULL)
+		return false;
+	actor_init(&actor, policy_subject_role(&p->table, POLICY_BY_DIRECTORY), name);
+	return authority_rights(p, &actor, policy_object_single(&p->table, POLICY_MAILBOX), POLICY_MAILBOX_ADMINISTER,
+				owner ? POLICY_OWNER_IS_SUBJECT : POLICY_ACL_GRANTS_SUBJECT) != 0;
+}
+
 bool auth_may_login(struct auth *a, struct slice name, enum auth_service service, uint32_t *rights)
 {
 	static const char *const how[] = { [AUTH_IMAP] = "IMAP login", [AUTH_POP3] = "POP3 login", [AUTH_SUBMISSION] = "submission login" };
@@ -40,13 +66,13 @@ bool auth_may_login(struct auth *a, struct slice name, enum auth_service service
 }
 
 /* Narrow what is too wide of one client, up to a batch each. False: nothing was left to do. */
-static bool follow_some(struct auth *a, struct auth_client *c, uint32_t allowed, struct grant *narrowed, uint8_t (*ended)[GRANT_ID_BYTES])
+static bool follow_some(struct auth *a, struct auth_client *c, uint32_t own, uint32_t shared, struct grant *narrowed, uint8_t (*ended)[GRANT_ID_BYTES])
 {
 	size_t narrow = 0, end = 0;
 
 	list_for_each(it, &c->grants) {
 		struct live_grant *l = list_entry(it, struct live_grant, of_client);
-		uint32_t rights = l->g.rights & (GRANT_READ | GRANT_WRITE);
+		uint32_t rights = l->g.rights & (GRANT_READ | GRANT_WRITE), allowed = (l->g.rights & GRANT_SHARED) != 0 ? shared : own;
 
 		/* Deliveries are no user's; tickets have an end of their own. */
 		if (rights == 0 || (rights & ~allowed) == 0 || l->fixed)
@@ -89,7 +115,7 @@ void auth_policy_follow(struct auth *a)
 		actor_init(&actor, policy_subject_role(&p->table, POLICY_BY_DIRECTORY), (struct slice){ 0 });
 		allowed = grant_rights(p, &actor);
 		list_for_each(it, &a->clients)
-			while (follow_some(a, list_entry(it, struct auth_client, link), allowed, narrowed, ended))
+			while (follow_some(a, list_entry(it, struct auth_client, link), allowed, auth_shared_rights(a), narrowed, ended))
 				;
 	}
 	/* Without memory the next tick does it; sessions ask the table themselves. */

@@ -4,6 +4,7 @@
  */
 #pragma once
 #include "base/event.h"
+#include "base/reader.h"
 #include "mail/auth/auth.h"
 #include "mail/auth/grant_table.h"
 #include "mail/auth/guard.h"
@@ -35,6 +36,8 @@ struct auth {
 	struct rates *rates;		/* connections of clients, and what users send */
 	struct map rooms;		/* struct room by account: what we know of usage */
 	struct list room_order;		/* least recently used last */
+	struct turns share_turn;	/* lists of rights are changed one after the other */
+	uint64_t share_changes;		/* grows when a change of lists begins, and when it has ended */
 	struct list removals;		/* struct removal, in auth_admin.c */
 	uint32_t removals_from;		/* object of the directory where the walk for them goes on */
 	bool removals_left;		/* the walk passed some by: once more, when these are done */
@@ -69,6 +72,8 @@ uint64_t auth_quota(const struct auth *a, bool own, uint64_t bytes);
  */
 struct live_grant *auth_give(struct auth_client *c, const char *account, uint32_t rights,
 			     uint32_t lifetime_s, uint64_t append_bytes);
+/* The same for somebody else than the account's owner, `by` the account of the first. */
+struct live_grant *auth_give_shared(struct auth_client *c, const char *account, const char *by, uint32_t lifetime_s);
 /* All grants of an account, or only those that sessions hold. Waits for the store. */
 void auth_revoke_account(struct auth *a, const char *account);
 
@@ -81,8 +86,23 @@ void auth_rooms_done(struct auth *a);
 /* ---- what the policy says (auth_policy.c) ---- */
 /* May this user log in by this service? Then *rights are those that a grant may have; 0 but for submission is no. */
 bool auth_may_login(struct auth *a, struct slice name, enum auth_service service, uint32_t *rights);
+/* What a grant may have for mailboxes of others, as far as lists give it. */
+uint32_t auth_shared_rights(struct auth *a);
+/* May somebody whose list says so (or who is the owner) change lists of rights? */
+bool auth_may_administer(struct auth *a, struct slice name, bool owner);
 /* After an apply: grants that open more than the policy does are narrowed or revoked. Waits for the store. */
 void auth_policy_follow(struct auth *a);
+
+/* ---- shared mailboxes (auth_shares.c) ---- */
+/* One of AUTH_SHARED ... AUTH_ACL_FOLDER. False: malformed. */
+bool auth_serve_share(struct auth_client *c, uint8_t type, struct reader *r, struct buf *reply);
+/* A user is about to go: off all lists. Between begin (false: try later) and end no list changes. */
+bool auth_shares_begin(struct auth *a);
+enum dir_result auth_shares_forget(struct auth *a, struct slice address);
+void auth_shares_end(struct auth *a);
+
+/* "Ann" -> "ann@example.org" (RFC 4013 first, then as for mail), at `domain` when none is written. False: no address; *out is then a piece of it. */
+bool auth_canonical_name(struct arena *arena, struct slice written, struct slice domain, struct slice *out);
 
 /* ---- tickets (auth_ticket.c) ---- */
 struct live_ticket;

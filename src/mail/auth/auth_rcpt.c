@@ -148,8 +148,8 @@ static int room_left(struct auth *a, const struct dir_target *t, uint64_t *left)
 	return 0;
 }
 
-struct live_grant *auth_give(struct auth_client *c, const char *account, uint32_t rights,
-			     uint32_t lifetime_s, uint64_t append_bytes)
+static struct live_grant *give(struct auth_client *c, const char *account, const char *by, uint32_t rights, uint32_t lifetime_s,
+			       uint64_t append_bytes)
 {
 	struct auth *a = c->auth;
 	uint8_t ids[1][GRANT_ID_BYTES];
@@ -168,6 +168,7 @@ struct live_grant *auth_give(struct auth_client *c, const char *account, uint32_
 	l = grant_table_add(&a->grants, &g, auth_now_s(a), &c->grants);
 	if (l == NULL || rights == 0)
 		return l;
+	memcpy(l->by, by, strlen(by) + 1);
 	/* In the table first: a revocation that comes while we wait must find it. */
 	l->at_store = true;
 	if (a->store.add(a->store.arg, &g, 1) == 0)
@@ -178,6 +179,42 @@ struct live_grant *auth_give(struct auth_client *c, const char *account, uint32_
 	/* The answer may have been lost, not the message. */
 	a->store.revoke(a->store.arg, ids, 1);
 	return NULL;
+}
+
+struct live_grant *auth_give(struct auth_client *c, const char *account, uint32_t rights, uint32_t lifetime_s, uint64_t append_bytes)
+{
+	return give(c, account, "", rights, lifetime_s, append_bytes);
+}
+
+struct live_grant *auth_give_shared(struct auth_client *c, const char *account, const char *by, uint32_t lifetime_s)
+{
+	uint32_t rights = auth_shared_rights(c->auth);
+
+	return rights == 0 ? NULL : give(c, account, by, rights | GRANT_SHARED, lifetime_s, 0);
+}
+
+/* What the account's user has of others' mailboxes. A walk over all grants: for changes of users. */
+static void revoke_given_by_lists(struct auth *a, const char *account)
+{
+	uint8_t ids[100][GRANT_ID_BYTES];
+	size_t n;
+
+	do {
+		struct map_node *next;
+
+		n = 0;
+		for (struct map_node *it = map_iter(&a->grants.by_id, NULL); it != NULL && n < ARRAY_LEN(ids); it = next) {
+			struct live_grant *l = container_of(it, struct live_grant, by_id);
+
+			next = map_iter(&a->grants.by_id, it);
+			if (strcmp(l->by, account) != 0)
+				continue;
+			memcpy(ids[n++], l->g.id, GRANT_ID_BYTES);
+			grant_table_del(&a->grants, l);
+		}
+		if (n > 0)
+			a->store.revoke(a->store.arg, ids, n);
+	} while (n == ARRAY_LEN(ids));
 }
 
 void auth_revoke_account(struct auth *a, const char *account)
@@ -198,6 +235,7 @@ void auth_revoke_account(struct auth *a, const char *account)
 			a->store.revoke(a->store.arg, ids, n);
 		l = grant_table_of(&a->grants, account, NULL);
 	}
+	revoke_given_by_lists(a, account);
 }
 
 /* A grant to append `charge` bytes: one that this process has already, or a new one. */

@@ -23,7 +23,12 @@ enum grant_rights {
 	GRANT_APPEND = 1u << 2,
 	GRANT_DIRECTORY = 1u << 3,	/* u.*; and key "h" of any head, read only. Auth's own channel has it. */
 	GRANT_QUEUE = 1u << 4,		/* q.* and b.*. The queue's own channel has it. */
-	GRANT_RIGHTS_ALL = (1u << 5) - 1,
+	/*
+	 * Given because of a list of rights (RFC 4314) to somebody else than the owner. It opens nothing by itself: it tells which grants end when
+	 * a list changes.
+	 */
+	GRANT_SHARED = 1u << 5,
+	GRANT_RIGHTS_ALL = (1u << 6) - 1,
 };
 
 struct grant {

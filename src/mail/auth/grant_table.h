@@ -22,6 +22,8 @@ struct live_grant {
 	bool at_store;			/* the store has acknowledged it */
 	bool adopted;			/* of an earlier auth process: does its session still live? */
 	bool fixed;			/* ends with its time and is never renewed: of a ticket */
+	bool revoking;			/* the store is being told that it ends; nobody gets it any more */
+	char by[GRANT_ACCOUNT_CHARS + 1];	/* GRANT_SHARED: account of who uses it; empty: not known */
 	bool ended;			/* its process is gone: nobody gets it any more */
 };
 

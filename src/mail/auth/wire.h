@@ -27,6 +27,15 @@
  *	AUTH_LIVE	u8 last, grants 16 each: the sessions that a process has, told when its channel
  *			begins, in several messages (one-way)
  *	AUTH_SIGN	key id 8, be16 scheme, blob to be signed -> u8 0 or 1, blob signature
+ *
+ * Shared mailboxes (RFC 4314). Each begins with who asks: grant 16 of the session's login, blob its address. owner: a blob, empty for the own
+ * lists. Answers begin with u8 enum auth_share_result, and go on when it is OK.
+ *	AUTH_SHARED	owner, grant 16 that the session has for it or zeros -> account 16, grant 16, blob owner's address,
+ *			be64 quota bytes, be64 messages, varint count, each: varint folder, varint rights of who asks
+ *	AUTH_SHARERS	-> varint count, each: blob owner's address
+ *	AUTH_ACL_GET	owner, be32 folder -> blob list (directory/acl.h)
+ *	AUTH_ACL_SET	owner, be32 folder, blob identifier, be32 keep, be32 add -> nothing. Its rights become (old & keep) | add.
+ *	AUTH_ACL_FOLDER	owner, be32 folder, be32 parent: made below the parent, whose list it gets; 0: it is gone -> nothing
  * and from auth, one-way:
  *	AUTH_HELLO	u8 flags (AUTH_HELLO_SCRAM)
  *	AUTH_CERT	blob PEM chain
@@ -52,6 +61,11 @@ enum auth_message {
 	AUTH_HELLO,
 	AUTH_CERT,
 	AUTH_FORGET,
+	AUTH_SHARED,
+	AUTH_SHARERS,
+	AUTH_ACL_GET,
+	AUTH_ACL_SET,
+	AUTH_ACL_FOLDER,
 };
 
 #define AUTH_HELLO_SCRAM 1u
@@ -85,6 +99,18 @@ enum auth_rcpt_result {
 	AUTH_RCPT_OVER_QUOTA,
 	AUTH_RCPT_ALIAS_LOOP,
 	AUTH_RCPT_TEMPORARY,
+};
+
+/* The numbers of enum authc_share_result. */
+enum auth_share_result {
+	AUTH_SHARE_OK,
+	AUTH_SHARE_NONE,		/* no such owner, or nothing is shared; nobody learns which */
+	AUTH_SHARE_DENIED,
+	AUTH_SHARE_MALFORMED,		/* the identifier */
+	AUTH_SHARE_NO_USER,		/* that the identifier names */
+	AUTH_SHARE_OWNER,		/* the identifier is the owner, who is on no list */
+	AUTH_SHARE_LIMIT,
+	AUTH_SHARE_TEMPORARY,
 };
 
 enum auth_service {

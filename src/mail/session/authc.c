@@ -1,4 +1,4 @@
-#include "mail/session/authc.h"
+#include "mail/session/authc_private.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -41,6 +41,11 @@ _Static_assert((int)AUTHC_RCPT_OK == AUTH_RCPT_OK &&
 		       (int)AUTHC_RCPT_OVER_QUOTA == AUTH_RCPT_OVER_QUOTA &&
 		       (int)AUTHC_RCPT_ALIAS_LOOP == AUTH_RCPT_ALIAS_LOOP &&
 		       (int)AUTHC_RCPT_TEMPORARY == AUTH_RCPT_TEMPORARY,
+	       "the results go over the channel as numbers");
+_Static_assert((int)AUTHC_SHARE_OK == AUTH_SHARE_OK && (int)AUTHC_SHARE_NONE == AUTH_SHARE_NONE &&
+		       (int)AUTHC_SHARE_DENIED == AUTH_SHARE_DENIED && (int)AUTHC_SHARE_MALFORMED == AUTH_SHARE_MALFORMED &&
+		       (int)AUTHC_SHARE_NO_USER == AUTH_SHARE_NO_USER && (int)AUTHC_SHARE_OWNER == AUTH_SHARE_OWNER &&
+		       (int)AUTHC_SHARE_LIMIT == AUTH_SHARE_LIMIT && (int)AUTHC_SHARE_TEMPORARY == AUTH_SHARE_TEMPORARY,
 	       "the results go over the channel as numbers");
 _Static_assert((int)AUTHC_IMAP == AUTH_IMAP && (int)AUTHC_POP3 == AUTH_POP3 &&
 		       (int)AUTHC_SUBMISSION == AUTH_SUBMISSION,
@@ -244,6 +249,11 @@ static int call(struct authc *a, enum auth_message type, const struct buf *paylo
 	return ipc_call(a->ipc, (uint8_t)type, buf_slice(payload), timeout_us, reply);
 }
 
+int authc_call(struct authc *a, uint8_t type, const struct buf *payload, struct buf *reply)
+{
+	return call(a, (enum auth_message)type, payload, CALL_TIMEOUT_US, reply);
+}
+
 /* Passwords do not stay behind in memory. */
 static void wipe(struct buf *b)
 {
@@ -305,6 +315,15 @@ static struct login *login_find(struct authc *a, const uint8_t grant[AUTHC_GRANT
 			return l;
 	}
 	return NULL;
+}
+
+bool authc_address_of(struct authc *a, const uint8_t grant[AUTHC_GRANT_BYTES], struct slice *address)
+{
+	const struct login *l = login_find(a, grant);
+
+	if (l != NULL)
+		*address = slice_str(l->address);
+	return l != NULL;
 }
 
 static enum authc_result login_done(struct authc *a, struct reader *r, struct authc_login *out)

@@ -1,6 +1,7 @@
 /*
  * What a subverted auth may answer to mx and front. The input is a list of messages: type, length (be16), bytes. All
- * answer our calls, in order; before it answers, one of type 'h' is sent as AUTH_HELLO, one of type 'c' as AUTH_CERT.
+ * answer our calls, in order; before it answers, one of type 'h' is sent as AUTH_HELLO, one of type 'c' as AUTH_CERT. An input that begins with
+ * 's' answers questions about shared mailboxes: the login before them is a good one.
  */
 #include <sys/socket.h>
 #include <unistd.h>
@@ -8,7 +9,7 @@
 #include "base/must.h"
 #include "base/reader.h"
 #include "mail/auth/wire.h"
-#include "mail/session/authc.h"
+#include "mail/session/authc_shares.h"
 #include "sys/fiber.h"
 #include "sys/ipc.h"
 #include "sys/loop.h"
@@ -19,11 +20,20 @@ struct run {
 	struct authc *authc;
 	struct ipc *server;
 	struct reader answers;
+	bool shares, logged_in;
 };
 
 static void answer(void *arg, struct ipc_request *req)
 {
+	static const uint8_t login[] = "\0gggggggggggggggg0123456789abcdef\17ann@example.org\3Ann\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0";
 	struct run *run = arg;
+
+	if (run->shares && !run->logged_in) {
+		run->logged_in = true;
+		/* The NUL at the end says that it is not by ticket. */
+		must(ipc_reply(req, slice_of(login, sizeof(login))) <= 0);
+		return;
+	}
 	uint8_t type = rd_u8(&run->answers);
 	size_t len = rd_be16(&run->answers);
 	struct slice bytes = rd_bytes(&run->answers, MIN(len, rd_left(&run->answers)));
@@ -65,6 +75,27 @@ static void sasl(struct authc *a, const struct authc_peer *peer)
 		check_login(a, &l);
 }
 
+static void call_shares(struct run *run, const struct authc_peer *peer)
+{
+	AUTO_ARENA struct arena arena = ARENA_INIT(1u << 20);
+	struct authc_shared shared;
+	struct slice *owners, list;
+	struct authc_login l;
+	size_t count;
+
+	must(authc_login_password(run->authc, peer, SLICE("ann"), SLICE("pw"), &l) == AUTHC_OK);
+	while (rd_left(&run->answers) > 0 && run->server != NULL) {
+		if (authc_shared(run->authc, l.grant, SLICE("bob@example.org"), NULL, &arena, &shared) == AUTHC_SHARE_OK)
+			must(strlen(shared.account) == AUTHC_ACCOUNT_CHARS);
+		if (authc_sharers(run->authc, l.grant, &arena, &owners, &count) == AUTHC_SHARE_OK && count > 0)
+			must(owners[count - 1].len <= IPC_MESSAGE_BYTES);
+		(void)authc_acl_get(run->authc, l.grant, SLICE(""), 1, &arena, &list);
+		(void)authc_acl_set(run->authc, l.grant, SLICE(""), 1, SLICE("bob"), 0, 1);
+		arena_reset(&arena);
+	}
+	authc_logout(run->authc, l.grant);
+}
+
 static void call_all(void *arg)
 {
 	static const struct authc_peer peer = { .service = AUTHC_IMAP, .source = SLICE_INIT("127.0.0.1"), .secure = true };
@@ -75,6 +106,8 @@ static void call_all(void *arg)
 	struct authc_login l;
 	size_t count;
 
+	if (run->shares)
+		call_shares(run, &peer);
 	for (int round = 0; round < 3 && rd_left(&run->answers) > 0 && run->server != NULL; round++) {
 		if (authc_login_password(run->authc, &peer, SLICE("ann"), SLICE("pw"), &l) == AUTHC_OK)
 			check_login(run->authc, &l);
@@ -92,6 +125,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct loop *l;
 	int fds[2];
 
+	if (size > 0 && data[0] == 's')
+		run.shares = rd_u8(&run.answers) == 's';
 	must(loop_new(&l) == 0);
 	must(authc_new(l, &run.authc) == 0);
 	must(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, fds) == 0);

@@ -13,7 +13,8 @@
 #include "engine/memory.h"
 #include "mail/auth/auth.h"
 #include "mail/auth/scram.h"
-#include "mail/session/authc.h"
+#include "mail/directory/acl.h"
+#include "mail/session/authc_shares.h"
 #include "mail/session/rcpt_memory.h"
 #include "policy/shipped_test.h"
 #include "sys/fiber.h"
@@ -33,7 +34,7 @@ struct fixture {
 	struct authc *authc;
 	struct grant at_store[50];	/* what the store knows */
 	size_t grants, adds;
-	bool store_away;
+	bool store_away, revoke_fails;
 	uint64_t used_bytes, used_messages;
 	char removed[17];
 	unsigned removals;
@@ -59,6 +60,8 @@ static int store_revoke(void *arg, const uint8_t (*ids)[GRANT_ID_BYTES], size_t 
 {
 	struct fixture *f = arg;
 
+	if (f->revoke_fails)
+		return -EPIPE;
 	for (size_t i = 0; i < n; i++)
 		for (size_t j = 0; j < f->grants; j++)
 			if (memcmp(f->at_store[j].id, ids[i], GRANT_ID_BYTES) == 0)
@@ -1106,11 +1109,185 @@ START_TEST(rates_hold_for_all_processes_together)
 }
 END_TEST
 
+/* ---- shared mailboxes ---- */
+
+struct sharing {
+	struct authc_login ann, bob;
+	struct arena arena;
+};
+
+static void begin_sharing(struct fixture *f, struct sharing *s)
+{
+	struct slice password = SLICE("pencil");
+	struct auth_user_change set = { .password = &password };
+
+	*s = (struct sharing){ .arena = ARENA_INIT(8u << 20) };
+	ck_assert_int_eq(auth_user_add(f->auth, SLICE("bob@example.org"), &set), AUTH_ADMIN_OK);
+	ck_assert_int_eq(login(f, "ann", "pencil", &s->ann), AUTHC_OK);
+	ck_assert_int_eq(login(f, "bob", "pencil", &s->bob), AUTHC_OK);
+}
+
+static enum authc_share_result give(struct fixture *f, struct sharing *s, const char *identifier, uint32_t rights)
+{
+	return authc_acl_set(f->authc, s->ann.grant, SLICE(""), 7, slice_str(identifier), 0, rights);
+}
+
+/* What bob has of ann's folder 7; UINT32_MAX: no answer of this kind. */
+static uint32_t bob_has(struct fixture *f, struct sharing *s, const uint8_t *have, struct authc_shared *out)
+{
+	enum authc_share_result r = authc_shared(f->authc, s->bob.grant, SLICE("Ann@example.org"), have, &s->arena, out);
+
+	if (r == AUTHC_SHARE_NONE)
+		return 0;
+	ck_assert_int_eq(r, AUTHC_SHARE_OK);
+	ck_assert_uint_eq(out->count, 1);
+	ck_assert_uint_eq(out->folders[0].folder, 7);
+	return out->folders[0].rights;
+}
+
+static void sharing(struct fixture *f)
+{
+	struct authc_shared first, again;
+	struct slice *owners, list;
+	struct sharing s;
+	size_t count, before;
+
+	begin_sharing(f, &s);
+	ck_assert_uint_eq(bob_has(f, &s, NULL, &first), 0);
+	ck_assert_int_eq(give(f, &s, "bob", 3), AUTHC_SHARE_OK);
+	ck_assert_uint_eq(bob_has(f, &s, NULL, &first), 3);
+	ck_assert_str_eq(first.owner, "ann@example.org");
+	ck_assert_str_eq(first.account, s.ann.account);
+	ck_assert(store_has(f, first.grant));
+	/* The same grant while it is good, and it is kept when more is given. */
+	before = f->grants;
+	ck_assert_int_eq(give(f, &s, "bob@example.org", 7), AUTHC_SHARE_OK);
+	ck_assert_uint_eq(bob_has(f, &s, first.grant, &again), 7);
+	ck_assert_mem_eq(again.grant, first.grant, sizeof(first.grant));
+	ck_assert_uint_eq(f->grants, before);
+	ck_assert_int_eq(authc_sharers(f->authc, s.bob.grant, &s.arena, &owners, &count), AUTHC_SHARE_OK);
+	ck_assert_uint_eq(count, 1);
+	ck_assert_slice_eq(owners[0], SLICE("ann@example.org"));
+	/* Only who administers sees the list. */
+	ck_assert_int_eq(authc_acl_get(f->authc, s.ann.grant, SLICE(""), 7, &s.arena, &list), AUTHC_SHARE_OK);
+	ck_assert_int_eq(authc_acl_get(f->authc, s.bob.grant, SLICE("ann@example.org"), 7, &s.arena, &list), AUTHC_SHARE_DENIED);
+	/* Less: what was under way ends. */
+	ck_assert_int_eq(give(f, &s, "bob", 1), AUTHC_SHARE_OK);
+	ck_assert(!store_has(f, first.grant));
+	ck_assert_uint_eq(bob_has(f, &s, first.grant, &again), 1);
+	ck_assert_mem_ne(again.grant, first.grant, sizeof(first.grant));
+	ck_assert(store_has(f, again.grant));
+	/* Negative rights count, too. */
+	ck_assert_int_eq(give(f, &s, "-bob", 1), AUTHC_SHARE_OK);
+	ck_assert(!store_has(f, again.grant));
+	ck_assert_uint_eq(bob_has(f, &s, NULL, &again), 0);
+	ck_assert_int_eq(give(f, &s, "-bob", 0), AUTHC_SHARE_OK);
+	ck_assert_uint_eq(bob_has(f, &s, NULL, &again), 1);
+	authc_release(f->authc, again.grant);
+	fiber_sleep(1000);
+	ck_assert(!store_has(f, again.grant));
+	arena_done(&s.arena);
+}
+
+START_TEST(what_a_list_takes_away_ends_before_it_is_answered)
+{
+	with_auth(sharing);
+}
+END_TEST
+
+static void whose_lists(struct fixture *f)
+{
+	struct authc_shared got;
+	struct sharing s;
+	bool yes = true;
+	struct auth_user_change lock = { .disabled = &yes };
+
+	begin_sharing(f, &s);
+	ck_assert_int_eq(give(f, &s, "", 1), AUTHC_SHARE_MALFORMED);
+	ck_assert_int_eq(give(f, &s, "-", 1), AUTHC_SHARE_MALFORMED);
+	ck_assert_int_eq(give(f, &s, "eve", 1), AUTHC_SHARE_NO_USER);
+	ck_assert_int_eq(give(f, &s, "eve", 0), AUTHC_SHARE_OK);
+	ck_assert_int_eq(give(f, &s, "ANN", 1), AUTHC_SHARE_OWNER);
+	/* Another's list: only with its right. */
+	ck_assert_int_eq(authc_acl_set(f->authc, s.bob.grant, SLICE("ann@example.org"), 7, SLICE("bob"), 0, 1), AUTHC_SHARE_DENIED);
+	ck_assert_int_eq(give(f, &s, "bob", 1u << 10), AUTHC_SHARE_OK);
+	ck_assert_int_eq(authc_acl_set(f->authc, s.bob.grant, SLICE("ann@example.org"), 7, SLICE("bob"), ~0u, 1), AUTHC_SHARE_OK);
+	ck_assert_uint_eq(bob_has(f, &s, NULL, &got), (1u << 10) + 1);
+	/* A folder below inherits with the right to make one only. */
+	ck_assert_int_eq(authc_acl_folder(f->authc, s.bob.grant, SLICE("ann@example.org"), 8, 7), AUTHC_SHARE_DENIED);
+	ck_assert_int_eq(authc_acl_folder(f->authc, s.ann.grant, SLICE(""), 8, 7), AUTHC_SHARE_OK);
+	ck_assert_int_eq(authc_acl_folder(f->authc, s.ann.grant, SLICE(""), 8, 0), AUTHC_SHARE_OK);
+	ck_assert_uint_eq(bob_has(f, &s, NULL, &got), (1u << 10) + 1);
+	/* A login that is none, and one that ended. */
+	ck_assert_int_eq(authc_shared(f->authc, got.grant, SLICE("ann@example.org"), NULL, &s.arena, &got), AUTHC_SHARE_TEMPORARY);
+	/* Who is locked loses what others shared. */
+	ck_assert_int_eq(auth_user_change(f->auth, SLICE("bob@example.org"), &lock), AUTH_ADMIN_OK);
+	ck_assert(!store_has(f, got.grant));
+	ck_assert_uint_eq(bob_has(f, &s, NULL, &got), 0);
+	arena_done(&s.arena);
+}
+
+START_TEST(a_list_is_changed_by_its_owner_or_with_the_right_to)
+{
+	with_auth(whose_lists);
+}
+END_TEST
+
+static void next_bob(struct fixture *f)
+{
+	struct slice password = SLICE("pencil");
+	struct auth_user_change set = { .password = &password };
+	struct authc_shared got;
+	struct sharing s;
+
+	begin_sharing(f, &s);
+	ck_assert_int_eq(give(f, &s, "bob", 3), AUTHC_SHARE_OK);
+	ck_assert_uint_eq(bob_has(f, &s, NULL, &got), 3);
+	ck_assert_int_eq(auth_user_remove(f->auth, SLICE("bob@example.org")), AUTH_ADMIN_OK);
+	ck_assert(!store_has(f, got.grant));
+	ck_assert_int_eq(auth_user_add(f->auth, SLICE("bob@example.org"), &set), AUTH_ADMIN_OK);
+	ck_assert_int_eq(login(f, "bob", "pencil", &s.bob), AUTHC_OK);
+	ck_assert_uint_eq(bob_has(f, &s, NULL, &got), 0);
+	arena_done(&s.arena);
+}
+
+START_TEST(who_gets_an_address_next_gets_none_of_its_rights)
+{
+	with_auth(next_bob);
+}
+END_TEST
+
+static void store_goes(struct fixture *f)
+{
+	struct authc_shared first, again;
+	struct sharing s;
+
+	begin_sharing(f, &s);
+	ck_assert_int_eq(give(f, &s, "bob", 3), AUTHC_SHARE_OK);
+	ck_assert_uint_eq(bob_has(f, &s, NULL, &first), 3);
+	/* Not taken away before the store has said so, and the next try tells it again. */
+	f->revoke_fails = true;
+	ck_assert_int_eq(give(f, &s, "bob", 1), AUTHC_SHARE_TEMPORARY);
+	ck_assert(store_has(f, first.grant));
+	ck_assert_uint_eq(bob_has(f, &s, first.grant, &again), 1);
+	ck_assert_mem_ne(again.grant, first.grant, sizeof(first.grant));
+	f->revoke_fails = false;
+	ck_assert_int_eq(give(f, &s, "bob", 1), AUTHC_SHARE_OK);
+	ck_assert(!store_has(f, first.grant) && !store_has(f, again.grant));
+	arena_done(&s.arena);
+}
+
+START_TEST(a_revocation_that_the_store_did_not_hear_is_not_acknowledged)
+{
+	with_auth(store_goes);
+}
+END_TEST
+
 static void nonsense(struct fixture *f)
 {
 	uint8_t bytes[64];
 
-	for (unsigned type = 0; type < 20; type++) {
+	for (unsigned type = 0; type < 26; type++) {
 		for (size_t n = 0; n < sizeof(bytes); n++) {
 			AUTO_BUF struct buf reply = BUF_INIT(IPC_MESSAGE_BYTES);
 
@@ -1139,4 +1316,6 @@ TEST_MAIN("session/authc", a_login_gives_a_grant_that_logout_revokes,
 	  clear_passwords_are_not_offered_on_an_open_line, wrong_passwords_are_answered_later_and_later,
 	  a_user_has_so_many_sessions_in_all_processes_together,
 	  a_client_has_so_many_connections_to_all_processes_together, rates_hold_for_all_processes_together,
+	  what_a_list_takes_away_ends_before_it_is_answered, a_list_is_changed_by_its_owner_or_with_the_right_to,
+	  who_gets_an_address_next_gets_none_of_its_rights, a_revocation_that_the_store_did_not_hear_is_not_acknowledged,
 	  malformed_messages_do_no_harm)
