@@ -178,7 +178,7 @@ static int apply(struct cli *cli)
 	if (code == CLI_OK && cli_has(cli, "key"))
 		code = policy_cli_secret(cli, cli_value(cli, "key"), secret);
 	if (code == CLI_OK)
-		code = policy_cli_open(cli, POLICY_STORE_WRITE | POLICY_STORE_REPAIR, &store);
+		code = policy_cli_open(cli, POLICY_STORE_WRITE | POLICY_STORE_REPAIR | POLICY_STORE_NOW, &store);
 	if (code == CLI_OK) {
 		code = apply_to(cli, store, directory, cli_has(cli, "key") ? secret : NULL, slice_of(signature, signature_len));
 		policy_store_close(store);

@@ -217,7 +217,7 @@ static int put_in_force(struct work *w, struct buf *errors, struct errmsg *why)
 {
 	AUTO_FD int lock = -1;
 	uint64_t now;
-	int err = store_lock(w->s, false, &lock, why);
+	int err = store_lock(w->s, STORE_LOCK_ALONE, &lock, why);
 
 	if (err == 0)
 		err = store_current(w->s, &now, (w->s->flags & POLICY_STORE_REPAIR) != 0 ? NULL : why);

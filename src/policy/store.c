@@ -82,16 +82,18 @@ static int open_directories(struct policy_store *s, const char *directory, struc
 	return err;
 }
 
-int store_lock(const struct policy_store *s, bool wait, int *out, struct errmsg *why)
+int store_lock(const struct policy_store *s, enum store_lock_kind kind, int *out, struct errmsg *why)
 {
+	static const int calls[] = { [STORE_LOCK_WAIT] = LOCK_EX, [STORE_LOCK_ALONE] = LOCK_EX | LOCK_NB, [STORE_LOCK_SHARED] = LOCK_SH | LOCK_NB };
 	AUTO_FD int fd = openat(s->run_fd, "lock", O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
 
 	if (fd < 0)
 		return errmsg_set(why, -errno, "lock the policy in '%s'", s->directory);
-	while (flock(fd, LOCK_EX | (wait ? 0 : LOCK_NB)) != 0) {
+	while (flock(fd, calls[kind]) != 0) {
 		if (errno == EINTR)
 			continue;
-		return errno == EWOULDBLOCK ? errmsg_say(why, -EBUSY, "another 'prickle policy apply' is at work; try again when it is done") :
+		return errno == EWOULDBLOCK ? errmsg_say(why, -EBUSY, "another 'prickle policy apply', or a 'prickle spine' command that needs the "
+							 "policy to stay, is at work; try again when it is done") :
 					      errmsg_set(why, -errno, "lock the policy in '%s'", s->directory);
 	}
 	*out = TAKE_FD(fd);
@@ -142,7 +144,7 @@ static int map_table(struct policy_store *s, const uint8_t boot[16], struct errm
 	return 0;
 }
 
-/* A table for this policy, empty: everything is denied. p NULL: the smallest. */
+/* A table with room for this policy, empty: everything is denied. p NULL: the smallest. */
 static int make_table(struct policy_store *s, const struct policy *p, const uint8_t boot[16], struct errmsg *why)
 {
 	uint32_t subjects = 64, objects = 64, rest = 65536;
@@ -181,8 +183,7 @@ static int make_table(struct policy_store *s, const struct policy *p, const uint
 	}
 	if (fchmod(fd, 0644) != 0 || renameat(s->run_fd, "table.new", s->run_fd, "table") != 0)
 		return errmsg_set(why, -errno, "make the table of the policy in '%s'", s->run);
-	err = map_table(s, boot, why);
-	return err;
+	return map_table(s, boot, why);
 }
 
 int store_flip(struct policy_store *s, struct slice bank, struct errmsg *why)
@@ -232,7 +233,7 @@ static int open_for_writing(struct policy_store *s, const uint8_t boot[16], stru
 	int err = disk_make_directory(s->run, 0755, why);
 
 	if (err == 0)
-		err = store_lock(s, true, &lock, why);
+		err = store_lock(s, (s->flags & POLICY_STORE_NOW) != 0 ? STORE_LOCK_ALONE : STORE_LOCK_WAIT, &lock, why);
 	if (err == 0)
 		err = store_current(s, &epoch, why);
 	if (err == 0)
@@ -259,7 +260,7 @@ int policy_store_open(const char *directory, uint32_t flags, struct policy_store
 
 	if (s == NULL)
 		return errmsg_set(why, -ENOMEM, "policy");
-	s->dir_fd = s->run_fd = s->table_fd = -1;
+	s->dir_fd = s->run_fd = s->table_fd = s->held_fd = -1;
 	s->flags = flags;
 	err = open_directories(s, directory, why);
 	if (err == 0)
@@ -280,10 +281,16 @@ void policy_store_close(struct policy_store *s)
 		return;
 	if (s->image != NULL)
 		munmap(s->image, s->image_bytes);
+	fd_close(&s->held_fd);
 	fd_close(&s->table_fd);
 	fd_close(&s->run_fd);
 	fd_close(&s->dir_fd);
 	free(s);
+}
+
+int policy_store_hold(struct policy_store *s, struct errmsg *why)
+{
+	return s->held_fd >= 0 ? 0 : store_lock(s, STORE_LOCK_SHARED, &s->held_fd, why);
 }
 
 const struct policy_table *policy_store_table(const struct policy_store *s)

@@ -41,10 +41,11 @@ MUST_USE int policy_store_run(const char *directory, char out[POLICY_DIRECTORY_B
 enum policy_store_flags {
 	POLICY_STORE_WRITE = 1,		/* may make what is missing, apply, make rings */
 	POLICY_STORE_REPAIR = 2,	/* with WRITE: the epoch in force may be unsound (all is denied then), since an apply will replace it */
+	POLICY_STORE_NOW = 4,		/* with WRITE: do not wait for who changes the store or holds it */
 };
 /*
  * directory NULL: the default. -ENOENT: no table yet (since the start of the machine) and not POLICY_STORE_WRITE; -EACCES; -EPERM: others may write
- * to the directory; -EBADMSG: a table or epoch that is not sound.
+ * to the directory; -EBADMSG: a table or epoch that is not sound; -EBUSY: POLICY_STORE_NOW.
  */
 MUST_USE int policy_store_open(const char *directory, uint32_t flags, struct policy_store **out, struct errmsg *why);
 void policy_store_close(struct policy_store *s);
@@ -65,6 +66,11 @@ MUST_USE int policy_table_map(struct policy_table *out, int fd, struct errmsg *w
 /* An epoch's text, parsed: 0 is the one in force. The policy lives in the arena. */
 MUST_USE int policy_store_policy(struct policy_store *s, struct arena *arena, uint64_t epoch, const struct policy **out, struct errmsg *why);
 uint64_t policy_store_epoch(const struct policy_store *s);	/* in force; 0: shipped */
+/*
+ * Until the store is closed no apply begins: for who reads the policy and then does something that an apply would otherwise have to find. As root. 0;
+ * -EBUSY: one is at work.
+ */
+MUST_USE int policy_store_hold(struct policy_store *s, struct errmsg *why);
 
 struct policy_epoch_info {
 	uint64_t epoch;

@@ -11,13 +11,19 @@ struct policy_store {
 	char directory[POLICY_DIRECTORY_BYTES], run[POLICY_DIRECTORY_BYTES];
 	int dir_fd, run_fd;		/* of both */
 	int table_fd;			/* for reading */
+	int held_fd;			/* policy_store_hold; -1 */
 	void *image;			/* mapped read-only */
 	size_t image_bytes;
 	struct policy_table table;
 };
 
-/* One process changes the store. 0; -EBUSY when somebody does and not `wait`. Closing the descriptor unlocks. */
-MUST_USE int store_lock(const struct policy_store *s, bool wait, int *fd, struct errmsg *why);
+/* One process changes the store, or several need it to stay as it is. 0; -EBUSY. Closing the descriptor unlocks. */
+enum store_lock_kind {
+	STORE_LOCK_WAIT,		/* alone, after whoever has it */
+	STORE_LOCK_ALONE,		/* alone and now, or -EBUSY */
+	STORE_LOCK_SHARED,		/* beside others that only need the policy to stay, and now, or -EBUSY */
+};
+MUST_USE int store_lock(const struct policy_store *s, enum store_lock_kind kind, int *fd, struct errmsg *why);
 
 /* --- epoch.c --- */
 

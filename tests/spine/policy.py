@@ -4,6 +4,7 @@ What a policy does to extensions that run: revocation acts on the next packet, w
 
 	there eth0 ---> here eth0 (the extension)		here eth1 ---> far eth0, here eth2 ---> far eth1
 """
+import fcntl
 import json
 import os
 import re
@@ -251,6 +252,32 @@ def other_directories_are_others():
         lab.passes()
 
 
+def an_apply_and_an_installation_exclude_each_other():
+    """while an apply is at work nothing is installed, and the other way round: who comes second ends with 75 and what to do"""
+    with Place() as lab:
+        path = build("held", LATER, NAME='"held"', VERDICTS=LOOKS, VERDICT="XDP_PASS")
+        lab.policy.allow("held")
+        lab.policy.apply()
+        install = ["spine", "install", path, "--dev", "eth0", "--name", "held", "--policy", lab.policy.directory]
+        apply = ["policy", "apply", "--policy", lab.policy.directory, os.path.join(lab.directory(), "next.policy")]
+        with open(apply[-1], "w", encoding="ascii") as f:
+            f.write(lab.policy.source() + "  role more = principal in group \"more\"\n")
+        with open(os.path.join(lab.policy.directory, "run", "lock"), "rb") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            done = lab.prickle(lab.here, *install, check=False)
+            assert done.returncode == 75 and "try again when it is done" in done.stderr, done
+            fcntl.flock(lock, fcntl.LOCK_SH)
+            done = lab.prickle(lab.here, *apply, check=False)
+            assert done.returncode == 75 and "try again when it is done" in done.stderr, done
+            lab.prickle(lab.here, *install)             # beside others that only need it to stay
+        lab.prickle(lab.here, *apply)
+        # Both at once, each holding what the other may want next: all of them end.
+        both = [lab.here.start(PRICKLE, *words) for n in range(3) for words in (apply, install[:-3] + [f"held{n}"] + install[-2:])]
+        ends = [one.wait(30) for one in both]
+        assert set(ends) <= {0, 75}, ends
+        lab.prickle(lab.here, "spine", "remove", "held", "--dev", "eth0")
+
+
 def translated(path_or_id):
     """The instructions as the kernel has them, without what differs from load to load: ids and addresses."""
     done = subprocess.run(["bpftool", "prog", "dump", "xlated", *path_or_id, "opcodes"], capture_output=True, text=True, check=True)
@@ -285,4 +312,4 @@ def the_router_is_loaded_as_it_was_built():
 if __name__ == "__main__":
     tap.run([a_port_is_gone_with_the_next_packet, a_verdict_is_gone_with_the_next_packet, a_revocable_helper_is_gone_with_the_next_packet,
              plain_redirects_are_checked, what_it_was_linked_with_ends_it, a_policy_that_is_refused_changes_nothing,
-             other_directories_are_others, the_router_is_loaded_as_it_was_built])
+             other_directories_are_others, an_apply_and_an_installation_exclude_each_other, the_router_is_loaded_as_it_was_built])
