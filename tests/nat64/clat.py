@@ -28,7 +28,7 @@ def customer(lab, net, **more):
 
 def reaches(ns, net, tcp=True):
     """IPv4 programs of ns reach the server: ping, UDP, TCP."""
-    ns.run("ping", "-c2", "-i0.1", "-W2", net.FOUR)
+    ns.run("ping", "-c2", "-i0.1", "-W10", net.FOUR)
     a, b = ns.udp("0.0.0.0"), net.four.udp("0.0.0.0", 7003)
     for size in (1, 1000):
         a.sendto(b"q" * size, (net.FOUR, 7003))
@@ -71,12 +71,12 @@ def the_hosts_own_ipv4_programs_reach_ipv4():
         # Its address is on the uplink, so that neighbours find it, and the host does not use it for IPv6 of its own.
         shown = net.clat.ip("-6", "addr", "show", "dev", "uplink")
         assert f"{ADDRESS6}/128" in shown and "deprecated" in shown, shown
-        net.plat.run("ping", "-c1", "-W2", net.UPLINK)
+        net.plat.run("ping", "-c1", "-W10", net.UPLINK)
         # A traceroute from it shows the way.
         hops = [line.split()[1] for line in net.clat.run("traceroute", "-n", "-q1", "-w2", "-m6", net.FOUR).splitlines()[1:]]
         assert hops[-1] == net.FOUR, hops
         mine.stop()
-        net.clat.run("ping", "-c1", "-W2", net.FOUR)  # without the daemon as well
+        net.clat.run("ping", "-c1", "-W10", net.FOUR)  # without the daemon as well
         mine.remove()
         assert "prickle-clat" not in net.clat.ip("link") and ADDRESS6 not in net.clat.ip("addr"), net.clat.ip("addr")
         assert "default" not in net.clat.ip("-4", "route")
@@ -90,7 +90,7 @@ def a_lan_behind_the_clat_reaches_ipv4():
         customer(lab, net, interfaces=["lan", "uplink"], pref64=[PREF64], mappings=["192.168.1.0/24 2001:db8:c1a7::/120"],
                  **{"host-traffic": False}).start()
         reaches(net.lan, net)
-        net.lan.run("ping", "-c1", "-W2", net.LAN_ROUTER)  # the router itself is not translated
+        net.lan.run("ping", "-c1", "-W10", net.LAN_ROUTER)  # the router itself is not translated
 
 
 def the_address_is_made_from_the_uplinks_prefix_and_follows_it():
@@ -124,7 +124,7 @@ def the_prefix_is_learnt_from_our_advertisements():
         mine = customer(lab, net, pref64=["ra"], clat={"uplink": "uplink", "address6": ADDRESS6}).start()
         assert net.clat.done("ping", "-c1", "-W1", net.FOUR).returncode != 0
         theirs = provider(lab, net, announce={"interfaces": ["customer"]})
-        wait_until(lambda: net.clat.done("ping", "-c1", "-W1", net.FOUR).returncode == 0, timeout=15, what="the prefix")
+        wait_until(lambda: net.clat.done("ping", "-c1", "-W1", net.FOUR).returncode == 0, timeout=30, what="the prefix")
         reaches(net.clat, net)
         assert "default" not in net.clat.ip("-6", "route").replace(f"default via {net.ISP}", ""), "a default router by our advertisement"
         # Without their daemon nothing changes; without their translator there is no prefix.
@@ -133,7 +133,7 @@ def the_prefix_is_learnt_from_our_advertisements():
         theirs.start()
         theirs.stop()
         theirs.remove()
-        wait_until(lambda: net.clat.done("ping", "-c1", "-W1", net.FOUR).returncode != 0, timeout=15, what="the farewell")
+        wait_until(lambda: net.clat.done("ping", "-c1", "-W1", net.FOUR).returncode != 0, timeout=30, what="the farewell")
         assert mine.process.poll() is None
 
 
@@ -144,7 +144,7 @@ def the_prefix_is_learnt_by_dns():
         lab.dns(net.plat, net.ISP)
         provider(lab, net)
         customer(lab, net, pref64=["dns"], clat={"uplink": "uplink", "address6": ADDRESS6, "dns-server": net.ISP}).start()
-        wait_until(lambda: net.clat.done("ping", "-c1", "-W1", net.FOUR).returncode == 0, timeout=15, what="the prefix")
+        wait_until(lambda: net.clat.done("ping", "-c1", "-W1", net.FOUR).returncode == 0, timeout=30, what="the prefix")
         reaches(net.clat, net)
 
 
@@ -154,7 +154,7 @@ def everything_is_found_by_itself():
         net = HostClat(lab)
         net.start_plat(announce={"interfaces": ["customer"]})
         customer(lab, net, pref64=["auto"], clat={"uplink": "uplink"}).start()
-        wait_until(lambda: net.clat.done("ping", "-c1", "-W1", net.FOUR).returncode == 0, timeout=15, what="the prefix")
+        wait_until(lambda: net.clat.done("ping", "-c1", "-W1", net.FOUR).returncode == 0, timeout=30, what="the prefix")
         web = lab.web(net.four, net.FOUR)
         assert net.clat.run("curl", "-s", "-m5", f"http://{net.FOUR}/") == "hello\n"
         assert web.seen[0][0] == labs.POOL4, web.seen

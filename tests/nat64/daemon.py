@@ -37,7 +37,7 @@ def worker_of(instance):
             found = f.read().split()
         row = status(found[0]) if found else {}
         return int(found[0]) if row.get("Name") == "prickle:nat64" and row["Seccomp"] == "2" else None
-    return wait_until(look, 5, "the worker")
+    return wait_until(look, 30, "the worker")
 
 
 def answers(ns, address, *more):
@@ -63,11 +63,11 @@ def a_worker_that_dies_is_started_again():
         assert answers(net.six, embed(net.FOUR)) or answers(net.six, embed(net.FOUR))
         first = worker_of(instance)
         os.kill(first, signal.SIGKILL)
-        wait_until(lambda: "started again" in instance.logged(), 5, "the keeper says so")
-        second = wait_until(lambda: (pid := worker_of(instance)) != first and pid, 5, "another worker")
+        wait_until(lambda: "started again" in instance.logged(), 30, "the keeper says so")
+        second = wait_until(lambda: (pid := worker_of(instance)) != first and pid, 30, "another worker")
         assert int(status(second)["CapEff"], 16) == RIGHTS
         # Needs the slow path: the datagram comes in parts.
-        wait_until(lambda: answers(net.six, embed(net.FOUR), "-s", "3000"), 10, "fragments are translated again")
+        wait_until(lambda: answers(net.six, embed(net.FOUR), "-s", "3000"), 30, "fragments are translated again")
 
 
 def a_second_daemon_of_a_translator_is_refused():
@@ -116,20 +116,20 @@ def jumbo_frames_are_translated_on_xdp():
     with Lab(PRICKLE) as lab:
         net = DataCentre(lab, mtu6=9000, mtu4=9000)
         net.siit(attach="xdp").start()
-        wait_until(lambda: answers(net.four, net.SERVICE), 5, "a small one")
+        wait_until(lambda: answers(net.four, net.SERVICE), 30, "a small one")
         # A TAP takes no frame of several buffers, so such a one does not follow others of its flow onto the slow path.
-        wait_until(lambda: answers(net.four, net.SERVICE, "-s", "8000", "-M", "do"), 5, "a large one")
+        wait_until(lambda: answers(net.four, net.SERVICE, "-s", "8000", "-M", "do"), 30, "a large one")
 
 
 def an_interface_that_comes_back_is_attached_again():
     with Lab(PRICKLE) as lab:
         net = DataCentre(lab, untouched=True)
         instance = net.siit(attach="tc").start()
-        wait_until(lambda: answers(net.four, net.SERVICE), 5, "before")
+        wait_until(lambda: answers(net.four, net.SERVICE), 30, "before")
         net.nat.ip("link", "del", "four")
         lab.veth(net.four, "eth0", net.nat, "four", [net.FOUR + "/24"], [net.NAT4 + "/24"], untouched=True)
         net.four.ip("route", "replace", "default", "via", net.NAT4)
-        wait_until(lambda: answers(net.four, net.SERVICE), 10, f"after: {instance.logged()}")
+        wait_until(lambda: answers(net.four, net.SERVICE), 30, f"after: {instance.logged()}")
         rows = {row["interface"]: row for row in instance.json("show")["interfaces"]}
         assert rows["four"]["running"] and rows["six"]["running"], rows
 
@@ -148,15 +148,31 @@ def next_hops_follow_routes_and_neighbours():
             net.nat.ip("route", "add", "198.18.0.0/24", "via", net.FOUR)
             net.siit(attach=attach, interfaces=["six", "four", "other"]).start()
             for ns, address in ((net.four, net.FOUR), (other, "198.51.100.2")):
-                wait_until(lambda: answers(net.six, embed(address)), 5, f"{address} by {attach}")
+                wait_until(lambda: answers(net.six, embed(address)), 30, f"{address} by {attach}")
             stream = lab.keep(Stream(net, "198.18.0.7", [net.four, other]))
-            stream.settle(0)
-            net.nat.ip("route", "replace", "198.18.0.0/24", "via", "198.51.100.2")
-            stream.settle(1)
-            mac = "02:00:00:00:77:01"
-            other.ip("link", "set", "eth0", "address", mac)
-            net.nat.ip("neigh", "replace", "198.51.100.2", "lladdr", mac, "dev", "other", "nud", "reachable")
-            stream.settle(1)
+            by = lambda gateway: net.nat.ip("route", "replace", "198.18.0.0/24", "via", gateway)
+            wait_until(lambda: stream.settles(0), 30, "all goes by the first route")
+            at_once(lambda: by("198.51.100.2"), lambda: stream.settles(1), lambda: by(net.FOUR), lambda: stream.settles(0))
+
+            def link_address(mac):
+                other.ip("link", "set", "eth0", "address", mac)
+                net.nat.ip("neigh", "replace", "198.51.100.2", "lladdr", mac, "dev", "other", "nud", "reachable")
+            at_once(lambda: link_address("02:00:00:00:77:01"), lambda: stream.settles(1),
+                    lambda: link_address("02:00:00:00:77:02"), lambda: stream.settles(1))
+
+
+def at_once(change, followed, back, before):
+    """
+    A change is followed at once. On a machine that is busy it may be late, so it may be tried again; what waits for a second
+    each time never passes.
+    """
+    for _ in range(10):
+        change()
+        if followed():
+            return
+        back()
+        wait_until(before, 30, "all is as it was before")
+    raise AssertionError("the change was not followed at once in ten trials")
 
 
 class Stream:
@@ -167,10 +183,10 @@ class Stream:
         self.sender, self.to = net.six.udp(net.SIX), (embed(address), 9)
         self.hosts, self.number = [ns.udp(address, 9, timeout=0) for ns in hosts], 0
 
-    def settle(self, host):
-        """All that is sent from QUICKLY seconds from now on, for as long, arrives at this host and at no other."""
+    def settles(self, host):
+        """Whether all that is sent from QUICKLY seconds from now on, for as long, arrives at this host and at no other."""
         start, first, got = time.monotonic(), None, [set() for _ in self.hosts]
-        while time.monotonic() < start + 2 * self.QUICKLY:
+        while time.monotonic() < start + 2 * self.QUICKLY or first is None:
             self.number += 1
             first = self.number if first is None and time.monotonic() > start + self.QUICKLY else first
             self.sender.sendto(str(self.number).encode(), self.to)
@@ -179,8 +195,7 @@ class Stream:
         time.sleep(0.1)
         self._take(got)
         wanted = set(range(first, self.number + 1))
-        for at, numbers in enumerate(got):
-            assert wanted & numbers == (wanted if at == host else set()), f"host {at} got {len(wanted & numbers)} of {len(wanted)}"
+        return all(wanted & numbers == (wanted if at == host else set()) for at, numbers in enumerate(got))
 
     def _take(self, got):
         for numbers, one in zip(got, self.hosts):
@@ -198,13 +213,13 @@ def a_clat_follows_its_uplink():
         net.start_plat()
         instance = Instance(lab, net.clat, {"mode": "clat", "interfaces": ["uplink"], "attach": "tc", "pref64": [PREF64],
                                             "clat": {"uplink": "uplink"}}, name="clat").start()
-        wait_until(lambda: answers(net.clat, net.FOUR), 5, "before")
+        wait_until(lambda: answers(net.clat, net.FOUR), 30, "before")
         net.plat.ip("addr", "add", "2001:db8:cc::1/64", "dev", "customer", "nodad")
         net.clat.ip("addr", "add", "2001:db8:cc::2/64", "dev", "uplink", "nodad")
         net.clat.ip("addr", "del", net.UPLINK + "/64", "dev", "uplink")
         net.clat.ip("route", "replace", "default", "via", "2001:db8:cc::1")
-        wait_until(lambda: "2001:db8:cc:0:" in net.clat.ip("-6", "addr", "show", "dev", "uplink"), 5, "an address of the new network")
-        wait_until(lambda: answers(net.clat, net.FOUR), 5, f"after: {instance.logged()}")
+        wait_until(lambda: "2001:db8:cc:0:" in net.clat.ip("-6", "addr", "show", "dev", "uplink"), 30, "an address of the new network")
+        wait_until(lambda: answers(net.clat, net.FOUR), 30, f"after: {instance.logged()}")
         instance.stop()
         instance.remove()
         left = net.clat.ip("-6", "addr", "show", "dev", "uplink")
@@ -236,7 +251,7 @@ def a_translator_of_a_namespace_that_is_gone_is_cleaned_up():
         def cleaned():
             names()
             return count_pins() < before
-        wait_until(cleaned, 10, "its tables are gone")
+        wait_until(cleaned, 30, "its tables are gone")
 
 
 def count_pins():

@@ -54,7 +54,7 @@ def udp(lab, ns, family, address, sizes=SIZES, df=True):
 
 
 def pings(ns, address, size, count=3):
-    said = ns.run("ping", "-c", str(count), "-i0.05", "-W2", "-s", str(size), address)
+    said = ns.run("ping", "-c", str(count), "-i0.05", "-W10", "-s", str(size), address)
     assert f"{count} received" in said, said
 
 

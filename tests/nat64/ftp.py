@@ -58,7 +58,7 @@ class Vsftpd:
         path = lab.write("vsftpd.conf", text)
         os.chmod(path, 0o600)
         self.process = ns.start("vsftpd", path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-        wait_until(lambda: self._listens(ns, address), timeout=10, what=f"vsftpd on {address}")
+        wait_until(lambda: self._listens(ns, address), timeout=30, what=f"vsftpd on {address}")
         lab.keep(self)
 
     def _listens(self, ns, address):

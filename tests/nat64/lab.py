@@ -154,7 +154,7 @@ class Instance:
     def stop(self):
         """As an operator stops it; traffic that needs no slow path goes on."""
         self.process.send_signal(signal.SIGTERM)
-        code = self.process.wait(10)
+        code = self.process.wait(60)
         self._forget()
         assert code == 0, f"nat64 run ended with {code}\n{self.logged()}"
 
@@ -421,7 +421,7 @@ class Dns:
         config = lab.write(f"{tag}.conf", UNBOUND.format(directory=lab.directory(), address=address, how=how, zones=blocks))
         self.process = ns.start("unbound", "-d", "-c", config, stderr=subprocess.PIPE)
         self.address, self.ns = address, ns
-        wait_until(lambda: self._answers(), timeout=10, what=f"unbound on {address}")
+        wait_until(lambda: self._answers(), timeout=30, what=f"unbound on {address}")
 
     def _answers(self):
         if self.process.poll() is not None:

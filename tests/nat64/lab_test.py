@@ -34,16 +34,16 @@ def settings_are_written_as_yaml():
 def the_line_carries_each_family_to_the_translator_and_no_further():
     with Lab(PRICKLE) as lab:
         net = Line(lab)
-        net.six.run("ping", "-c1", "-W2", net.NAT6)
-        net.four.run("ping", "-c1", "-W2", net.NAT4)
+        net.six.run("ping", "-c1", "-W10", net.NAT6)
+        net.four.run("ping", "-c1", "-W10", net.NAT4)
         assert net.six.done("ping", "-c1", "-W1", embed(net.FOUR)).returncode != 0
 
 
 def a_line_with_routers_has_their_hops():
     with Lab(PRICKLE) as lab:
         net = Line(lab, routers=True)
-        net.six.run("ping", "-c1", "-W2", "2001:db8:7::2")
-        net.four.run("ping", "-c1", "-W2", "198.51.100.2")
+        net.six.run("ping", "-c1", "-W10", "2001:db8:7::2")
+        net.four.run("ping", "-c1", "-W10", "198.51.100.2")
 
 
 def untouched_end_points_keep_their_offloads():
@@ -57,9 +57,9 @@ def untouched_end_points_keep_their_offloads():
 def four_sixty_four_has_no_ipv4_in_the_middle():
     with Lab(PRICKLE) as lab:
         net = Clat464(lab)
-        net.lan.run("ping", "-c1", "-W2", net.LAN_ROUTER)
-        net.clat.run("ping", "-c1", "-W2", net.ISP)
-        net.plat.run("ping", "-c1", "-W2", net.FOUR)
+        net.lan.run("ping", "-c1", "-W10", net.LAN_ROUTER)
+        net.clat.run("ping", "-c1", "-W10", net.ISP)
+        net.plat.run("ping", "-c1", "-W10", net.FOUR)
         rows = json.loads(net.clat.ip("-j", "-4", "addr", "show", "dev", "uplink"))
         assert not any(row.get("addr_info") for row in rows), rows
     with Lab(PRICKLE) as lab:

@@ -58,7 +58,7 @@ def netcat(here, there, address, bound, port, udp=False):
     server = there.start("nc", "-n", *options, "-l", bound, port, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     with contextlib.suppress(AssertionError):       # nc says nothing when it listens
         table = there.run("ss", "-Hln" + ("u" if udp else "t"))
-        wait_until(lambda: f":{port}" in table or f":{port}" in there.run("ss", "-Hln" + ("u" if udp else "t")), 3)
+        wait_until(lambda: f":{port}" in table or f":{port}" in there.run("ss", "-Hln" + ("u" if udp else "t")), 30)
     client = here.start("nc", "-n", *options, address, port, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     try:
         for one, other, text in ((client, server, b"to there\n"), (server, client, b"and back\n")):
@@ -168,7 +168,7 @@ def iperf(here, there, address, bound, *options, seconds=1):
     """Gbit/s that arrived, of iperf3."""
     need("iperf3")
     there.start("iperf3", "-s", "-1", "-B", bound, "-p", 5301)
-    wait_until(lambda: ":5301" in there.run("ss", "-Hlnt"), 5, "iperf3 -s")
+    wait_until(lambda: ":5301" in there.run("ss", "-Hlnt"), 30, "iperf3 -s")
     said = json.loads(here.run("iperf3", "-c", address, "-p", 5301, "-t", seconds, "-J", *options, timeout=seconds + 15))
     assert "error" not in said, f"iperf3 -c {address}: {said.get('error')}"
     end = said["end"]

@@ -65,9 +65,9 @@ def segments(ns, command):
 
 def translate(net, instance, lab, service):
     """Ping, UDP, TCP in both directions between six and four; service: by what address four reaches six, or None."""
-    net.six.run("ping", "-c2", "-i0.1", "-W2", embed(net.FOUR))
+    net.six.run("ping", "-c2", "-i0.1", "-W10", embed(net.FOUR))
     if service:
-        net.four.run("ping", "-c2", "-i0.1", "-W2", service)
+        net.four.run("ping", "-c2", "-i0.1", "-W10", service)
     carried(lab, net.six, net.four, embed(net.FOUR), 7001, 64 * MIB)
     if service:
         carried(lab, net.four, net.six, service, 7002, 64 * MIB)
@@ -131,7 +131,7 @@ def a_path_mtu_is_found_by_both_sides():
         # From IPv4 with DF: 1500 bytes become 1520, which do not fit.
         answer = net.four.done("ping", "-c1", "-W2", "-Mdo", "-s1472", net.SERVICE).stdout
         assert "Frag needed and DF set (mtu = 1480)" in answer or "message too long, mtu=1480" in answer, answer
-        net.four.run("ping", "-c1", "-W2", "-Mdo", "-s1452", net.SERVICE)
+        net.four.run("ping", "-c1", "-W10", "-Mdo", "-s1452", net.SERVICE)
         net.four0.ns.ip("link", "set", "eth0", "mtu", 1400)
         net.outside.ns.ip("link", "set", "four", "mtu", 1400)
         answer = net.six.done("ping", "-c1", "-W2", "-s1452", embed(net.FOUR)).stdout
@@ -217,12 +217,12 @@ def filters_of_others_stay():
             subprocess.run(["tc", "filter", "add", "dev", "six", "ingress", "pref", "100", "protocol", "all",
                             "u32", "match", "u32", "0", "0"], check=True)
         instance = net.siit().start()
-        net.six.run("ping", "-c1", "-W2", embed(net.FOUR))
-        net.six.run("ping", "-c1", "-W2", net.NAT6)
+        net.six.run("ping", "-c1", "-W10", embed(net.FOUR))
+        net.six.run("ping", "-c1", "-W10", net.NAT6)
         shown = json.loads(net.nat.run("tc", "-j", "filter", "show", "dev", "six", "ingress"))
         assert any(row.get("options", {}).get("bpf_name", "").startswith("prickle-nat64:") for row in shown), shown
         instance.stop()
-        net.six.run("ping", "-c1", "-W2", embed(net.FOUR))  # no daemon, and packets go on
+        net.six.run("ping", "-c1", "-W10", embed(net.FOUR))  # no daemon, and packets go on
         instance.remove()
         shown = net.nat.run("tc", "filter", "show", "dev", "six", "ingress")
         assert "u32" in shown and "prickle" not in shown, shown

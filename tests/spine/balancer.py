@@ -395,8 +395,8 @@ def tunnels_and_path_mtu():
 def others_pass():
     """what is no service passes to the host: ping, other ports, unknown errors"""
     b = BENCH
-    b.client.run("ping", "-c1", "-W2", VIP4)
-    b.client.run("ping", "-6", "-c1", "-W2", VIP6)
+    b.client.run("ping", "-c1", "-W10", VIP4)
+    b.client.run("ping", "-6", "-c1", "-W10", VIP6)
     here = b.lb.udp(VIP4, 4242)
     s = b.client.udp("10.77.0.1")
     s.sendto(b"hello", (VIP4, 4242))

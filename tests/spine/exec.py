@@ -123,7 +123,7 @@ def hold(lab, program, *options):
 
 def end(process):
     process.stdin.close()
-    assert process.wait(10) == 0
+    assert process.wait(60) == 0
     process.stdout.close()
 
 
@@ -146,7 +146,7 @@ def a_program_that_dies_leaves_nothing():
         process = hold(lab, STATIC, "--name", "mortal")
         pid = subprocess.run(["pgrep", "-P", str(process.pid)], capture_output=True, text=True, check=True).stdout.split()
         os.kill(int(pid[0]), 9)
-        assert process.wait(10) == 128 + 9
+        assert process.wait(60) == 128 + 9
         process.stdin.close()
         process.stdout.close()
         wait_until(lambda: lab.names() == [], what="the extension is gone")

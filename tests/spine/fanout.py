@@ -218,7 +218,7 @@ def other_traffic():
             "10.1.0.2", "10.1.0.1", 17, frames.udp("10.1.0.2", "10.1.0.1", 1, 5000, b"f" * 32), fragment=0x2000)))
         assert host.receive(lambda f: f.version == 4 and f.fragment == 0x2000)
         assert video.extension.counters()["not_plain"] >= 1
-        video.source.ns.run("ping", "-c1", "-W1", "10.1.0.1")
+        video.source.ns.run("ping", "-c1", "-W10", "10.1.0.1")
 
 
 def commands_take_addresses():

@@ -240,11 +240,11 @@ def real_traffic():
         setup = Setup(lab)
         peer, host = setup.peer.ns, setup.here.ns
         assert setup.show()["loaded_at"] == 0
-        peer.run("ping", "-c1", "-W1", "10.1.0.1")  # no rules yet
+        peer.run("ping", "-c1", "-W10", "10.1.0.1")  # no rules yet
         setup.rules("pass icmp6\npass icmp src 10.1.0.2\npass udp dst port 4000-4009 src 10.1.0.0/24,fd01::/64\n"
                     "drop tcp dst port 80\ndefault drop\n")
-        peer.run("ping", "-c3", "-i0.01", "-W1", "10.1.0.1")
-        peer.run("ping", "-6", "-c3", "-i0.01", "-W1", "fd01::1")
+        peer.run("ping", "-c3", "-i0.01", "-W10", "10.1.0.1")
+        peer.run("ping", "-6", "-c3", "-i0.01", "-W10", "fd01::1")
         for address, source in (("10.1.0.1", "10.1.0.2"), ("fd01::1", "fd01::2")):
             open_, closed = host.udp(address, 4005, 1), host.udp(address, 4010, 0.2)
             sender = peer.udp(source)

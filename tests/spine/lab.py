@@ -43,7 +43,7 @@ BPFFS_MAGIC = 0xcafe4a11
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 
-def wait_until(condition, timeout=5.0, what="condition"):
+def wait_until(condition, timeout=30.0, what="condition"):
     """Poll until condition() is true and return its value; AssertionError after timeout seconds."""
     end = time.monotonic() + timeout
     while True:
@@ -73,7 +73,7 @@ class Raw:
         for frame in data:
             self.socket.send(frame)
 
-    def receive(self, want=None, timeout=2.0):
+    def receive(self, want=None, timeout=10.0):
         """The next incoming frames.Frame for which want(frame) is true; None after timeout seconds."""
         end = time.monotonic() + timeout
         while True:

@@ -31,8 +31,8 @@ def traffic_and_raw_frames():
     """namespaces reach each other, and raw frames go both ways, with their tags"""
     with Lab() as lab:
         a, b = pair(lab)
-        a.ns.run("ping", "-c1", "-W2", "10.1.0.2")
-        a.ns.run("ping", "-6", "-c1", "-W2", "fd01::2")
+        a.ns.run("ping", "-c1", "-W10", "10.1.0.2")
+        a.ns.run("ping", "-6", "-c1", "-W10", "fd01::2")
         receiver, at = b.ns.udp("10.1.0.2", 7777), a.raw()
         at.send(frames.udp_frame(b.mac, a.mac, "10.1.0.1", "10.1.0.2", 5, 7777, b"hello"))
         assert receiver.recv(100) == b"hello"

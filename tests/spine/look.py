@@ -94,7 +94,7 @@ def trace_tells_each_packet_s_story():
         process = tracing(lab, "--json", "--count", "3", "--match", "udp")
         # Packets that come before it looks are not shown: they are sent until it has seen three, one of each.
         wait_until(lambda: lab.send(7, 8, 9) or process.poll() is not None, timeout=30, what="three packets are traced")
-        assert process.wait(10) == 0
+        assert process.wait(60) == 0
         lines = process.stdout.read().splitlines()
         process.stdout.close()
         found = {row["packet"].split(" > ")[1].split(":")[0]: row for row in map(json.loads, lines)}
@@ -108,15 +108,15 @@ def a_trace_that_ends_leaves_the_sampling_as_it_was():
     with Place() as lab:
         lab.install(lab.a, lab.make("first"))
         process = tracing(lab)
-        wait_until(lambda: lab.here_run("trace", "--count", "1", check=False, timeout=5).returncode == 75
+        wait_until(lambda: lab.here_run("trace", "--count", "1", check=False, timeout=60).returncode == 75
                    if process.poll() is None else True, what="the second trace is refused")
         process.send_signal(signal.SIGINT)
-        assert process.wait(10) == 0
+        assert process.wait(60) == 0
         process.stdout.close()
         path = os.path.join(lab.folder.name, "out.pcap")
         process = lab.here.start(PRICKLE, "spine", "trace", "--dev", "eth0", "--count", "1", "--match", "udp port 7", "--write", path)
         wait_until(lambda: lab.send(7) or process.poll() is not None, what="a packet is written")
-        assert process.wait(1) == 0
+        assert process.wait(60) == 0
         with open(path, "rb") as f:
             assert f.read(4) == bytes.fromhex("d4c3b2a1")
 
@@ -180,9 +180,9 @@ def the_demo_s_lab_forwards():
             assert sum(row["returned"]["redirect"] for row in rows if row["name"] == "router") >= 4, rows
         finally:
             process.terminate()
-            process.wait(20)
+            process.wait(60)
             process.stdout.close()
-        wait_until(lambda: not os.path.exists("/run/netns/prickle-right"), timeout=10, what="the lab is taken down")
+        wait_until(lambda: not os.path.exists("/run/netns/prickle-right"), timeout=30, what="the lab is taken down")
 
 
 tap.run([top_counts_what_passes_by, trace_tells_each_packet_s_story, a_trace_that_ends_leaves_the_sampling_as_it_was,

@@ -318,7 +318,7 @@ def bench(mode, *more, match=None):
             done = lab.prickle(lab.here, "spine", "list", "--dev", "eth0", "--json", check=False)
             return json.loads(done.stdout or "[]")
         try:
-            wait_until(lambda: rows() or sink.poll() is not None, timeout=10, what="xdp-bench attaches")
+            wait_until(lambda: rows() or sink.poll() is not None, timeout=30, what="xdp-bench attaches")
             if sink.poll() is not None:
                 alone = lab.here.done("xdp-bench", mode, "eth0", timeout=5)
                 if alone.returncode == sink.poll():
@@ -334,7 +334,7 @@ def bench(mode, *more, match=None):
         finally:
             if sink.poll() is None:
                 sink.send_signal(signal.SIGINT)
-                sink.wait(10)
+                sink.wait(60)
             wait_until(lambda: not rows(), what="the extension goes with the program")
             assert "xdp" not in lab.here.links()["eth0"]
 

@@ -111,7 +111,7 @@ def a_port_is_gone_with_the_next_packet():
         try:
             wait_until(lambda: lab.sinks[0].packets > 1000, what="frames that pass")
             lab.change("ways")                          # no ports any more
-            time.sleep(0.05)                            # what the driver had in its queue
+            time.sleep(0.5)                             # what the driver had in its queue
             before, sent = lab.sinks[0].packets, source.sent
             wait_until(lambda: source.sent > sent + 2000, what="frames that do not")
             assert lab.sinks[0].packets == before, (lab.sinks[0].packets, before)

@@ -62,7 +62,7 @@ class Network:
             wait_until(lambda v=version: self.hosts[0].ns.done("ping", f"-{v}", "-c1", "-W1", ADDRESS[v][1]).returncode == 0,
                        what="ping through the router")
             for _ in range(3):
-                self.hosts[0].ns.run("ping", f"-{version}", "-c1", "-W1", ADDRESS[version][1])
+                self.hosts[0].ns.run("ping", f"-{version}", "-c1", "-W10", ADDRESS[version][1])
 
 
 def ping_both_families():
@@ -72,7 +72,7 @@ def ping_both_families():
         for version in (4, 6):
             net.learn(version)
             before = net.count(*LIVE)
-            out = net.hosts[0].ns.run("ping", f"-{version}", "-c5", "-i0.01", "-W2", ADDRESS[version][1])
+            out = net.hosts[0].ns.run("ping", f"-{version}", "-c5", "-i0.01", "-W10", ADDRESS[version][1])
             assert "5 received" in out and "ttl=63" in out, out
             assert net.count(*LIVE) - before == 10, net.extensions[0].counters()
 
@@ -226,7 +226,7 @@ def traceroute():
         for version in (4, 6):
             out = net.hosts[0].ns.done("ping", f"-{version}", "-c1", "-W1", "-t1", ADDRESS[version][1]).stdout
             assert re.search(rf"From {GATE[version][0]}.*(Time to live exceeded|Hop limit)", out), out
-            out = net.hosts[0].ns.run("ping", f"-{version}", "-c1", "-W1", "-t2", ADDRESS[version][1])
+            out = net.hosts[0].ns.run("ping", f"-{version}", "-c1", "-W10", "-t2", ADDRESS[version][1])
             assert "1 received" in out, out
         assert net.count("ttl_expired") == 2
 
@@ -253,7 +253,7 @@ def port_not_allowed():
         net = Network(lab)
         net.learn(4)
         before = net.count(*LIVE)
-        out = net.hosts[0].ns.run("ping", "-4", "-c3", "-i0.1", "-W1", ADDRESS[4][2])
+        out = net.hosts[0].ns.run("ping", "-4", "-c3", "-i0.1", "-W10", ADDRESS[4][2])
         assert "3 received" in out, out
         assert net.count(*LIVE) == before and net.count("port_not_granted") >= 1, net.extensions[0].counters()
 
@@ -277,7 +277,7 @@ def neighbour_is_resolved():
         for version in (4, 6):
             net.router.ip("neigh", "flush", "dev", "right")
             before = net.count("no_neighbour")
-            out = net.hosts[0].ns.run("ping", f"-{version}", "-c1", "-W2", ADDRESS[version][1])
+            out = net.hosts[0].ns.run("ping", f"-{version}", "-c1", "-W10", ADDRESS[version][1])
             assert "1 received" in out and net.count("no_neighbour") > before, (out, net.extensions[0].counters())
 
 
@@ -303,7 +303,7 @@ def new_mac_address():
         net.hosts[0].ns.ip("neigh", "flush", "all")
         net.learn(4)
         before = net.count(*LIVE)
-        net.hosts[0].ns.run("ping", "-4", "-c3", "-i0.01", "-W1", ADDRESS[4][1])
+        net.hosts[0].ns.run("ping", "-4", "-c3", "-i0.01", "-W10", ADDRESS[4][1])
         assert net.count(*LIVE) - before == 6, net.extensions[0].counters()
 
 
