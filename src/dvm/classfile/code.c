@@ -10,22 +10,31 @@ const struct opcode_info opcode_table[256] = {
 	[202 ... 255] = { NULL, OPERAND_BAD, 255, "", "" },
 };
 
-/* Bytes of an instruction by its shape; 0: it says so itself, or there is none. */
-static const uint8_t shape_bytes[] = {
-	[OPERAND_NONE] = 1,
-	[OPERAND_S8] = 2,
-	[OPERAND_S16] = 3,
-	[OPERAND_LOCAL] = 2,
-	[OPERAND_IINC] = 3,
-	[OPERAND_CONST8] = 2,
-	[OPERAND_CONST16] = 3,
-	[OPERAND_BRANCH16] = 3,
-	[OPERAND_BRANCH32] = 5,
-	[OPERAND_INTERFACE] = 5,
-	[OPERAND_DYNAMIC] = 5,
-	[OPERAND_TYPE] = 2,
-	[OPERAND_MULTI] = 4,
-	[OPERAND_BAD] = 0,
+/* Bytes of an instruction by the shape of its operands; 0: it says so itself, or there is none. */
+enum shape_bytes {
+	BYTES_NONE = 1,
+	BYTES_S8 = 2,
+	BYTES_S16 = 3,
+	BYTES_LOCAL = 2,
+	BYTES_IINC = 3,
+	BYTES_CONST8 = 2,
+	BYTES_CONST16 = 3,
+	BYTES_BRANCH16 = 3,
+	BYTES_BRANCH32 = 5,
+	BYTES_INTERFACE = 5,
+	BYTES_DYNAMIC = 5,
+	BYTES_TYPE = 2,
+	BYTES_MULTI = 4,
+	BYTES_TABLESWITCH = 0,
+	BYTES_LOOKUPSWITCH = 0,
+	BYTES_WIDE = 0,
+};
+
+/* The same by opcode, 256 bytes in four cache lines: a walk waits for this look-up at every instruction. */
+static const uint8_t insn_bytes_table[256] = {
+#define OPCODE(value, name, shape, ...) [value] = BYTES_##shape,
+#include "dvm/classfile/opcodes.def"
+#undef OPCODE
 };
 
 bool code_parse(struct arena *arena, const struct class_file *c, const struct class_attribute *attribute, struct code *out, struct class_fault *fault)
@@ -161,7 +170,7 @@ bool code_next(const struct code *code, uint32_t pc, struct insn *out)
 		return next_switch(code->bytes, pc, out);
 	if (unlikely(info->shape == OPERAND_WIDE))
 		return next_wide(code->bytes, pc, out);
-	uint32_t size = shape_bytes[info->shape];
+	uint32_t size = insn_bytes_table[at[0]];
 	if (unlikely(size == 0 || code->bytes.len - pc < size))
 		return false;
 	out->next = pc + size;
@@ -247,14 +256,11 @@ bool insn_ends(uint8_t op)
 	}
 }
 
-/* As code_next, but for lengths alone: this walks all code of every class. */
-static uint32_t insn_bytes(struct slice code, uint32_t pc)
+/* The bytes of an instruction that says itself how long it is; 0: it does not end in the code, or is none. */
+static uint32_t odd_bytes(struct slice code, uint32_t pc)
 {
-	uint32_t size = shape_bytes[opcode_table[code.ptr[pc]].shape];
-
-	if (likely(size != 0))
-		return code.len - pc >= size ? size : 0;
 	struct insn in = { .pc = pc, .op = code.ptr[pc] };
+
 	switch (opcode_table[in.op].shape) {
 	case OPERAND_TABLESWITCH:
 	case OPERAND_LOOKUPSWITCH:
@@ -266,31 +272,43 @@ static uint32_t insn_bytes(struct slice code, uint32_t pc)
 	}
 }
 
+static bool no_instruction(const struct code *code, uint32_t pc, struct class_fault *fault)
+{
+	uint8_t op = code->bytes.ptr[pc];
+
+	if (opcode_table[op].name == NULL)
+		class_fault_set(fault, CLASS_FAULT_VERIFY, "4.9.1", code->offset + pc, "byte 0x%02x is no opcode", op);
+	else
+		class_fault_set(fault, CLASS_FAULT_VERIFY, "4.9.1", code->offset + pc, "the operands of %s do not end in the code, or are malformed",
+				opcode_table[op].name);
+	if (fault != NULL)
+		fault->pc = (int32_t)pc;
+	return false;
+}
+
 bool code_walk(struct arena *arena, const struct class_file *c, const struct code *code, struct code_starts *out, struct class_fault *fault)
 {
-	uint32_t length = (uint32_t)code->bytes.len;
+	uint32_t length = (uint32_t)code->bytes.len, pc = 0;
 	uint64_t *bits = arena_array(arena, length / 64 + 1, sizeof(*bits));
 
 	if (bits == NULL)
 		return class_fault_set(fault, CLASS_FAULT_LIMIT, "4.7.3", code->offset, "no memory for the starts of %u bytes of code", length);
-	for (uint32_t pc = 0; pc < length;) {
-		uint32_t size = insn_bytes(code->bytes, pc);
+	while (pc < length) {
+		uint64_t word = 0;
+		uint32_t first = pc / 64;
 
-		if (unlikely(size == 0)) {
-			const char *name = opcode_table[code->bytes.ptr[pc]].name;
+		/* One word of bits at a time, in a register. */
+		do {
+			uint32_t size = insn_bytes_table[code->bytes.ptr[pc]];
 
-			if (name == NULL)
-				class_fault_set(fault, CLASS_FAULT_VERIFY, "4.9.1", code->offset + pc, "byte 0x%02x is no opcode",
-						code->bytes.ptr[pc]);
-			else
-				class_fault_set(fault, CLASS_FAULT_VERIFY, "4.9.1", code->offset + pc,
-						"the operands of %s do not end in the code, or are malformed", name);
-			if (fault != NULL)
-				fault->pc = (int32_t)pc;
-			return false;
-		}
-		bits[pc / 64] |= 1ull << (pc % 64);
-		pc += size;
+			if (unlikely(size == 0))
+				size = odd_bytes(code->bytes, pc);
+			if (unlikely(size == 0 || length - pc < size))
+				return no_instruction(code, pc, fault);
+			word |= 1ull << (pc % 64);
+			pc += size;
+		} while (pc / 64 == first && pc < length);
+		bits[first] = word;
 	}
 	*out = (struct code_starts){ bits, length };
 	return true;

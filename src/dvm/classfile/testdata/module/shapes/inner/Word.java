@@ -1,0 +1,5 @@
+package shapes.inner;
+
+public interface Word {
+	String WORD = "word";
+}
