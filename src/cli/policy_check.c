@@ -4,6 +4,7 @@
 #include <errno.h>
 
 #include "cli/policy.h"
+#include "policy/service.h"
 
 #define PROBLEMS_BYTES (1u << 20)
 
@@ -71,6 +72,7 @@ static int check_file(struct cli *cli, const char *path, struct arena *arena, co
 		return cli_fail(cli, err == -ENOENT ? CLI_NOT_FOUND : CLI_FAILED, "%s", why.text);
 	if (analysis_new(arena, *policy, &analysis) != 0)
 		return cli_fail(cli, CLI_TEMPORARY, "'%s' does not fit in memory", path);
+	policy_service_warn(analysis, warnings);
 	return analysis_check(analysis, errors, warnings) == 0 ? CLI_OK : CLI_FAILED;
 }
 

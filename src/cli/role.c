@@ -3,7 +3,7 @@
  */
 #include <stdlib.h>
 
-#include "cli/cli.h"
+#include "cli/policy.h"
 #include "conf/config.h"
 #include "roles/supervise.h"
 #include "roles/table.h"
@@ -41,21 +41,29 @@ const struct cli_command cmd_role = {
 
 static int roles(struct cli *cli)
 {
+	AUTO_ARENA struct arena arena = ARENA_INIT(POLICY_ARENA_BYTES);
 	AUTO_BUF struct buf out = BUF_INIT(1u << 20);
+	const struct analysis *a;
+	struct errmsg why = { 0 };
+	int code = policy_cli_source(cli, &arena, cli_value(cli, "in"), &a);
 
-	if (cli_json(cli))
-		role_table_json(&out);
-	else
-		role_table_text(&out);
+	if (code != CLI_OK)
+		return code;
+	if ((cli_json(cli) ? role_table_json : role_table_text)(&out, a, &why) != 0)
+		return cli_fail(cli, CLI_FAILED, "%s", why.text);
 	return cli_print(cli, &out);
 }
 
 const struct cli_command cmd_roles = {
 	.words = "roles",
 	.summary = "show what each process of the node may do",
-	.description = "The table that the processes are started from: user, capabilities, files, listening "
-		       "sockets and channels; with --json also the system calls.",
+	.description = "The processes of a node with their users and channels, and what the kernel lets each of them do: files, listening sockets, "
+		       "capabilities, threads, each with the line of the shipped policy ('prickle policy show --shipped') that says so. A policy in "
+		       "force that declares a domain of a role itself can take from that, never add. With --json also the system calls.",
+	.options = (const struct cli_option[]){
+		{ "in", 'i', "SOURCE", "under this policy instead: a file, the number of an epoch, or 'shipped'", CLI_FILE },
+		CLI_OPTION_POLICY, CLI_OPTION_CONFIG, { 0 } },
 	.json = true,
-	.examples = (const char *const[]){ "prickle roles", "prickle roles --json", NULL },
+	.examples = (const char *const[]){ "prickle roles", "prickle roles --json", "prickle roles --in site.policy", NULL },
 	.run = roles,
 };

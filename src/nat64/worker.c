@@ -511,14 +511,14 @@ static int drop(struct worker *w, const struct nat64_settings *settings)
 	struct sandbox_report report;
 
 	/* Processors are counted there when counters of all of them are read: for metrics. */
-	box.paths[box.path_count++] = (struct sandbox_path){ "/sys/devices/system/cpu", false };
+	box.paths[box.path_count++] = (struct sandbox_path){ "/sys/devices/system/cpu", LANDLOCK_READ };
 	/*
 	 * No other file needs to be opened from here on: pins are found by bpf(2), which Landlock does not ask. But a CLAT that asks DNS for its
 	 * prefix reads resolv.conf when it begins anew, and that file is replaced, or a link to where its writer keeps it.
 	 */
 	if (settings->config.mode == XLAT_CLAT && settings->pref64_source != NAT64_PREF64_FIXED) {
-		box.paths[box.path_count++] = (struct sandbox_path){ "/etc", false };
-		box.paths[box.path_count++] = (struct sandbox_path){ "/run", false };
+		box.paths[box.path_count++] = (struct sandbox_path){ "/etc", LANDLOCK_READ };
+		box.paths[box.path_count++] = (struct sandbox_path){ "/run", LANDLOCK_READ };
 	}
 	return sandbox_apply(&box, &report, &w->why);
 }

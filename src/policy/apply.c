@@ -9,6 +9,7 @@
 #include "base/cleanup.h"
 #include "policy/analysis/analysis.h"
 #include "policy/disk.h"
+#include "policy/service.h"
 #include "policy/store_private.h"
 #include "policy/table/compile.h"
 
@@ -76,6 +77,7 @@ static int check(struct work *w, struct buf *errors, struct errmsg *why)
 		return errmsg_say(why, err, "the policy has mistakes");
 	AUTO_BUF struct buf warnings = BUF_INIT(1u << 20);
 	broken = analysis_check(a, errors, &warnings);
+	policy_service_warn(a, &warnings);
 	if (broken != 0)
 		return errmsg_say(why, -EINVAL, "%zu statement%s of the policy do%s not hold, so the old one stays in force", broken, broken == 1 ? "" : "s",
 				  broken == 1 ? "es" : "");

@@ -74,7 +74,7 @@ static const struct policy_object *narrower_inside(const struct making *m, const
 {
 	for (size_t i = 1; i < m->p->object_count; i++) {
 		const struct policy_object *o = &m->p->objects[i];
-		if (o->class == POLICY_FILE && o->text != NULL && below(o->text, path) && (rights & ~rights_of(m, (uint16_t)i)) != 0)
+		if (o->class == POLICY_FILE && o->kind != POLICY_PLACE && below(o->text, path) && (rights & ~rights_of(m, (uint16_t)i)) != 0)
 			return o;
 	}
 	return NULL;
@@ -84,7 +84,7 @@ static const struct policy_object *narrower_inside(const struct making *m, const
 static uint16_t label_at(const struct making *m, const char *path)
 {
 	for (size_t i = 1; i < m->p->object_count; i++)
-		if (m->p->objects[i].class == POLICY_FILE && m->p->objects[i].text != NULL && strcmp(m->p->objects[i].text, path) == 0)
+		if (m->p->objects[i].class == POLICY_FILE && m->p->objects[i].kind != POLICY_PLACE && strcmp(m->p->objects[i].text, path) == 0)
 			return (uint16_t)i;
 	return 0;
 }
@@ -245,6 +245,11 @@ int policy_floor(struct arena *arena, const struct analysis *a, uint16_t subject
 	if (f->paths == NULL || f->ports == NULL || f->gaps == NULL)
 		return errmsg_set(why, -ENOMEM, "the floor of a domain");
 	for (size_t i = 1; i < p->object_count && m.err == 0; i++) {
+		if (p->objects[i].kind == POLICY_PLACE) {
+			if (rights_of(&m, (uint16_t)i) != 0)
+				gap(&m, "'%s' is a place of the node, which the configuration names: processes of the node alone can be held to it", p->objects[i].name);
+			continue;
+		}
 		switch (p->objects[i].class) {
 		case POLICY_FILE:
 			conditional_gap(&m, (uint16_t)i);

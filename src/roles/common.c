@@ -43,6 +43,7 @@ struct role_process {
 	struct config *config;		/* the newest; older ones stay, since sessions may still read them */
 	struct buf config_bytes;	/* what it was decoded from */
 	struct authority authority;
+	struct service_floor floor;	/* what the kernel lets us do */
 	struct event_log *log;
 	struct timer log_timer;
 	struct early_channel early[EARLY_CHANNELS_MAX];
@@ -311,7 +312,7 @@ static int open_world(struct role_process *p, struct errmsg *why)
 {
 	int dirfd = -1;
 
-	if (p->row->files != ROLE_NO_FILES) {
+	if (role_floor_has_files(&p->floor)) {
 		dirfd = open(p->config->state, O_PATH | O_DIRECTORY | O_CLOEXEC);
 		/*
 		 * Also the working directory: under a uid of our own we may not be able to come here
@@ -337,7 +338,7 @@ static int seed_hashes(struct errmsg *why)
 static int enter_sandbox(struct role_process *p, struct errmsg *why)
 {
 	struct role_paths paths;
-	struct sandbox box = role_sandbox(p->row, p->config, geteuid() == 0, &paths);
+	struct sandbox box = role_sandbox(p->row, &p->floor, p->config, geteuid() == 0, &paths);
 	struct sandbox_report report = { 0 };
 	pid_t parent = getppid();
 	int err = sandbox_apply(&box, &report, why);
@@ -356,6 +357,8 @@ static int start(struct role_process *p, struct errmsg *why)
 
 	if (err == 0 && tls_process_init() != 0)
 		err = errmsg_set(why, -EIO, "OpenSSL does not start");
+	if (err == 0)
+		err = role_floor(p->row, p->config, &p->floor, why);
 	if (err == 0)
 		err = open_world(p, why);
 	if (err == 0)

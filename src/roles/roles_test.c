@@ -3,6 +3,7 @@
 #include "base/metrics.h"
 #include "base/test.h"
 #include "roles/admin.h"
+#include "conf/config.h"
 #include "roles/table.h"
 
 START_TEST(an_admin_request_survives_its_encoding_and_no_cut_of_it_does)
@@ -50,22 +51,50 @@ START_TEST(json_of_another_process_is_refused_when_it_nests_too_deep)
 }
 END_TEST
 
-START_TEST(channels_are_mutual_and_only_the_supervisor_keeps_capabilities)
+START_TEST(channels_are_mutual_and_users_of_their_own)
 {
 	for (size_t i = 0; i < ROLE_COUNT; i++) {
 		const struct role_row *r = &role_table[i];
 
 		ck_assert_int_eq(r->id, (int)i);
-		ck_assert((i == ROLE_SUPERVISOR || r->one_shot) == (r->capabilities != 0));
+		ck_assert((i == ROLE_SUPERVISOR || r->one_shot) == (r->mode != 0));
 		ck_assert((i == ROLE_SUPERVISOR || r->one_shot) == (r->uid_offset == 0));
 		ck_assert(!r->one_shot || r->ops == NULL);
-		ck_assert((i == ROLE_SUPERVISOR) == ((r->sandbox_flags & SANDBOX_SUPERVISOR) != 0));
+		ck_assert((i == ROLE_SUPERVISOR) == (r->mode == SANDBOX_SUPERVISOR));
 		for (size_t p = 0; p < ROLE_COUNT; p++) {
 			ck_assert_int_eq((r->peers >> p) & 1, (role_table[p].peers >> i) & 1);
 			ck_assert(p == i || r->uid_offset == 0 || role_table[p].uid_offset != r->uid_offset);
-			ck_assert(p == i || (role_table[p].listens & r->listens) == 0);
 		}
 	}
+}
+END_TEST
+
+START_TEST(a_sandbox_is_what_the_rows_of_the_policy_say)
+{
+	struct service_floor f;
+	struct role_paths paths;
+	struct errmsg why;
+	struct config *config;
+	AUTO_BUF struct buf errors = BUF_INIT(10000);
+
+	ck_assert_int_eq(config_parse(SLICE("state: /srv/node\ntls:\n  certificate: /etc/keys/cert.pem\n  key: /etc/keys/key.pem\n"), "t", &config, &errors), 0);
+	ck_assert_int_eq(policy_service_floor(NULL, "auth", &f, &why), 0);
+	struct sandbox box = role_sandbox(&role_table[ROLE_AUTH], &f, config, true, &paths);
+	ck_assert_uint_eq(box.flags, SANDBOX_FILES | SANDBOX_THREADS);
+	ck_assert_uint_eq(box.path_count, 3);		/* the key is in the same directory */
+	ck_assert_str_eq(box.paths[0].path, "/srv/node/tls");
+	ck_assert_uint_eq(box.paths[0].rights, LANDLOCK_CHANGE);
+	ck_assert_str_eq(box.paths[1].path, "/etc/keys");
+	ck_assert_uint_eq(box.paths[1].rights, LANDLOCK_READ);
+	ck_assert_int_eq(policy_service_floor(NULL, "mx", &f, &why), 0);
+	box = role_sandbox(&role_table[ROLE_MX], &f, config, true, &paths);
+	ck_assert_uint_eq(box.flags, 0);
+	ck_assert_uint_eq(box.path_count, 0);
+	ck_assert_uint_eq(role_floor_listens(&f), LISTEN_BIT(LISTEN_SMTP) | LISTEN_BIT(LISTEN_LMTP));
+	ck_assert_int_eq(policy_service_floor(NULL, "supervisor", &f, &why), 0);
+	box = role_sandbox(&role_table[ROLE_SUPERVISOR], &f, config, true, &paths);
+	ck_assert_uint_eq(box.flags, SANDBOX_SUPERVISOR);
+	config_free(config);
 }
 END_TEST
 
@@ -93,8 +122,8 @@ START_TEST(each_metric_is_shown_by_a_role)
 }
 END_TEST
 
-TEST_MAIN("roles/unit", each_metric_is_shown_by_a_role,
+TEST_MAIN("roles/unit", a_sandbox_is_what_the_rows_of_the_policy_say, each_metric_is_shown_by_a_role,
 	  an_admin_request_survives_its_encoding_and_no_cut_of_it_does,
 	  json_strings_escape_what_json_forbids,
 	  json_of_another_process_is_refused_when_it_nests_too_deep,
-	  channels_are_mutual_and_only_the_supervisor_keeps_capabilities)
+	  channels_are_mutual_and_users_of_their_own)

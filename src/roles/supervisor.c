@@ -246,13 +246,16 @@ static const struct ipc_callbacks child_callbacks = { .serve = on_message, .clos
 
 /* --- starting roles ---------------------------------------------------------------------------------- */
 
-static int send_listeners(struct supervisor *s, struct child *c)
+/* Only those that the policy lets it have. */
+static int send_listeners(struct supervisor *s, struct child *c, struct errmsg *why)
 {
-	int err = 0;
+	struct service_floor floor;
+	int err = role_floor(c->row, s->config, &floor, why);
+	uint32_t listens = err == 0 ? role_floor_listens(&floor) : 0;
 
 	for (unsigned i = 0; i < s->listener_count && err == 0; i++) {
 		uint8_t kind = (uint8_t)s->listeners[i].kind;
-		if ((c->row->listens & LISTEN_BIT(kind)) != 0)
+		if ((listens & LISTEN_BIT(kind)) != 0)
 			err = ipc_send(c->ipc, SUPERVISE_LISTENER, slice_of(&kind, 1), s->listeners[i].fd);
 	}
 	return err;
@@ -328,14 +331,17 @@ static int start_child(struct supervisor *s, struct child *c, struct errmsg *why
 		if (err == 0)
 			err = send_policy(s, c, why);
 		if (err == 0)
-			err = send_listeners(s, c);
+			err = send_listeners(s, c, why);
 		if (err == 0)
 			err = connect_peers(s, c);
 		if (err == 0)
 			err = ipc_send(c->ipc, SUPERVISE_GO, (struct slice){ 0 }, -1);
 		if (err == 0)
 			return 0;
-		errmsg_set(why, err, "tell %s its work", c->row->name);
+		if (why->code == 0)
+			errmsg_set(why, err, "tell %s its work", c->row->name);
+		event_why(s->ev, why);
+		event_error(s->ev, "a role is ended, since it could not be told its work");
 		kill(c->pid, SIGKILL);		/* SIGCHLD then plans the next try */
 		return 0;
 	}
@@ -878,6 +884,7 @@ static int set_up(struct supervisor *s, struct errmsg *why)
 {
 	struct sandbox_report report;
 	struct role_paths paths;
+	struct service_floor floor;
 	struct sandbox box;
 	int err = loop_new(&s->loop);
 
@@ -904,7 +911,10 @@ static int set_up(struct supervisor *s, struct errmsg *why)
 	if (err != 0)
 		return err;
 	add_children(s);
-	box = role_sandbox(&role_table[ROLE_SUPERVISOR], s->config, false, &paths);
+	err = role_floor(&role_table[ROLE_SUPERVISOR], s->config, &floor, why);
+	if (err != 0)
+		return err;
+	box = role_sandbox(&role_table[ROLE_SUPERVISOR], &floor, s->config, false, &paths);
 	return sandbox_apply(&box, &report, why);
 }
 

@@ -1,13 +1,7 @@
 #include "roles/table.h"
 
-#include <libgen.h>
-#include <limits.h>
 #include <linux/capability.h>
-#include <stdio.h>
-#include <stdlib.h>
 
-#include "conf/config.h"
-#include "policy/store.h"
 #include "roles/admin.h"
 
 #define GIB (1024ull * 1024 * 1024)
@@ -22,14 +16,7 @@ const struct role_row role_table[ROLE_COUNT] = {
 	[ROLE_SUPERVISOR] = {
 		.id = ROLE_SUPERVISOR, .name = "supervisor",
 		.what = "starts the others, owns the listening sockets, reads nobody's bytes",
-		.sandbox_flags = SANDBOX_SUPERVISOR,
-		/*
-		 * To bind low ports, give roles their uids and empty their bounding sets, end them,
-		 * and give them their parts of the state directory.
-		 */
-		.capabilities = 1ull << CAP_NET_BIND_SERVICE | 1ull << CAP_SETUID | 1ull << CAP_SETGID |
-				1ull << CAP_SETPCAP | 1ull << CAP_KILL | 1ull << CAP_CHOWN |
-				1ull << CAP_FOWNER | 1ull << CAP_DAC_OVERRIDE,
+		.mode = SANDBOX_SUPERVISOR,
 		/* No files_max: its hard limit is what the roles can have at most. */
 	},
 	[ROLE_MX] = {
@@ -37,7 +24,6 @@ const struct role_row role_table[ROLE_COUNT] = {
 		.what = "takes mail from strangers (SMTP port 25, LMTP); may only append",
 		.uid_offset = 1, .data_bytes_max = 4 * GIB, .files_max = 20000, .threads_max = 1,
 		.metrics = { "mx", "smtp" },
-		.listens = LISTEN_BIT(LISTEN_SMTP) | LISTEN_BIT(LISTEN_LMTP),
 		.peers = ROLE_BIT(ROLE_AUTH) | ROLE_BIT(ROLE_STORE),
 	},
 	[ROLE_FRONT] = {
@@ -46,16 +32,12 @@ const struct role_row role_table[ROLE_COUNT] = {
 		.uid_offset = 2, .per_core = true, .data_bytes_max = 4 * GIB, .files_max = 20000,
 		.threads_max = 1,
 		.metrics = { "front", "imap", "pop3", "smtp", "policy" },
-		.listens = LISTEN_BIT(LISTEN_SUBMISSION) | LISTEN_BIT(LISTEN_SUBMISSIONS) |
-			   LISTEN_BIT(LISTEN_IMAP) | LISTEN_BIT(LISTEN_IMAPS) | LISTEN_BIT(LISTEN_POP3) |
-			   LISTEN_BIT(LISTEN_POP3S),
 		.peers = ROLE_BIT(ROLE_AUTH) | ROLE_BIT(ROLE_STORE),
 	},
 	[ROLE_AUTH] = {
 		.id = ROLE_AUTH, .name = "auth", .ops = &role_auth,
 		.what = "passwords, TLS private keys, users and addresses",
-		.uid_offset = 3, .sandbox_flags = SANDBOX_FILES | SANDBOX_THREADS, .files = ROLE_FILES_TLS,
-		.data_bytes_max = 4 * GIB, .files_max = 4096, .threads_max = 64,
+		.uid_offset = 3, .data_bytes_max = 4 * GIB, .files_max = 4096, .threads_max = 64,
 		.metrics = { "auth", "policy" },
 		.peers = ROLE_BIT(ROLE_MX) | ROLE_BIT(ROLE_FRONT) | ROLE_BIT(ROLE_STORE) |
 			 ROLE_BIT(ROLE_QUEUE) | ROLE_BIT(ROLE_CONTROL),
@@ -63,14 +45,9 @@ const struct role_row role_table[ROLE_COUNT] = {
 	[ROLE_STORE] = {
 		.id = ROLE_STORE, .name = "store", .ops = &role_store,
 		.what = "the only one with the disk",
-		.uid_offset = 4, .sandbox_flags = SANDBOX_FILES | SANDBOX_THREADS,
-		.files = ROLE_FILES_STATE,
-		/* RocksDB looks at processors and at the block device; libc's malloc at overcommit. */
-		.reads = { "/proc/self", "/proc/meminfo", "/proc/sys/vm/overcommit_memory",
-			   "/sys/devices/system/cpu", "/sys/dev/block", "/sys/devices" },
+		.uid_offset = 4,
 		.data_bytes_max = 16 * GIB, .files_max = 20000, .threads_max = 256,
 		.metrics = { "store" },
-		.listens = LISTEN_BIT(LISTEN_STORE),
 		.peers = ROLE_BIT(ROLE_MX) | ROLE_BIT(ROLE_FRONT) | ROLE_BIT(ROLE_AUTH) |
 			 ROLE_BIT(ROLE_QUEUE) | ROLE_BIT(ROLE_CONTROL),
 	},
@@ -86,7 +63,6 @@ const struct role_row role_table[ROLE_COUNT] = {
 		.what = "the admin socket, metrics and health",
 		.uid_offset = 6, .data_bytes_max = GIB, .files_max = 1024, .threads_max = 1,
 		.metrics = { "control", "policy" },
-		.listens = LISTEN_BIT(LISTEN_CONTROL) | LISTEN_BIT(LISTEN_METRICS),
 		.peers = ROLE_BIT(ROLE_AUTH) | ROLE_BIT(ROLE_STORE) | ROLE_BIT(ROLE_QUEUE),
 	},
 	[ROLE_FILTER] = {
@@ -99,21 +75,17 @@ const struct role_row role_table[ROLE_COUNT] = {
 	[ROLE_SPINE] = {
 		.id = ROLE_SPINE, .name = "spine", .one_shot = true,
 		.what = "commands that load extensions, once they look at an object; serve does not start it",
-		.sandbox_flags = SANDBOX_BPF,
-		/* Programs and maps; XDP; the verifier's full powers for the dispatcher. As in spine/confine.c. */
-		.capabilities = 1ull << CAP_BPF | 1ull << CAP_NET_ADMIN | 1ull << CAP_PERFMON,
+		.mode = SANDBOX_BPF,
 	},
 	[ROLE_NET] = {
 		.id = ROLE_NET, .name = "net", .one_shot = true,
 		.what = "a translator's slow path: reads packets, advertisements and DNS answers; see nat64.instances",
-		.sandbox_flags = SANDBOX_BPF,
-		/* Maps; rtnetlink and the TAP; raw sockets. As in nat64/run.c. */
-		.capabilities = 1ull << CAP_BPF | 1ull << CAP_NET_ADMIN | 1ull << CAP_NET_RAW,
+		.mode = SANDBOX_BPF,
 	},
 	[ROLE_AUDIT] = {
 		.id = ROLE_AUDIT, .name = "audit", .ops = &role_audit,
 		.what = "copies records of decisions from memory to the audit's log",
-		.uid_offset = 9, .sandbox_flags = SANDBOX_FILES, .files = ROLE_FILES_AUDIT,
+		.uid_offset = 9,
 		.data_bytes_max = GIB, .files_max = 2048, .threads_max = 1,
 		.metrics = { "policy" },
 	},
@@ -140,85 +112,6 @@ const char *listener_name(enum listener_kind kind)
 		       listener_names[kind] : "unknown";
 }
 
-/* --- the sandbox ---------------------------------------------------------------------------- */
-
-static void add_path(struct sandbox *box, struct role_paths *paths, const char *path, bool write)
-{
-	char *to;
-
-	if (box->path_count == SANDBOX_PATHS_MAX || strlen(path) >= sizeof(paths->text[0]))
-		return;		/* fewer rules: less is allowed, never more */
-	to = paths->text[box->path_count];
-	memcpy(to, path, strlen(path) + 1);
-	box->paths[box->path_count++] = (struct sandbox_path){ .path = to, .write = write };
-}
-
-/*
- * A certificate is renewed by replacing the file, so the rule is for its directory; and the
- * name is often a link to another directory, where the new one will be, too.
- */
-static void add_directory_of(struct sandbox *box, struct role_paths *paths, const char *file)
-{
-	char link[PATH_MAX], *real;
-
-	if (*file == '\0' || strlen(file) >= sizeof(link))
-		return;
-	memcpy(link, file, strlen(file) + 1);
-	add_path(box, paths, dirname(link), false);
-	real = realpath(file, NULL);
-	if (real != NULL)
-		add_path(box, paths, dirname(real), false);
-	free(real);
-}
-
-/* A descriptor a session, and some for channels and listening sockets. */
-static uint64_t files_for(const struct role_row *row, const struct config *config)
-{
-	uint64_t sessions = row->id == ROLE_FRONT ? config->front_sessions_max :
-			    row->id == ROLE_MX	  ? config->mx_sessions_max : 0;
-
-	return MAX(row->files_max, sessions == 0 ? 0 : sessions + 1000);
-}
-
-struct sandbox role_sandbox(const struct role_row *row, const struct config *config, bool root,
-			    struct role_paths *paths)
-{
-	struct sandbox box = {
-		.flags = row->sandbox_flags,
-		.uid = root && row->uid_offset != 0 ? (uid_t)config->roles_uid_base + row->uid_offset : 0,
-		.capabilities = row->capabilities,
-		.data_bytes_max = row->data_bytes_max,
-		.files_max = files_for(row, config),
-		.threads_max = row->threads_max,
-	};
-	char path[sizeof(paths->text[0])], policy[POLICY_DIRECTORY_BYTES], run[POLICY_DIRECTORY_BYTES];
-
-	switch (row->files) {
-	case ROLE_NO_FILES:
-		break;
-	case ROLE_FILES_STATE:
-		add_path(&box, paths, config->state, true);
-		break;
-	case ROLE_FILES_AUDIT:
-		if (policy_store_configured(config, policy) != 0 || policy_store_run(policy, run) != 0)
-			break;
-		if (snprintf(path, sizeof(path), "%s/audit", policy) < (int)sizeof(path))
-			add_path(&box, paths, path, true);
-		if (snprintf(path, sizeof(path), "%s/audit", run) < (int)sizeof(path))
-			add_path(&box, paths, path, false);
-		break;
-	case ROLE_FILES_TLS:
-		if (snprintf(path, sizeof(path), "%s/tls", config->state) < (int)sizeof(path))
-			add_path(&box, paths, path, true);
-		add_directory_of(&box, paths, config->tls_certificate);
-		add_directory_of(&box, paths, config->tls_key);
-		break;
-	}
-	for (size_t i = 0; i < ARRAY_LEN(row->reads) && row->reads[i] != NULL; i++)
-		add_path(&box, paths, row->reads[i], false);
-	return box;
-}
-
 /* --- printing -------------------------------------------------------------------------------- */
 
 static const struct { unsigned bit; const char *name; } capability_names[] = {
@@ -228,53 +121,91 @@ static const struct { unsigned bit; const char *name; } capability_names[] = {
 	{ CAP_NET_ADMIN, "net_admin" }, { CAP_NET_RAW, "net_raw" }, { CAP_PERFMON, "perfmon" }, { CAP_BPF, "bpf" },
 };
 
-static const char *files_text(enum role_files files)
+static void capabilities_text(struct buf *out, uint64_t capabilities)
 {
-	return files == ROLE_FILES_STATE ? "state directory, read and write" :
-	       files == ROLE_FILES_AUDIT ? "the audit's log, read and write; audit rings of other roles, read" :
-	       files == ROLE_FILES_TLS	 ? "tls/ in the state directory, read and write; configured certificate and key, read" :
-					   "none";
+	const char *sep = "";
+
+	for (size_t c = 0; c < ARRAY_LEN(capability_names); c++) {
+		if ((capabilities >> capability_names[c].bit & 1) == 0)
+			continue;
+		buf_printf(out, "%s%s", sep, capability_names[c].name);
+		sep = ", ";
+	}
+	buf_adds(out, *sep == '\0' ? "none" : "");
 }
 
-void role_table_text(struct buf *out)
+static void permissions_text(struct buf *out, enum policy_class class, uint32_t permissions)
+{
+	for (uint32_t left = permissions; left != 0; left &= left - 1)
+		buf_printf(out, "%s%s", left == permissions ? "" : ", ", policy_permission_name(class, left & -left));
+}
+
+/* What it may by one row, and the line of the shipped policy that says so. */
+static void right_text(struct buf *out, const struct service_row *r, const char *title)
+{
+	buf_printf(out, "  %-12s  %s%s", title, r->place == NULL ? "" : r->place, r->place == NULL ? "" : ": ");
+	permissions_text(out, r->class, r->may);
+	buf_printf(out, "%s  (default:%u)", r->may == 0 ? "nothing" : "", r->line);
+	if (r->may != r->shipped) {
+		buf_adds(out, "; taken away by the policy in force: ");
+		permissions_text(out, r->class, r->shipped & ~r->may);
+	}
+	buf_adds(out, "\n");
+}
+
+static void rights_text(struct buf *out, const struct service_floor *f, enum policy_class class, const char *title)
+{
+	bool any = false;
+
+	for (size_t i = 0; i < f->row_count; i++) {
+		if (f->rows[i].class != class)
+			continue;
+		right_text(out, &f->rows[i], any ? "" : title);
+		any = true;
+	}
+	if (!any)
+		buf_printf(out, "  %-12s  none\n", title);
+}
+
+static void text_row(struct buf *out, const struct role_row *r, const struct service_floor *f)
+{
+	if (r->uid_offset != 0)
+		buf_printf(out, "  user          roles.uid_base + %u\n", r->uid_offset);
+	buf_adds(out, "  capabilities  ");
+	capabilities_text(out, f->capabilities);
+	buf_adds(out, "\n");
+	rights_text(out, f, POLICY_KERNEL, "kernel");
+	rights_text(out, f, POLICY_FILE, "files");
+	rights_text(out, f, POLICY_ENDPOINT, "listeners");
+	if (r->one_shot)
+		return;
+	buf_adds(out, "  channels to   supervisor");
+	for (size_t p = 0; p < ROLE_COUNT; p++)
+		if ((r->peers & ROLE_BIT(p)) != 0)
+			buf_printf(out, ", %s", role_table[p].name);
+	buf_adds(out, "\n");
+}
+
+/* Reserved roles have no rows. */
+static bool has_floor(const struct role_row *r)
+{
+	return r->id == ROLE_SUPERVISOR || r->ops != NULL || r->one_shot;
+}
+
+int role_table_text(struct buf *out, const struct analysis *in_force, struct errmsg *why)
 {
 	for (size_t i = 0; i < ROLE_COUNT; i++) {
 		const struct role_row *r = &role_table[i];
-		const char *sep = "";
+		struct service_floor f;
+		int err = has_floor(r) ? policy_service_floor(in_force, r->name, &f, why) : 0;
 
+		if (err != 0)
+			return err;
 		buf_printf(out, "%-10s  %s\n", r->name, r->what);
-		if (i != ROLE_SUPERVISOR && r->ops == NULL && !r->one_shot)
-			continue;
-		if (r->uid_offset != 0)
-			buf_printf(out, "  user          roles.uid_base + %u\n", r->uid_offset);
-		buf_adds(out, "  capabilities  ");
-		for (size_t c = 0; c < ARRAY_LEN(capability_names); c++) {
-			if ((r->capabilities >> capability_names[c].bit & 1) == 0)
-				continue;
-			buf_printf(out, "%s%s", sep, capability_names[c].name);
-			sep = ", ";
-		}
-		buf_adds(out, *sep == '\0' ? "none\n" : "\n");
-		buf_printf(out, "  files         %s\n", i == ROLE_SUPERVISOR || r->one_shot ? "not restricted" : files_text(r->files));
-		if (r->one_shot) {
-			buf_adds(out, "  may           use bpf(2), fork; start no programs, enter no namespaces\n");
-			continue;
-		}
-		buf_printf(out, "  may           %s%s%s\n",
-			   (r->sandbox_flags & SANDBOX_SUPERVISOR) != 0 ? "start roles, make sockets" : "use its sockets",
-			   (r->sandbox_flags & SANDBOX_FILES) != 0 ? ", open files" : "",
-			   (r->sandbox_flags & SANDBOX_THREADS) != 0 ? ", start threads" : "");
-		buf_adds(out, "  listeners    ");
-		for (unsigned k = LISTEN_SMTP; k <= LISTEN_METRICS; k++)
-			if ((r->listens & LISTEN_BIT(k)) != 0)
-				buf_printf(out, " %s", listener_name(k));
-		buf_adds(out, r->listens == 0 ? " none\n" : "\n");
-		buf_adds(out, "  channels to   supervisor");
-		for (size_t p = 0; p < ROLE_COUNT; p++)
-			if ((r->peers & ROLE_BIT(p)) != 0)
-				buf_printf(out, ", %s", role_table[p].name);
-		buf_adds(out, "\n");
+		if (has_floor(r))
+			text_row(out, r, &f);
 	}
+	return 0;
 }
 
 static void json_names(struct buf *out, const char *key, const char *const *names)
@@ -285,9 +216,37 @@ static void json_names(struct buf *out, const char *key, const char *const *name
 	buf_adds(out, "]");
 }
 
-static void json_row(struct buf *out, const struct role_row *r)
+static void json_permissions(struct buf *out, const char *key, enum policy_class class, uint32_t permissions)
+{
+	const char *names[33];
+	size_t n = 0;
+
+	for (uint32_t left = permissions; left != 0; left &= left - 1)
+		names[n++] = policy_permission_name(class, left & -left);
+	names[n] = NULL;
+	json_names(out, key, names);
+}
+
+static void json_rights(struct buf *out, const struct service_floor *f)
+{
+	buf_adds(out, ",\"rights\":[");
+	for (size_t i = 0; i < f->row_count; i++) {
+		const struct service_row *r = &f->rows[i];
+
+		buf_printf(out, "%s{\"class\":\"%s\"", i == 0 ? "" : ",", policy_class_name(r->class));
+		if (r->place != NULL)
+			buf_printf(out, ",\"place\":\"%s\"", r->place);
+		json_permissions(out, "may", r->class, r->may);
+		json_permissions(out, "taken_away", r->class, r->shipped & ~r->may);
+		buf_printf(out, ",\"rule\":\"default:%u\"}", r->line);
+	}
+	buf_adds(out, "]");
+}
+
+static void json_row(struct buf *out, const struct role_row *r, const struct service_floor *f)
 {
 	const char *names[ROLE_COUNT + 16];
+	uint32_t listens = role_floor_listens(f);
 	size_t n = 0;
 
 	buf_printf(out, "{\"name\":\"%s\",\"what\":", r->name);
@@ -296,23 +255,16 @@ static void json_row(struct buf *out, const struct role_row *r)
 		   r->ops != NULL || r->id == ROLE_SUPERVISOR ? "true" : "false", r->one_shot ? "true" : "false",
 		   r->uid_offset, r->per_core ? "true" : "false");
 	for (size_t i = 0; i < ARRAY_LEN(capability_names); i++)
-		if ((r->capabilities >> capability_names[i].bit & 1) != 0)
+		if ((f->capabilities >> capability_names[i].bit & 1) != 0)
 			names[n++] = capability_names[i].name;
 	names[n] = NULL;
 	json_names(out, "capabilities", names);
-	buf_printf(out, ",\"may_open_files\":%s,\"may_start_threads\":%s,\"may_start_programs\":%s",
-		   (r->sandbox_flags & SANDBOX_FILES) != 0 || r->one_shot ? "true" : "false",
-		   (r->sandbox_flags & (SANDBOX_THREADS | SANDBOX_SUPERVISOR)) != 0 ? "true" : "false",
-		   (r->sandbox_flags & SANDBOX_SUPERVISOR) != 0 ? "true" : "false");
-	buf_adds(out, ",\"files\":");
-	admin_json_string(out, slice_str(r->id == ROLE_SUPERVISOR || r->one_shot ? "not restricted" : files_text(r->files)));
-	for (n = 0; n < ARRAY_LEN(r->reads) && r->reads[n] != NULL; n++)
-		names[n] = r->reads[n];
-	names[n] = NULL;
-	json_names(out, "reads", names);
+	buf_printf(out, ",\"may_open_files\":%s,\"may_start_threads\":%s,\"may_start_programs\":%s", role_floor_has_files(f) ? "true" : "false",
+		   (f->kernel & POLICY_KERNEL_THREAD) != 0 ? "true" : "false", r->mode == SANDBOX_SUPERVISOR ? "true" : "false");
+	json_rights(out, f);
 	n = 0;
 	for (unsigned k = LISTEN_SMTP; k <= LISTEN_METRICS; k++)
-		if ((r->listens & LISTEN_BIT(k)) != 0)
+		if ((listens & LISTEN_BIT(k)) != 0)
 			names[n++] = listener_name(k);
 	names[n] = NULL;
 	json_names(out, "listeners", names);
@@ -327,16 +279,22 @@ static void json_row(struct buf *out, const struct role_row *r)
 		   (unsigned long long)r->threads_max);
 }
 
-void role_table_json(struct buf *out)
+int role_table_json(struct buf *out, const struct analysis *in_force, struct errmsg *why)
 {
 	buf_adds(out, "{\"roles\":[");
 	for (size_t i = 0; i < ROLE_COUNT; i++) {
+		struct service_floor f = { 0 };
+		int err = has_floor(&role_table[i]) ? policy_service_floor(in_force, role_table[i].name, &f, why) : 0;
+
+		if (err != 0)
+			return err;
 		buf_adds(out, i == 0 ? "" : ",");
-		json_row(out, &role_table[i]);
+		json_row(out, &role_table[i], &f);
 	}
 	buf_adds(out, "]");
 	json_names(out, "system_calls", sandbox_calls_base());
 	json_names(out, "system_calls_with_files", sandbox_calls_files());
 	json_names(out, "system_calls_that_end_the_process", sandbox_calls_deadly());
 	buf_adds(out, "}\n");
+	return 0;
 }

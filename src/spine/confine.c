@@ -1,24 +1,15 @@
 #include "spine/confine.h"
 
-#include <linux/capability.h>
-
+#include "policy/service.h"
 #include "sys/sandbox.h"
-
-#ifndef CAP_PERFMON
-#define CAP_PERFMON 38
-#define CAP_BPF	    39
-#endif
-
-/*
- * BPF: programs and maps. NET_ADMIN: XDP programs, attaching. PERFMON: full verifier powers for the
- * dispatcher and for vetted extensions.
- */
-const uint64_t spine_capabilities = 1ull << CAP_BPF | 1ull << CAP_NET_ADMIN | 1ull << CAP_PERFMON;
 
 int spine_confine(struct errmsg *why)
 {
-	struct sandbox box = { .flags = SANDBOX_BPF, .capabilities = spine_capabilities };
+	struct sandbox box = { .flags = SANDBOX_BPF };
 	struct sandbox_report report;
+	struct service_floor floor;
+	int err = policy_service_floor(NULL, "spine", &floor, why);
 
-	return sandbox_apply(&box, &report, why);
+	box.capabilities = err == 0 ? floor.capabilities : 0;
+	return err != 0 ? err : sandbox_apply(&box, &report, why);
 }

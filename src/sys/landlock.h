@@ -15,6 +15,7 @@ enum landlock_right {
 	LANDLOCK_CREATE = 1u << 2,	/* files, directories, links, sockets, pipes; move here */
 	LANDLOCK_DELETE = 1u << 3,
 	LANDLOCK_EXECUTE = 1u << 4,
+	LANDLOCK_CHANGE = LANDLOCK_READ | LANDLOCK_WRITE | LANDLOCK_CREATE | LANDLOCK_DELETE,
 };
 
 /* A file, or a directory with all below it. What does not exist is skipped. */

@@ -16,8 +16,6 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "sys/landlock.h"
-
 /* --- lists ------------------------------------------------------------------------------- */
 
 static const char *const calls_base[] = {
@@ -178,8 +176,7 @@ static int apply_landlock(const struct sandbox *box, struct errmsg *why)
 	struct landlock_rules rules = { .paths = paths, .path_count = box->path_count };
 
 	for (unsigned i = 0; i < box->path_count; i++)
-		paths[i] = (struct landlock_path){ box->paths[i].path,
-			LANDLOCK_READ | (box->paths[i].write ? LANDLOCK_WRITE | LANDLOCK_CREATE | LANDLOCK_DELETE : 0) };
+		paths[i] = (struct landlock_path){ box->paths[i].path, box->paths[i].rights };
 	return landlock_restrict(&rules, why);
 }
 

@@ -16,6 +16,7 @@
 #include <sys/types.h>
 
 #include "base/errmsg.h"
+#include "sys/landlock.h"
 
 enum sandbox_flags {
 	SANDBOX_FILES = 1u << 0,	/* open, rename, sync...: where Landlock's rules allow it */
@@ -30,7 +31,7 @@ enum sandbox_flags {
 	 * programs. It may fork: helpers that it makes are as confined as itself.
 	 */
 	SANDBOX_BPF = 1u << 3,
-	SANDBOX_PATHS = 1u << 4,	/* with SANDBOX_BPF: Landlock, too, with `paths`. bpf(2) finds pins all the same */
+	SANDBOX_PATHS = 1u << 4,	/* with the two above: Landlock, too, with `paths`. bpf(2) finds pins all the same */
 };
 
 #define SANDBOX_PATHS_MAX 12u
@@ -38,7 +39,7 @@ enum sandbox_flags {
 /* A file or a directory with all below it. Paths that do not exist are skipped. */
 struct sandbox_path {
 	const char *path;
-	bool write;			/* create, change and remove, too */
+	uint32_t rights;		/* of enum landlock_right */
 };
 
 struct sandbox {

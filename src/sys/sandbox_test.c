@@ -96,9 +96,9 @@ static int some_files(void)
 	struct stat st;
 	int fd;
 
-	box.paths[box.path_count++] = (struct sandbox_path){ .path = dir, .write = true };
-	box.paths[box.path_count++] = (struct sandbox_path){ .path = "/proc/self" };
-	box.paths[box.path_count++] = (struct sandbox_path){ .path = "/does/not/exist" };
+	box.paths[box.path_count++] = (struct sandbox_path){ .path = dir, .rights = LANDLOCK_CHANGE };
+	box.paths[box.path_count++] = (struct sandbox_path){ .path = "/proc/self", .rights = LANDLOCK_READ };
+	box.paths[box.path_count++] = (struct sandbox_path){ .path = "/does/not/exist", .rights = LANDLOCK_READ };
 	snprintf(path, sizeof(path), "%s/file", dir);
 	NEED(enter(&box));
 	fd = open(path, O_CREAT | O_RDWR | O_CLOEXEC, 0600);
@@ -129,7 +129,7 @@ static int programs_and_rules(void)
 {
 	struct sandbox box = { .flags = SANDBOX_BPF | SANDBOX_PATHS };
 
-	box.paths[box.path_count++] = (struct sandbox_path){ .path = "/proc/self" };
+	box.paths[box.path_count++] = (struct sandbox_path){ .path = "/proc/self", .rights = LANDLOCK_READ };
 	NEED(enter(&box));
 	if (landlock_abi() > 0)
 		NEED(open("/etc/passwd", O_RDONLY | O_CLOEXEC) == -1 && errno == EACCES);

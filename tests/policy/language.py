@@ -156,6 +156,30 @@ def shipped_policy_is_shown():
     prickle("show", "--shipped", "--epoch", "1", code=2)
 
 
+def places_belong_to_the_node():
+    """a place of the node is known by its name; 'file' in an allow means none of them, in a never all; the document lists them"""
+    with open(os.path.join(ROOT, "src/policy/language/places.def"), encoding="utf-8") as f:
+        places = re.findall(r'^PLACE\("(\S+)", (FILE|ENDPOINT), "(.*)"\)$', f.read(), re.M)
+    rows = [(name, kind.upper(), about) for name, kind, about in re.findall(r"^\| `(\S+)` \| (file|endpoint) \| (.*) \|$", DOCUMENT, re.M)]
+    assert places == rows, (places, rows)
+    told = prickle("check", write("place.policy", 'label file a = place "stat"\n'), code=1).stderr
+    assert "no place 'stat'; did you mean 'state'?" in told, told
+    head = 'import default\nmodule m\ndomain d = program\nlabel file s = tree "/srv"\n'
+    prickle("check", write("all.policy", head + "allow d read file\nexpect allow d read file\nexpect deny d read node.state\nexpect deny d write file\n"))
+    told = prickle("check", write("never.policy", head + "never node.store read file\n"), code=1).stderr
+    assert "node.store" in told or "store read" in told, told
+
+
+def own_processes_are_warned_of():
+    """a policy that declares a process of the node itself is told what that lacks; an imported one is not"""
+    told = prickle("check", write("roles.policy", 'domain keeper = service role "store"\nlabel file mail = place "state"\nallow keeper read mail\n'
+                                  'domain other = service role "shop"\nallow other thread kernel\n')).stderr
+    assert "roles.policy:1:1: warning: the process 'store' would lack what it needs, and may not start: " in told, told
+    assert re.search(r"thread kernel \(default:\d+\); write, create, delete state \(default:\d+\)", told), told
+    assert "the node has no process 'shop'" in told, told
+    assert prickle("check", write("fine.policy", "import default\n")).stderr == ""
+
+
 def missing_file_is_told():
     """a file that is not there is told, and so is an import"""
     assert "nonesuch" in prickle("check", "nonesuch.policy", code=1).stderr
@@ -165,4 +189,4 @@ def missing_file_is_told():
 
 tap.run([document_has_all_classes, document_has_all_statements, document_has_existing_commands, document_examples_are_policies,
          mistakes_come_at_once, broken_never_has_two_places, problems_as_json, failed_expectation_is_not_ok,
-         helpers_of_xdp_need_no_prefix, undeclared_ticket_role_is_told_how, shipped_policy_is_shown, missing_file_is_told])
+         helpers_of_xdp_need_no_prefix, undeclared_ticket_role_is_told_how, shipped_policy_is_shown, places_belong_to_the_node, own_processes_are_warned_of, missing_file_is_told])

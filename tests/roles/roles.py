@@ -71,7 +71,7 @@ def make_certificate(directory, name, uid):
 
 
 class Node:
-    def __init__(self, as_root):
+    def __init__(self, as_root, start=True):
         self.uid = 0 if as_root else os.getuid() or ORDINARY_UID
         self.base = free_base()
         self.dir = tempfile.mkdtemp(prefix="prickle-roles.")
@@ -82,8 +82,13 @@ class Node:
         if os.getuid() == 0 and not as_root:
             os.chown(self.dir, self.uid, self.uid)
             os.chown(os.path.join(self.dir, "private"), self.uid, self.uid)
-        user = {} if as_root or os.getuid() != 0 else {"user": self.uid, "group": self.uid, "extra_groups": []}
+        self.as_root = as_root
         self.log = open(os.path.join(self.dir, "log"), "wb")
+        if start:
+            self.start()
+
+    def start(self):
+        user = {} if self.as_root or os.getuid() != 0 else {"user": self.uid, "group": self.uid, "extra_groups": []}
         self.process = subprocess.Popen([PRICKLE, "serve", "--config", self.config], stdin=subprocess.DEVNULL,
                                         stderr=self.log, **user)
 
@@ -471,6 +476,48 @@ def check_node(as_root, table):
         subprocess.run(["rm", "-rf", node.dir], check=False)
 
 
+def check_narrowed(directory):
+    """A policy that declares processes itself takes sockets from them, gives none, and cannot half-break the supervisor."""
+    def start(text):
+        node = Node(True, start=False)
+        path, store = directory + "/narrow.policy", node.dir + "/private/state/policy"
+        with open(path, "w", encoding="ascii") as f:
+            f.write(text)
+        os.makedirs(node.dir + "/private/state", mode=0o755)
+        subprocess.run([PRICKLE, "policy", "apply", path, "--policy", store, "--yes"], check=True, capture_output=True)
+        node.start()
+        return node
+
+    node = start('import default\nmodule site\nallow node.mx listen node.imap\nallow node.mx thread kernel\n'
+                 'allow node.mx read, write node.audit-log\n')
+    try:
+        roles = node.wait_ready(10)
+        check(roles is not None, "wider rows: all roles serve", node.log_text())
+        check_process("wider rows", node, roles[("mx", 0)], {"may_open_files": False, "may_start_threads": False, "uid_offset": 1})
+    finally:
+        node.end()
+        subprocess.run(["rm", "-rf", node.dir], check=False)
+    node = start('domain front = service role "front"\nlabel endpoint mail = place "imap"\nallow front listen mail\n'
+                 'role operator = principal root\nallow operator status node\n')
+    try:
+        roles = node.wait_ready(10)
+        check(roles is not None, "fewer rows: all roles serve", node.log_text())
+        fds, listening = descriptors(roles[("front", 0)]["pid"]), listening_inodes()
+        ports = {listening[t[8:-1]] - node.base for t in fds.values() if t.startswith("socket:[") and t[8:-1] in listening}
+        check(ports == {143}, "fewer rows: front has the one listening socket that the policy leaves it", ports)
+    finally:
+        node.end()
+        subprocess.run(["rm", "-rf", node.dir], check=False)
+    node = start('domain boss = service role "supervisor"\nallow boss socket kernel\n')
+    try:
+        code = node.process.wait(timeout=20)
+    except subprocess.TimeoutExpired:
+        code = node.end()
+    check(code == 1 and "takes 'fork' from the role 'supervisor'" in node.log_text(), "a supervisor that may start nobody does not start, and says why",
+          node.log_text())
+    subprocess.run(["rm", "-rf", node.dir], check=False)
+
+
 def check_start():
     with tempfile.TemporaryDirectory(prefix="prickle-roles.") as directory:
         os.chmod(directory, 0o711)
@@ -512,6 +559,8 @@ def main():
     check_node(False, table)
     if os.getuid() == 0:
         check_node(True, table)
+        with tempfile.TemporaryDirectory(prefix="prickle-roles.") as directory:
+            check_narrowed(directory)
     check_orphans()
     print(f"1..{count}")
     return 1 if failed else 0

@@ -252,7 +252,7 @@ static const char *not_static(const struct analysis *a, uint16_t subject, const 
 		return o->class == POLICY_PORT || o->class == POLICY_HANDLER ? NULL : "an extension has no such right at load time";
 	case POLICY_PROGRAM:
 	case POLICY_SERVICE:
-		if (o->class == POLICY_KERNEL || o->class == POLICY_FILE)
+		if (o->class == POLICY_KERNEL || o->class == POLICY_FILE || o->kind == POLICY_PLACE)
 			return NULL;
 		if (o->class == POLICY_ENDPOINT && o->text == NULL && permission != POLICY_ENDPOINT_SEND)
 			return NULL;

@@ -63,6 +63,8 @@ static unsigned object_fits(const struct policy_object *o, const struct policy_o
 	case POLICY_HOST_PORT:
 		return fit(o->text, o->text != NULL && target->text != NULL && slice_eq_nocase(slice_str(o->text), slice_str(target->text)),
 			   o->port == 0, o->port == target->port);
+	case POLICY_PLACE:
+		return target->text != NULL && strcmp(o->text, target->text) == 0 ? 1 : 0;
 	case POLICY_MESSAGE:
 		return fit(o->of, o->of != NULL && target->of != NULL && strcmp(o->of, target->of) == 0, o->text == NULL,
 			   o->text != NULL && target->text != NULL && strcmp(o->text, target->text) == 0);

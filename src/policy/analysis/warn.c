@@ -66,7 +66,7 @@ static bool takes_out(const struct policy *p, const struct policy_object *o)
 {
 	for (size_t i = 1; i < p->object_count; i++) {
 		const struct policy_object *other = &p->objects[i];
-		if (other == o || other->class != o->class)
+		if (other == o || other->class != o->class || other->kind == POLICY_PLACE)
 			continue;
 		if (o->class == POLICY_FILE ? other->kind == POLICY_TREE && path_below(other->text, o->text) : other->text == NULL)
 			return true;
@@ -101,7 +101,7 @@ static uint16_t port_opened(const struct analysis *a, uint16_t subject, uint16_t
 	for (size_t i = 1; i < a->objects; i++) {
 		const struct policy_object *o = &a->p->objects[i], *taken = &a->p->objects[object];
 		struct analysis_right right = analysis_right(a, subject, (uint16_t)i);
-		if (o->class == POLICY_ENDPOINT && i != object && (right.allow & permissions) != 0 &&
+		if (o->class == POLICY_ENDPOINT && o->kind != POLICY_PLACE && i != object && (right.allow & permissions) != 0 &&
 		    (o->port == taken->port || o->port == 0 || taken->port == 0))
 			return (uint16_t)i;
 	}

@@ -45,6 +45,10 @@ void words_object(struct buf *out, const struct policy_object *o)
 		quoted_or_any(out, o->text);
 		buf_printf(out, " of %s", o->of == NULL ? "any" : o->of);
 		break;
+	case POLICY_PLACE:
+		buf_adds(out, "place ");
+		words_quoted(out, o->text);
+		break;
 	default:
 		buf_adds(out, policy_class_name(o->class));
 	}

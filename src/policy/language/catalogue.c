@@ -35,6 +35,25 @@ static const char *const uses[POLICY_USE_COUNT] = {
 	[POLICY_USE_CLASS] = "class",
 };
 
+static const struct policy_place places[] = {
+#define PLACE(name, class, about) { name, POLICY_##class, about },
+#include "policy/language/places.def"
+#undef PLACE
+};
+
+const struct policy_place *policy_place_at(size_t index)
+{
+	return index < ARRAY_LEN(places) ? &places[index] : NULL;
+}
+
+const struct policy_place *policy_place_find(struct slice name)
+{
+	for (size_t i = 0; i < ARRAY_LEN(places); i++)
+		if (policy_word_is(name, places[i].text))
+			return &places[i];
+	return NULL;
+}
+
 const char *policy_class_name(enum policy_class c)
 {
 	return (size_t)c < POLICY_CLASS_COUNT ? classes[c].name : "";

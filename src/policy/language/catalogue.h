@@ -59,6 +59,11 @@ const char *policy_permission_what(enum policy_class c, uint32_t bit);
 const char *policy_class_what(enum policy_class c);
 const char *policy_predicate_name(uint32_t predicate);		/* "owner is subject" */
 const char *policy_use_name(enum policy_use u);			/* "helper" */
+/* A place of the node (places.def) in the words of the policy, e.g. "state": its row, or NULL. `text` is static. */
+struct policy_place { const char *text; enum policy_class class; const char *what; };
+const struct policy_place *policy_place_find(struct slice name);
+/* All of them, in the order of places.def; NULL past the last. */
+const struct policy_place *policy_place_at(size_t index);
 /*
  * A word of a `use` rule stands for this name: itself, or it is a set that has it ("default" of helpers and map types is the inspector's set,
  * "ktime" all clocks).

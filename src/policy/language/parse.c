@@ -328,6 +328,16 @@ static bool take_text_or_any(struct parser *p, const char *what, struct word *ou
 	return *any || take_string(p, what, out);
 }
 
+static void unknown_place(struct parser *p, const struct word *w)
+{
+	struct suggestion near = { .word = w->text };
+
+	for (size_t i = 0; policy_place_at(i) != NULL; i++)
+		suggest_try(&near, policy_place_at(i)->text);
+	wrong(p, w->span, "the node has no place '%.*s'%s%s%s; docs/policy.md lists them", SLICE_FMT(slice_head(w->text, POLICY_NAME_BYTES_MAX)),
+	      near.best == NULL ? "" : "; did you mean '", near.best == NULL ? "" : near.best, near.best == NULL ? "" : "'?");
+}
+
 /* The typed name of an object into s->thing, s->text, s->of. False: it is none, or wrong (then p->failed). */
 static bool take_thing(struct parser *p, struct statement *s)
 {
@@ -359,6 +369,21 @@ static bool take_thing(struct parser *p, struct statement *s)
 		if (!take_number(p, "a port", plain_units, 65535, &port))
 			return false;
 		s->thing.port = (uint16_t)port;
+		return true;
+	}
+	if (at_word(p, "place") && p->ahead.kind == TOKEN_STRING) {
+		const struct policy_place *place;
+
+		advance(p);
+		if (!take_string(p, "a place of the node in quotes", &s->text))
+			return false;
+		place = policy_place_find(s->text.text);
+		if (place == NULL) {
+			unknown_place(p, &s->text);
+			return false;
+		}
+		s->thing.class = place->class;
+		s->thing.kind = POLICY_PLACE;
 		return true;
 	}
 	if (at_word(p, "message") && (p->ahead.kind == TOKEN_STRING || ahead_word(p, "any"))) {
@@ -502,11 +527,11 @@ static void parse_label(struct parser *p, struct statement *s)
 	}
 	advance(p);
 	if (!take_thing(p, s) && !p->failed) {
-		expected_one_of(p, "what it stands for: nic \"eth0\", tree \"/srv\", file \"/etc/hosts\", host \"db\" port 5432, or message \"put\" of EXTENSION",
-				(const char *const[]){ "nic", "tree", "file", "host", "message", NULL });
+		expected_one_of(p, "what it stands for: nic \"eth0\", tree \"/srv\", file \"/etc/hosts\", host \"db\" port 5432, message \"put\" of EXTENSION, or place \"state\"",
+				(const char *const[]){ "nic", "tree", "file", "host", "message", "place", NULL });
 		return;
 	}
-	if (!p->failed && s->thing.class == POLICY_FILE && !path_is_normal(s->text.text))
+	if (!p->failed && s->thing.class == POLICY_FILE && s->thing.kind != POLICY_PLACE && !path_is_normal(s->text.text))
 		wrong(p, s->text.span, "a path is absolute, without empty, '.' and '..' segments and without a slash at its end");
 }
 

@@ -11,19 +11,21 @@
  *			| "label" CLASS NAME "=" object-name
  *			| "allow" NAMES permissions objects [ "where" predicate { "or" predicate } ] tail
  *			| "allow" NAMES "use" use-kind NAMES [ "revocable" ] tail
- *			| "never" NAMES permissions objects [ "except" NAMES ] [ "by" "any" "path" ] tail
- *			| "never" NAMES "use" use-kind NAMES tail
+ *			| "never" some permissions objects [ "except" NAMES ] [ "by" "any" "path" ] tail
+ *			| "never" some "use" use-kind NAMES tail
  *			| "enter" NAME "->" NAME [ "with" "ticket" ] [ "for" DURATION ] tail
- *			| "audit" NAMES permissions objects "always"
+ *			| "audit" some permissions objects "always"
  *			| "trial" [ NAMES ] "until" DATE	of these subjects, else of all that the module defines
  *			| "limit" NAMES limit { "," limit }
  *			| "expect" ( "allow" | "deny" | "static" ) NAME PERMISSION [ target ]
+ *	some		= NAMES | "any" [ "but" NAMES ]
  *	origin		= "ebpf" ( "object" [ STRING ] | "any" ) { "signed-by" ( NAME | STRING ) | "sha256" HEX }
  *			| "jvm" "code" STRING { "signed-by" ... | "sha256" HEX }
  *			| "service" "role" STRING		a process role of the node
  *			| "program" [ STRING ]			what `prickle policy run` starts; the path of the executable
  *	object-name	= "nic" ( STRING | "any" ) | "tree" STRING | "file" STRING
  *			| "host" ( STRING | "any" ) "port" ( NUMBER | "any" ) | "message" ( STRING | "any" ) "of" ( NAME | "any" )
+ *			| "place" STRING			of the node: places.def
  *	limit		= "instructions" NUMBER | "cpu" PERCENT | "memory" SIZE | "unbounded" | "terminal" | "tail-calls"
  *	predicate	= "owner" "is" "subject" | "acl" "grants" "subject"
  *	target		= label | CLASS | object-name | STRING	(a STRING is a path, host:port or interface, by the permission's class)
@@ -79,13 +81,14 @@ enum policy_object_kind {
 	POLICY_OBJECT_NONE,		/* index 0: whatever has no label */
 	POLICY_SINGLE,			/* of a SINGLE class: there is one of each, always, named like the class */
 	POLICY_NIC, POLICY_TREE, POLICY_PATH, POLICY_HOST_PORT, POLICY_MESSAGE,
+	POLICY_PLACE,			/* of the node: class FILE or ENDPOINT */
 };
 
 struct policy_object {
 	const char *name;		/* qualified: "web.appdata"; of a SINGLE class its name */
 	enum policy_class class;
 	enum policy_object_kind kind;
-	const char *text;		/* interface, absolute normal path without "." and "..", host, message; NULL: any */
+	const char *text;		/* interface, absolute normal path without "." and "..", host, message, place; NULL: any */
 	uint16_t port;			/* POLICY_HOST_PORT; 0: any */
 	const char *of;			/* POLICY_MESSAGE: name of the extension; NULL: any */
 	uint16_t module;

@@ -294,10 +294,16 @@ static bool object_meant(struct resolver *v, uint16_t module, const struct word 
 	return true;
 }
 
-static void all_of_class(const struct resolver *v, enum policy_class class, struct indices *out)
+/* An `allow` of all files does not open the node's own: those are named one by one. What is forbidden, audited or denied has them. */
+static bool class_word_has(const struct statement *s, const struct policy_object *o)
+{
+	return o->kind != POLICY_PLACE || (s->kind == STATEMENT_EXPECT ? s->expectation == POLICY_EXPECT_DENY : s->kind != STATEMENT_ALLOW);
+}
+
+static void all_of_class(const struct resolver *v, const struct statement *s, enum policy_class class, struct indices *out)
 {
 	for (size_t i = 0; i < v->objects.count; i++)
-		if (v->objects.at[i].statement->thing.class == class)
+		if (v->objects.at[i].statement->thing.class == class && class_word_has(s, &v->objects.at[i].statement->thing))
 			out->at[out->count++] = (uint16_t)(1 + v->singles + i);
 }
 
@@ -403,7 +409,7 @@ static void resolve_rule(struct resolver *v, const struct statement *s)
 			if (meant[k].class != class)
 				continue;
 			if (meant[k].all)
-				all_of_class(v, class, &objects);
+				all_of_class(v, s, class, &objects);
 			else
 				objects.at[objects.count++] = meant[k].index;
 		}
@@ -644,7 +650,7 @@ static void expect_permission(struct resolver *v, const struct statement *s, uin
 			continue;
 		}
 		for (size_t k = 0; k < v->objects.count; k++)
-			if (v->objects.at[k].statement->thing.class == m.class) {
+			if (v->objects.at[k].statement->thing.class == m.class && class_word_has(s, &v->objects.at[k].statement->thing)) {
 				e.object = (uint16_t)(1 + v->singles + k);
 				add_expect(v, s, &e);
 			}

@@ -47,7 +47,7 @@ static bool label_valid(struct slice bank, const struct policy_label *l, bool ob
 		return no(why, "a label has no name");
 	if (!object)
 		return l->kind <= POLICY_BY_TICKET && l->class == 0 ? true : no(why, "a subject is of no known kind");
-	if (l->kind > POLICY_MESSAGE || l->class == POLICY_CLASS_NONE || l->class >= POLICY_CLASS_COUNT)
+	if (l->kind > POLICY_PLACE || l->class == POLICY_CLASS_NONE || l->class >= POLICY_CLASS_COUNT)
 		return no(why, "an object is of no known kind or class");
 	if ((l->kind == POLICY_TREE || l->kind == POLICY_PATH) && !policy_path_normal(slice_str(bank_text(bank, l->text))))
 		return no(why, "the path of a label is not absolute, or has '.' or '..'");
