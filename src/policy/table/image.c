@@ -119,10 +119,13 @@ int policy_image_flip(void *image, struct slice bank, const char **why)
 	 * bank was selected, begins anew.
 	 */
 	atomic_thread_fence(memory_order_seq_cst);
-	for (size_t i = 0; i < whole; i++)
+	for (size_t i = 0; i < whole; i++) {
+		policy_race_store();
 		__atomic_store_n(&((policy_half *)(void *)to)[i], ((const policy_half *)(const void *)bank.ptr)[i], __ATOMIC_RELAXED);
+	}
 	for (size_t i = whole * sizeof(policy_half); i < bank.len; i++)
 		__atomic_store_n(&to[i], bank.ptr[i], __ATOMIC_RELAXED);
+	policy_race_store();
 	atomic_store_explicit(&head->generation, generation + 1, memory_order_release);
 	return 0;
 }

@@ -141,11 +141,18 @@ struct slice policy_bank_in_force(const struct policy_table *t);
 
 #define POLICY_BANK(generation) ((generation) & 1u)
 
-/* Where the race test stops a reader, so that a writer comes between the words of a decision. */
+/*
+ * Where the race test comes between: a reader that it stops for a while, or for stores of the writer (step: for these alone), and the writer before
+ * each store.
+ */
 #ifdef POLICY_RACE_TEST
 void policy_race_point(void);
+void policy_race_step(void);
+void policy_race_store(void);
 #else
 #define policy_race_point() ((void)0)
+#define policy_race_step()  ((void)0)
+#define policy_race_store() ((void)0)
 #endif
 
 /*
@@ -174,6 +181,7 @@ static inline struct policy_cell policy_cell_read(const struct policy_table *t, 
 		first = POLICY_HALF(cell, 0);
 		policy_race_point();
 		second = POLICY_HALF(cell, 1);
+		policy_race_step();
 		if (epoch != NULL)
 			*epoch = __atomic_load_n(&t->bank[POLICY_BANK(generation)]->epoch, __ATOMIC_RELAXED);
 		atomic_thread_fence(memory_order_acquire);

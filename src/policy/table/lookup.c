@@ -16,8 +16,10 @@ struct view {
 
 static void copy(void *out, const void *from, size_t bytes)
 {
-	for (size_t i = 0; i < bytes / 8; i++)
+	for (size_t i = 0; i < bytes / 8; i++) {
+		policy_race_step();
 		((policy_half *)out)[i] = __atomic_load_n(&((const policy_half *)from)[i], __ATOMIC_RELAXED);
+	}
 }
 
 static bool inside(uint32_t offset, uint32_t count, size_t size, uint32_t align, uint32_t bytes)
@@ -52,6 +54,7 @@ static bool view_same(const struct view *v, const struct policy_table *t)
 
 static uint32_t word(const struct view *v, size_t offset)
 {
+	policy_race_step();
 	return __atomic_load_n((const uint32_t *)(const void *)(v->base + offset), __ATOMIC_RELAXED);
 }
 
