@@ -1,6 +1,7 @@
-/* A class file from anybody: parsed, all of it walked, names and descriptors judged. */
+/* A class file from anybody: parsed, all of it walked and printed, names and descriptors judged. */
 #include "dvm/classfile/attribute.h"
 #include "dvm/classfile/descriptor.h"
+#include "dvm/classfile/print.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -42,5 +43,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	members(&c, &c.fields);
 	members(&c, &c.methods);
 	(void)class_walk(&arena, &c, &totals, &fault);
+	for (unsigned json = 0; json <= CLASS_PRINT_JSON; json++) {
+		AUTO_BUF struct buf out = BUF_INIT(1u << 20);
+
+		class_print(&arena, &out, &c, json | CLASS_PRINT_CODE | CLASS_PRINT_CONSTANTS);
+	}
 	return 0;
 }
