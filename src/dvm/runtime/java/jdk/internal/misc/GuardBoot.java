@@ -1,0 +1,44 @@
+package jdk.internal.misc;
+
+import java.io.FileInputStream;
+import java.io.FileOutputStream;
+import java.io.IOException;
+import java.util.Properties;
+
+/** Starts the guard as lib/prickle.properties of the image says. In enforce nothing runs that it could not watch. */
+final class GuardBoot {
+    private GuardBoot() {}
+
+    static void run() {
+        String home = System.getProperty("java.home");
+        Properties settings = new Properties();
+        String how = "enforce";
+        try {
+            try (FileInputStream in = new FileInputStream(home.concat("/lib/prickle.properties"))) {
+                settings.load(in);
+            }
+            how = settings.getProperty("mode", "enforce");
+            boolean enforce = how.equals("enforce");
+            if (!enforce && !how.equals("report") && !how.equals("learn"))
+                throw new IOException("lib/prickle.properties: mode is learn, report or enforce");
+            String audit = settings.getProperty("audit");
+            if (audit != null)
+                openAudit(audit, how.equals("learn"));
+            Guard.start(enforce ? Guard.ENFORCE : how.equals("report") ? Guard.REPORT : Guard.LEARN, GuardTable.open(settings.getProperty("table")));
+        } catch (IOException | RuntimeException e) {
+            boolean enforce = !how.equals("report") && !how.equals("learn");
+            System.err.println("prickle: the guard of this JDK cannot read its policy: ".concat(String.valueOf(e.getMessage()))
+                               .concat(enforce ? "; nothing runs without it" : "; nothing is recorded"));
+            if (enforce)
+                Runtime.getRuntime().halt(78);
+        }
+    }
+
+    private static void openAudit(String path, boolean once) {
+        try {
+            GuardAudit.start(new FileOutputStream(path, true), once);
+        } catch (IOException e) {
+            GuardAudit.start(null, once);
+        }
+    }
+}
