@@ -1,0 +1,297 @@
+#include "dvm/image/harden.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <openssl/evp.h>
+#include <spawn.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/hex.h"
+#include "dvm/container/jimage.h"
+#include "dvm/image/guard.h"
+#include "dvm/image/image_limits.h"
+#include "dvm/image/tree.h"
+
+extern char **environ;
+
+/* Changes with sinks.def and the guard: a copy made by other rules is stale. */
+#define HARDEN_RULES "1"
+
+struct work {
+	const struct harden_options *o;
+	struct harden_report *report;
+	struct errmsg *why;
+	struct arena arena;
+	char jdk[PATH_MAX], out[PATH_MAX + 16], final[PATH_MAX];
+	struct slice image;		/* the source's lib/modules, mapped */
+};
+
+const char *harden_mode_name(enum harden_mode mode)
+{
+	return mode == HARDEN_ENFORCE ? "enforce" : mode == HARDEN_REPORT ? "report" : "learn";
+}
+
+static void step(const struct work *w, const char *what)
+{
+	if (w->o->step != NULL)
+		w->o->step(w->o->context, what);
+}
+
+static int map_file(const char *path, struct slice *out, struct errmsg *why)
+{
+	AUTO_FD int fd = open(path, O_RDONLY | O_CLOEXEC);
+	struct stat st;
+
+	if (fd < 0 || fstat(fd, &st) != 0)
+		return errmsg_set(why, -errno, "open '%s'", path);
+	if (!S_ISREG(st.st_mode) || st.st_size == 0 || st.st_size > IMAGE_BYTES_MAX)
+		return errmsg_say(why, -EBADMSG, "'%s' is no run-time image of a JDK", path);
+	void *at = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
+	if (at == MAP_FAILED)
+		return errmsg_set(why, -errno, "map '%s'", path);
+	*out = slice_of(at, (size_t)st.st_size);
+	return 0;
+}
+
+static int sha256_text(struct slice bytes, char out[65], struct errmsg *why)
+{
+	uint8_t digest[32];
+	struct buf text = BUF_INIT(65);
+
+	if (EVP_Digest(bytes.ptr, bytes.len, digest, NULL, EVP_sha256(), NULL) != 1)
+		return errmsg_say(why, -EIO, "SHA-256 is not to be had");
+	hex_encode(&text, slice_of(digest, sizeof(digest)));
+	(void)snprintf(out, 65, "%s", buf_cstr(&text));
+	buf_done(&text);
+	return 0;
+}
+
+/* JAVA_VERSION="17.0.15" of the file `release`. */
+static int read_version(struct work *w)
+{
+	char path[PATH_MAX + 16], line[1024];
+	uint64_t feature = 0;
+
+	(void)snprintf(path, sizeof(path), "%s/release", w->jdk);
+	FILE *f = fopen(path, "re");
+	if (f == NULL)
+		return errmsg_set(w->why, -errno, "open '%s': is '%s' a JDK or a Java run-time?", path, w->o->jdk);
+	while (fgets(line, sizeof(line), f) != NULL) {
+		struct slice rest = slice_trim(slice_str(line)), head;
+
+		if (!slice_starts(rest, SLICE("JAVA_VERSION=\"")))
+			continue;
+		rest = slice_from(rest, sizeof("JAVA_VERSION=\"") - 1);
+		slice_cut(rest, '"', &rest, &head);
+		(void)slice_to_str(slice_head(rest, sizeof(w->report->version) - 1), w->report->version, sizeof(w->report->version));
+		slice_cut(rest, '.', &head, &rest);
+		(void)slice_u64(head, 1000, &feature);
+	}
+	fclose(f);
+	w->report->feature = (uint16_t)feature;
+	if (feature < 17)
+		return errmsg_say(w->why, -ENOENT, "'%s' says no version that can be hardened: 17 and newer can", path);
+	return 0;
+}
+
+static int rewrite_class(struct work *w, const struct jimage *image, const char *module, const char *name, struct jimage_change *out)
+{
+	AUTO_BUF struct buf path = BUF_INIT(1024);
+	AUTO_BUF struct buf bytes = BUF_INIT(4u << 20);
+	struct slice content;
+	struct class_file c;
+	struct class_fault fault;
+	bool changed;
+	int err;
+
+	buf_printf(&path, "/%s/%s.class", module, name);
+	out->resource = jimage_find(image, buf_slice(&path));
+	if (out->resource == NULL)
+		return strcmp(module, "java.base") != 0 ? 0 : errmsg_say(w->why, -ENOENT, "this JDK is not known: its image has no %s", name);
+	err = jimage_read(&w->arena, image, out->resource, &content, w->why);
+	if (err != 0)
+		return err;
+	if (!class_parse(&w->arena, content, &c, &fault))
+		return errmsg_say(w->why, -EBADMSG, "%s: %s", name, fault.text);
+	err = guard_insert(&w->arena, &c, module, w->report->feature, &bytes, &changed, w->why);
+	if (err != 0)
+		return err;
+	out->content = arena_dup(&w->arena, buf_slice(&bytes));
+	return out->content.ptr == NULL ? errmsg_set(w->why, -ENOMEM, "rewrite %s", name) : 0;
+}
+
+/* Splits "jdk/internal/misc/Guard" into parent and base of java.base. */
+static struct jimage_resource resource_of(struct slice name)
+{
+	size_t slash = slice_rfind_byte(name, '/');
+
+	return (struct jimage_resource){ .module = SLICE("java.base"), .parent = slice_head(name, slash), .base = slice_from(name, slash + 1),
+		.extension = SLICE("class") };
+}
+
+static int write_image(struct work *w, const struct jimage *image, const struct jimage_change *changes, size_t count)
+{
+	AUTO_BUF struct buf bytes = BUF_INIT(IMAGE_BYTES_MAX);
+	char path[PATH_MAX + 32];
+	int err = jimage_write(&w->arena, image, changes, count, &bytes, w->why);
+
+	if (err != 0)
+		return err;
+	(void)snprintf(path, sizeof(path), "%s/lib/modules", w->out);
+	AUTO_FD int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
+	if (fd < 0)
+		return errmsg_set(w->why, -errno, "make '%s'", path);
+	for (struct slice rest = buf_slice(&bytes); rest.len != 0;) {
+		ssize_t n = write(fd, rest.ptr, rest.len);
+
+		if (n < 0)
+			return errmsg_set(w->why, -errno, "write '%s'", path);
+		rest = slice_from(rest, (size_t)n);
+	}
+	w->report->image_bytes = bytes.len;
+	return 0;
+}
+
+static int rewrite_image(struct work *w)
+{
+	const char *modules[GUARD_TARGETS_MAX], *classes[GUARD_TARGETS_MAX];
+	size_t targets = guard_targets(w->report->feature, modules, classes, GUARD_TARGETS_MAX), count = 0, at = 0;
+	struct jimage_change *changes = arena_array(&w->arena, 2 * GUARD_TARGETS_MAX, sizeof(*changes));
+	struct guard_class guard;
+	struct jimage image;
+	int err = changes == NULL ? errmsg_set(w->why, -ENOMEM, "harden") : jimage_open(&w->arena, w->image, &image, w->why);
+
+	for (size_t i = 0; err == 0 && i < targets; i++) {
+		err = rewrite_class(w, &image, modules[i], classes[i], &changes[count]);
+		if (changes[count].resource != NULL)
+			count++;
+	}
+	w->report->classes = (uint32_t)count;
+	for (size_t i = 0; i < sink_count; i++)
+		w->report->sinks += sink_fits(&sink_table[i], w->report->feature);
+	while (err == 0 && guard_class_next(&at, &guard)) {
+		must(count < 2 * GUARD_TARGETS_MAX);
+		changes[count++] = (struct jimage_change){ .name = resource_of(guard.name), .content = guard.bytes };
+	}
+	return err == 0 ? write_image(w, &image, changes, count) : err;
+}
+
+static int write_facts(struct work *w)
+{
+	char path[PATH_MAX + 48];
+	FILE *f;
+
+	(void)snprintf(path, sizeof(path), "%s/lib/prickle.properties", w->out);
+	f = fopen(path, "wxe");
+	if (f == NULL)
+		return errmsg_set(w->why, -errno, "make '%s'", path);
+	fprintf(f, "# Made by 'prickle dvm harden'; read by the guard when a virtual machine starts.\nmode=%s\ntable=%s\n", harden_mode_name(w->o->mode), w->o->table);
+	if (w->o->audit != NULL)
+		fprintf(f, "audit=%s\n", w->o->audit);
+	fprintf(f, "source=%s\nsource.sha256=%s\nversion=%s\nrules=%s\n", w->jdk, w->report->source_sha256, w->report->version, HARDEN_RULES);
+	bool bad = ferror(f) != 0;
+	return fclose(f) != 0 || bad ? errmsg_set(w->why, -EIO, "write '%s'", path) : 0;
+}
+
+/* Run the copy's java, without any variable that changes what it does. Its output goes nowhere. Exit status, or negative errno. */
+static int run_java(struct work *w, const char *const *arguments)
+{
+	static char *const none[] = { (char *)(uintptr_t)"LC_ALL=C", NULL };
+	posix_spawn_file_actions_t actions;
+	char java[PATH_MAX + 32];
+	pid_t pid;
+	int status, err;
+
+	(void)snprintf(java, sizeof(java), "%s/bin/java", w->out);
+	posix_spawn_file_actions_init(&actions);
+	posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0);
+	posix_spawn_file_actions_addopen(&actions, 1, "/dev/null", O_WRONLY, 0);
+	posix_spawn_file_actions_addopen(&actions, 2, "/dev/null", O_WRONLY, 0);
+	err = posix_spawn(&pid, java, &actions, NULL, (char *const *)(uintptr_t)arguments, none);
+	posix_spawn_file_actions_destroy(&actions);
+	if (err != 0)
+		return -err;
+	while (waitpid(pid, &status, 0) < 0)
+		if (errno != EINTR)
+			return -errno;
+	return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+}
+
+static int dump_archive(struct work *w)
+{
+	static const char *const dump[] = { "java", "-Xshare:dump", NULL };
+	static const char *const test[] = { "java", "-Xshare:on", "-version", NULL };
+	int status;
+
+	if (w->report->archives_left_out == 0)
+		return 0;
+	step(w, "dumping the class-data archive");
+	status = run_java(w, dump);
+	if (status == 0)
+		status = run_java(w, test);
+	if (status != 0)
+		return errmsg_say(w->why, -EIO, "the copy's virtual machine does not start with a class-data archive of its own (%d)", status);
+	w->report->archive = true;
+	return 0;
+}
+
+static int harden(struct work *w)
+{
+	static const char *const skip[] = { "lib/modules", NULL };
+	struct tree_report copied;
+	char path[PATH_MAX + 16];
+	int err = read_version(w);
+
+	(void)snprintf(path, sizeof(path), "%s/lib/modules", w->jdk);
+	if (err == 0)
+		err = map_file(path, &w->image, w->why);
+	if (err == 0)
+		err = sha256_text(w->image, w->report->source_sha256, w->why);
+	step(w, "copying the JDK");
+	if (err == 0)
+		err = tree_copy(w->jdk, w->out, skip, &copied, w->why);
+	if (err != 0)
+		return err;
+	w->report->files = copied.files + copied.links;
+	w->report->archives_left_out = copied.archives;
+	step(w, "rewriting lib/modules");
+	err = rewrite_image(w);
+	if (err == 0)
+		err = write_facts(w);
+	if (err == 0)
+		err = dump_archive(w);
+	if (err == 0 && rename(w->out, w->final) != 0)
+		err = errmsg_set(w->why, -errno, "rename '%s' to '%s'", w->out, w->final);
+	return err;
+}
+
+int harden_run(const struct harden_options *o, struct harden_report *report, struct errmsg *why)
+{
+	struct work w = { .o = o, .report = report, .why = why, .arena = ARENA_INIT(IMAGE_BYTES_MAX) };
+	struct stat st;
+	int err;
+
+	*report = (struct harden_report){ 0 };
+	if (realpath(o->jdk, w.jdk) == NULL)
+		return errmsg_set(why, -errno, "open the JDK '%s'", o->jdk);
+	if (lstat(o->out, &st) == 0)
+		return errmsg_say(why, -EEXIST, "'%s' is there already; name another directory, or remove it", o->out);
+	if (strlen(o->out) >= sizeof(w.final) || (size_t)snprintf(w.out, sizeof(w.out), "%s.new.%d", o->out, (int)getpid()) >= sizeof(w.out))
+		return errmsg_say(why, -ENAMETOOLONG, "the path '%.100s...' is too long", o->out);
+	(void)snprintf(w.final, sizeof(w.final), "%s", o->out);
+	err = harden(&w);
+	if (w.image.ptr != NULL)
+		munmap((void *)(uintptr_t)w.image.ptr, w.image.len);
+	arena_done(&w.arena);
+	if (err != 0)
+		(void)tree_remove(w.out, NULL);
+	return err;
+}
