@@ -20,7 +20,7 @@ static const struct attribute_edit *edited(const struct owner_edit *o, struct sl
 /* Annotations are added to those that are there: `body` is the attribute's, or empty. */
 static int annotations(struct class_edit *e, const struct owner_edit *o, struct slice body, struct buf *out)
 {
-	uint32_t count = (body.len >= 2 ? class_be16(body.ptr) : 0) + o->annotation_count;
+	uint32_t count = (uint32_t)(body.len >= 2 ? class_be16(body.ptr) : 0) + o->annotation_count;
 
 	if (count > UINT16_MAX)
 		return -EFBIG;

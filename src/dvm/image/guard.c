@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "base/must.h"
 #include "base/reader.h"
 #include "dvm/classfile/edit.h"
 

@@ -15,6 +15,7 @@
 
 #include "base/cleanup.h"
 #include "base/hex.h"
+#include "base/must.h"
 #include "dvm/container/jimage.h"
 #include "dvm/image/guard.h"
 #include "dvm/image/image_limits.h"
