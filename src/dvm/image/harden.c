@@ -86,15 +86,15 @@ static int read_version(struct work *w)
 	if (f == NULL)
 		return errmsg_set(w->why, -errno, "open '%s': is '%s' a JDK or a Java run-time?", path, w->o->jdk);
 	while (fgets(line, sizeof(line), f) != NULL) {
-		struct slice rest = slice_trim(slice_str(line)), head;
+		struct slice rest = slice_trim(slice_str(line)), head, tail;
 
 		if (!slice_starts(rest, SLICE("JAVA_VERSION=\"")))
 			continue;
 		rest = slice_from(rest, sizeof("JAVA_VERSION=\"") - 1);
-		slice_cut(rest, '"', &rest, &head);
-		(void)slice_to_str(slice_head(rest, sizeof(w->report->version) - 1), w->report->version, sizeof(w->report->version));
-		slice_cut(rest, '.', &head, &rest);
-		(void)slice_u64(head, 1000, &feature);
+		slice_cut(rest, '"', &rest, &tail);
+		slice_cut(rest, '.', &head, &tail);
+		if (!slice_to_str(rest, w->report->version, sizeof(w->report->version)) || !slice_u64(head, 1000, &feature))
+			feature = 0;
 	}
 	fclose(f);
 	w->report->feature = (uint16_t)feature;
@@ -292,7 +292,7 @@ int harden_run(const struct harden_options *o, struct harden_report *report, str
 	if (w.image.ptr != NULL)
 		munmap((void *)(uintptr_t)w.image.ptr, w.image.len);
 	arena_done(&w.arena);
-	if (err != 0)
-		(void)tree_remove(w.out, NULL);
+	if (err != 0 && tree_remove(w.out, NULL) != 0)
+		step(&w, "the unfinished copy could not be removed");
 	return err;
 }
