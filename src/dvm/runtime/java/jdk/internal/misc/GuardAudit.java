@@ -31,9 +31,9 @@ final class GuardAudit {
         line.append("\",\"epoch\":").append(s.epoch).append(",\"result\":\"").append(result).append("\",\"subject\":");
         text(line, s.subjectName(subject));
         line.append(",\"source\":");
-        text(line, Guard.sourcePath(source));
+        text(line, GuardCore.sourcePath(source));
         line.append(",\"permission\":");
-        text(line, Guard.NAMES[guard]);
+        text(line, GuardCore.NAMES[guard]);
         line.append(",\"object\":");
         text(line, s.objectName(object));
         line.append(",\"what\":");
@@ -107,16 +107,16 @@ final class GuardAudit {
         StringBuilder out = new StringBuilder(256).append("prickle: ");
         String name = s.subjectName(subject);
         if (name == null)
-            out.append("code of ").append(Guard.sourcePath(source)).append(", which no domain of the policy names,");
+            out.append("code of ").append(GuardCore.sourcePath(source)).append(", which no domain of the policy names,");
         else
             out.append(name);
-        out.append(" may not ").append(Guard.NAMES[guard]);
+        out.append(" may not ").append(GuardCore.NAMES[guard]);
         if (what != null)
             out.append(" '").append(what).append('\'');
         return out.append(" (no rule of epoch ").append(s.epoch).append(" allows it; decision ").append(id).append(": prickle dvm explain ").append(id).append(')').toString();
     }
 
     static String refusedTransfer(GuardSnapshot s, int source, String label) {
-        return new StringBuilder("prickle: ").append(Guard.sourcePath(source)).append(" may not enter '").append(label).append("' (no 'enter' of the policy leads there)").toString();
+        return new StringBuilder("prickle: ").append(GuardCore.sourcePath(source)).append(" may not enter '").append(label).append("' (no 'enter' of the policy leads there)").toString();
     }
 }

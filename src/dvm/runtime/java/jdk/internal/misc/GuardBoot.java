@@ -24,7 +24,7 @@ final class GuardBoot {
             String audit = settings.getProperty("audit");
             if (audit != null)
                 openAudit(audit, how.equals("learn"));
-            Guard.start(enforce ? Guard.ENFORCE : how.equals("report") ? Guard.REPORT : Guard.LEARN, GuardTable.open(settings.getProperty("table")));
+            GuardCore.start(enforce ? GuardCore.ENFORCE : how.equals("report") ? GuardCore.REPORT : GuardCore.LEARN, GuardTable.open(settings.getProperty("table")));
         } catch (IOException | RuntimeException e) {
             boolean enforce = !how.equals("report") && !how.equals("learn");
             System.err.println("prickle: the guard of this JDK cannot read its policy: ".concat(String.valueOf(e.getMessage()))

@@ -107,8 +107,8 @@ final class GuardSnapshot {
 
     private long freeOf(int subject) {
         long out = 0;
-        for (int guard = 0; guard < Guard.COUNT; guard++)
-            if (everywhere(subject, Guard.CLASSES[guard], Guard.BITS[guard]))
+        for (int guard = 0; guard < GuardCore.COUNT; guard++)
+            if (everywhere(subject, GuardCore.CLASSES[guard], GuardCore.BITS[guard]))
                 out |= 1L << guard;
         return out;
     }
