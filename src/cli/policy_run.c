@@ -3,6 +3,7 @@
  */
 #include <errno.h>
 #include <grp.h>
+#include <linux/close_range.h>
 #include <pwd.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -130,6 +131,9 @@ static int run(struct cli *cli)
 		return code;
 	if (policy_floor_apply(floor, cli_has(cli, "lenient"), &why) != 0)
 		return cli_fail(cli, CLI_REFUSED, "the floor of '%s': %s", domain, why.text);
+	/* What is open already goes past every rule; the first three are how it speaks to who started it. */
+	if (close_range(STDERR_FILENO + 1, ~0u, CLOSE_RANGE_CLOEXEC) != 0)
+		return cli_fail(cli, CLI_FAILED, "close inherited descriptors: %s", strerrordesc_np(errno));
 	execv(path, (char *const *)(uintptr_t)argv);
 	return cli_fail(cli, CLI_FAILED, "run '%s' under the floor of '%s': %s%s", path, domain, strerrordesc_np(errno),
 			errno == EACCES ? "; its domain must be allowed to read and exec the program, its interpreter and its libraries" : "");
@@ -142,7 +146,8 @@ const struct cli_command cmd_policy_run = {
 		       "execute, which TCP ports it may use, whether it may start threads and processes, make sockets, and so on. Then the program is "
 		       "executed; neither it nor what it starts can get more. Any program will do. What the kernel cannot hold as narrow as the policy says "
 		       "(hosts, UDP) --show tells.\n\n"
-		       "A dynamic program needs 'read, exec' on itself, /usr and what else it loads. The exit code is the program's.",
+		       "A dynamic program needs 'read, exec' on itself, /usr and what else it loads. It gets standard input, output and error; other open "
+		       "descriptors are closed. The exit code is the program's.",
 	.args = (const struct cli_arg[]){ { "DOMAIN", "a domain of the policy: domain NAME = program" },
 		{ "COMMAND", "the program and its arguments, after --", .many = true, .optional = true, .complete = CLI_FILE }, { 0 } },
 	.options = (const struct cli_option[]){ CLI_OPTION_POLICY, CLI_OPTION_CONFIG,

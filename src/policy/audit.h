@@ -10,6 +10,7 @@
 #include "base/errmsg.h"
 #include "base/slice.h"
 #include "policy/language/catalogue.h"
+#include "policy/policy_limits.h"
 
 enum policy_result {
 	POLICY_RESULT_DENIED = 1,
@@ -58,7 +59,6 @@ _Static_assert(sizeof(struct policy_ring) == 4096, "");
 #define POLICY_RING_MAGIC   0x52504b50u	/* "PKPR" */
 #define POLICY_RING_ABI	    1u
 #define POLICY_RING_RECORDS 4096u	/* of each process: 1 MiB; the role `audit` looks every quarter of a second */
-#define POLICY_RING_RECORDS_MAX 1048576u
 
 size_t policy_ring_bytes(uint32_t records);
 /* Lay out an empty ring in zeroed memory, for who makes the file. records: a power of two up to the maximum; name is clipped. */

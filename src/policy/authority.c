@@ -89,6 +89,12 @@ static void refuse(struct authority *a, const struct policy_actor *actor, struct
 
 /* --- decisions ------------------------------------------------------------------------------ */
 
+/* The clock is looked at for what is on trial only. */
+static bool on_trial(const struct authority *a, const struct policy_full *full, uint32_t permission)
+{
+	return (full->cell.trial & permission) != 0 && policy_trial_holds(full, permission, now_us(a) / 1000000);
+}
+
 bool authority_allows(struct authority *a, const struct policy_actor *actor, enum policy_class class, uint32_t object, uint32_t permission,
 		      uint32_t holds, struct slice what, struct slice how, struct policy_denial *why)
 {
@@ -113,7 +119,7 @@ bool authority_allows(struct authority *a, const struct policy_actor *actor, enu
 		return true;
 	}
 	r.predicates = (full.cell.conditional & permission) != 0 ? full.predicates & ~holds : 0;
-	if ((full.cell.trial & permission) != 0 && full.trial_until != 0 && now_us(a) < full.trial_until * 1000000) {
+	if (on_trial(a, &full, permission)) {
 		r.result = POLICY_RESULT_TRIAL;
 		(void)record(a, actor, r, what, how);
 		return true;
@@ -132,7 +138,7 @@ uint32_t authority_rights(const struct authority *a, const struct policy_actor *
 		struct policy_full full = policy_cell_full(&a->table, subject, object, bit);
 
 		if ((full.cell.allow & bit) != 0 || ((full.cell.conditional & bit) != 0 && (full.predicates & holds) != 0) ||
-		    ((full.cell.trial & bit) != 0 && full.trial_until != 0 && now_us(a) < full.trial_until * 1000000))
+		    on_trial(a, &full, bit))
 			rights |= bit;
 	}
 	return rights;

@@ -22,7 +22,6 @@ struct authority {
 	uint64_t denied, recorded;	/* for metrics */
 };
 
-#define POLICY_STACK_MAX 8u
 struct policy_actor {
 	uint16_t label[POLICY_STACK_MAX];	/* [depth - 1] acts */
 	int64_t until_us[POLICY_STACK_MAX];	/* 0: no end; past it the actor has no rights until it left */

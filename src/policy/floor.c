@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <linux/capability.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
@@ -117,11 +118,12 @@ static void open_tree(struct making *m, const char *path, uint32_t rights, unsig
 	while (m->err == 0 && (e = readdir(dir)) != NULL) {
 		AUTO_BUF struct buf name = BUF_INIT(POLICY_STRING_BYTES_MAX + 1);
 		const char *kept;
+		struct stat st;
 
 		if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0)
 			continue;
-		/* A link leads elsewhere: Landlock would open what it points to, under whatever label that has. */
-		if (e->d_type == DT_LNK)
+		/* A link leads elsewhere: Landlock would open what it points to, under whatever label that has. Not every file system tells types here. */
+		if (fstatat(dirfd(dir), e->d_name, &st, AT_SYMLINK_NOFOLLOW) != 0 || S_ISLNK(st.st_mode))
 			continue;
 		buf_printf(&name, "%s/%s", path[1] == '\0' ? "" : path, e->d_name);
 		kept = arena_str(m->arena, buf_slice(&name));

@@ -5,6 +5,7 @@
 #pragma once
 #include "policy/language/catalogue.h"
 #include "roles/admin.h"
+#include "roles/role_limits.h"
 
 /* A verb that a role serves; lists of them end with NULL. */
 struct admin_verb {
@@ -27,7 +28,6 @@ struct admin_right {
 	uint32_t permission;		/* one bit */
 };
 
-#define ADMIN_RIGHTS_MAX 8u		/* that one request needs */
 /*
  * The rows that a request needs, each permission once; 0: refuse it. More arguments than known ask for the verb's own permission.
  */

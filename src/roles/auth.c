@@ -24,6 +24,7 @@
 #include "roles/caller.h"
 #include "roles/grants.h"
 #include "roles/role.h"
+#include "roles/table.h"
 #include "sys/fiber.h"
 #include "sys/ipc.h"
 #include "sys/world.h"
@@ -510,7 +511,7 @@ static void channel(struct role_context *ctx, enum role_id peer, unsigned instan
 			list_push_back(&a->peers, &p->link);
 			if (p->client == NULL)
 				return;
-			auth_client_attached(p->client);
+			auth_client_attached(p->client, role_table[peer].name);
 			send_hello(p);
 			send_certificate(p);
 			return;

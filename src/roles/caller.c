@@ -7,7 +7,6 @@
 #include "policy/language/policy.h"
 
 #define LABELS_MAX     (DIRECTORY_GROUPS_MAX + 1u)
-#define TICKET_S       1800u	/* of an edge without a time of its own */
 
 void caller_init(struct caller *c, bool root, uint32_t uid)
 {
@@ -205,7 +204,7 @@ bool caller_ticket(struct authority *a, const struct caller *c, struct slice lab
 		}
 		return false;
 	}
-	*out = (struct caller_ticket){ .from = (uint16_t)from, .to = (uint16_t)to, .seconds = edge.seconds != 0 ? edge.seconds : TICKET_S };
+	*out = (struct caller_ticket){ .from = (uint16_t)from, .to = (uint16_t)to, .seconds = edge.seconds != 0 ? edge.seconds : ADMIN_TICKET_S };
 	policy_label_name(&a->table, false, to, out->label, sizeof(out->label));
 	memcpy(out->who, c->who, sizeof(out->who));
 	return true;

@@ -29,8 +29,6 @@
 #include "sys/stream.h"
 
 #define CONNECTIONS_MAX	   32u		/* of each kind; more wait in the kernel's queue */
-#define STRANGERS_MAX	   32u		/* admin connections of users who are not root, in all */
-#define STRANGER_MAX	   4u		/* of one of them */
 #define STRANGER_IDLE_US   30000000
 #define ADMIN_WHO_US	   5000000
 #define ACCEPTS_A_ROUND	   16
@@ -59,7 +57,7 @@ struct control {
 	unsigned connections[2];
 	/* Admin connections of users who are neither root nor the node's: counted apart, and by uid, so that none keeps others out. */
 	unsigned strangers;
-	struct { uint32_t uid; unsigned count; } stranger[STRANGERS_MAX];
+	struct { uint32_t uid; unsigned count; } stranger[ADMIN_STRANGERS_MAX];
 };
 
 struct connection {
@@ -543,14 +541,17 @@ static bool peer_of(int fd, uint32_t *uid, bool *stranger)
 /* One connection more or less of this uid. False: it has too many, or all strangers together have. */
 static bool count_stranger(struct control *c, uint32_t uid, bool more)
 {
+	unsigned most;
 	size_t i = 0;
 
-	while (i < STRANGERS_MAX && (c->stranger[i].count == 0 || c->stranger[i].uid != uid))
+	while (i < ADMIN_STRANGERS_MAX && (c->stranger[i].count == 0 || c->stranger[i].uid != uid))
 		i++;
-	if (i == STRANGERS_MAX && more)
-		for (i = 0; i < STRANGERS_MAX && c->stranger[i].count > 0; i++)
+	if (i == ADMIN_STRANGERS_MAX && more)
+		for (i = 0; i < ADMIN_STRANGERS_MAX && c->stranger[i].count > 0; i++)
 			;
-	if (i == STRANGERS_MAX || (more && (c->stranger[i].count >= STRANGER_MAX || c->strangers >= STRANGERS_MAX)))
+	/* The last half goes to users who have none yet: a few who take all they can keep nobody out. */
+	most = c->strangers < ADMIN_STRANGERS_MAX / 2 ? ADMIN_STRANGER_MAX : 1;
+	if (i == ADMIN_STRANGERS_MAX || (more && (c->stranger[i].count >= most || c->strangers >= ADMIN_STRANGERS_MAX)))
 		return false;
 	c->stranger[i].uid = uid;
 	c->stranger[i].count += more ? 1u : -1u;

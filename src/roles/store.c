@@ -19,6 +19,8 @@
 #include "engine/embedded/embedded.h"
 #include "engine/remote.h"
 #include "mail/mailbox/mailbox.h"
+#include "policy/authority.h"
+#include "policy/language/policy.h"
 #include "roles/access.h"
 #include "roles/admin.h"
 #include "roles/grants.h"
@@ -226,6 +228,16 @@ static void store_channel(struct role_context *ctx, enum role_id peer, unsigned 
 
 #define TOOLS_MAX 8u
 
+/* Whoever the socket lets in is root or who the node runs under: what they may is the policy's word. */
+static bool tools_may(struct authority *a)
+{
+	struct policy_actor actor;
+
+	actor_init(&actor, policy_subject_role(&a->table, POLICY_ROOT), SLICE("root"));
+	return authority_allows(a, &actor, POLICY_MAILBOX, policy_object_single(&a->table, POLICY_MAILBOX), POLICY_MAILBOX_CHECK, 0, SLICE("all mail"),
+				SLICE("prickle mail"), NULL);
+}
+
 static void on_tool(struct io_watch *w, uint32_t events)
 {
 	struct store *st = container_of(w, struct store, tools);
@@ -233,7 +245,7 @@ static void on_tool(struct io_watch *w, uint32_t events)
 
 	if (fd < 0)
 		return;
-	struct channel *c = st->tool_count < TOOLS_MAX ? calloc(1, sizeof(*c)) : NULL;
+	struct channel *c = st->tool_count < TOOLS_MAX && tools_may(st->ctx->authority) ? calloc(1, sizeof(*c)) : NULL;
 	if (c == NULL) {
 		close(fd);
 		return;

@@ -14,10 +14,6 @@
 #include "spine/inspect/inspect.h"
 #include "spine/spine_limits.h"
 
-#define RIGHTS_PORTS_MAX 64
-#define RIGHTS_DEFAULT_INSTRUCTIONS 20000u
-#define RIGHTS_DEFAULT_MEMORY_BYTES (UINT64_C(16) << 20)
-
 struct spine_rights {
 	const char *name;		/* of the extension */
 	const char *subject;		/* "router.router", or "" (unknown: nothing is allowed) */

@@ -95,6 +95,14 @@ def calls():
     assert "Operation not permitted" in under("reader", "unshare", "--user", "true", code=1)
 
 
+def descriptors():
+    """what is open already does not come along, but for standard input, output and error"""
+    with open(f"{DATA}/secret/text", encoding="utf-8") as f:
+        done = subprocess.run([PRICKLE, "policy", "run", "reader", "--policy", STORE, "--", "sh", "-c", f"cat <&{f.fileno()}"], pass_fds=[f.fileno()],
+                              capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode != 0 and "hello" not in done.stdout and "ad file descriptor" in done.stderr, done
+
+
 def show():
     """--show tells the floor, in words and as JSON, and what the kernel cannot hold"""
     told = prickle("run", "client", "--policy", STORE, "--show")
@@ -140,6 +148,6 @@ try:
         with open(os.path.join(DATA, name, "text"), "w", encoding="utf-8") as file:
             file.write("hello\n")
     policy()
-    tap.run([files, inherited, ports, calls, show, refusals])
+    tap.run([files, inherited, descriptors, ports, calls, show, refusals])
 finally:
     shutil.rmtree(DATA)

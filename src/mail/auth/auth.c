@@ -211,8 +211,9 @@ struct auth_client *auth_client(struct auth *a, uint8_t role, uint16_t instance)
 	return c;
 }
 
-void auth_client_attached(struct auth_client *c)
+void auth_client_attached(struct auth_client *c, const char *service)
 {
+	c->service = service;
 	c->attached = true;
 }
 

@@ -72,8 +72,11 @@ uint64_t auth_clock_s(struct auth *a);
  * that process or of ours; it lives as long as auth. NULL when memory is short.
  */
 struct auth_client *auth_client(struct auth *a, uint8_t role, uint16_t instance);
-/* Its channel is open: its grants are renewed from now on. */
-void auth_client_attached(struct auth_client *c);
+/*
+ * Its channel is open: its grants are renewed from now on. service: the role's name in the policy ("mx", static), whose word it is whether it
+ * may deliver.
+ */
+void auth_client_attached(struct auth_client *c, const char *service);
 /*
  * Its process is gone: forgets its exchanges and sets its grants aside, so that those of a
  * successor, which may be there at once, are not among them. Never waits.

@@ -33,6 +33,23 @@ uint32_t auth_shared_rights(struct auth *a)
 		       0;
 }
 
+bool auth_may_deliver(const struct auth_client *c, const char *account)
+{
+	struct authority *p = c->auth->authority;
+	struct policy_actor actor;
+	uint32_t subject;
+
+	if (p == NULL || c->service == NULL)
+		return false;
+	subject = policy_subject_service(&p->table, slice_str(c->service));
+	/* A policy that says nothing about a process of the node leaves it as shipped (policy/service.h). */
+	if (subject == 0)
+		return true;
+	actor_init(&actor, subject, slice_str(c->service));
+	return authority_allows(p, &actor, POLICY_MAILBOX, policy_object_single(&p->table, POLICY_MAILBOX), POLICY_MAILBOX_APPEND, 0, slice_str(account),
+				SLICE("delivery"), NULL);
+}
+
 bool auth_may_administer(struct auth *a, struct slice name, bool owner)
 {
 	struct authority *p = a->authority;

@@ -52,6 +52,7 @@ struct auth_client {
 	struct auth *auth;
 	uint8_t role;
 	uint16_t instance;
+	const char *service;		/* the role's name; NULL: never attached */
 	bool attached;
 	struct list grants;		/* struct live_grant.of_client */
 	struct list ended;		/* the same, of earlier processes: to be revoked */
@@ -103,6 +104,9 @@ void auth_shares_end(struct auth *a);
 
 /* "Ann" -> "ann@example.org" (RFC 4013 first, then as for mail), at `domain` when none is written. False: no address; *out is then a piece of it. */
 bool auth_canonical_name(struct arena *arena, struct slice written, struct slice domain, struct slice *out);
+
+/* May this process add mail to the account, as a delivery? Asked for each recipient. */
+bool auth_may_deliver(const struct auth_client *c, const char *account);
 
 /* ---- tickets (auth_ticket.c) ---- */
 struct live_ticket;

@@ -245,6 +245,8 @@ static struct live_grant *append_grant(struct auth_client *c, const char *accoun
 	int64_t now_s = auth_now_s(a);
 	struct live_grant *l;
 
+	if (!auth_may_deliver(c, account))
+		return NULL;
 	for (l = grant_table_of(&a->grants, account, NULL); l != NULL;
 	     l = grant_table_of(&a->grants, account, l)) {
 		if (l->ended || l->g.role != c->role || l->g.instance != c->instance ||

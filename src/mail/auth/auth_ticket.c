@@ -7,6 +7,7 @@
 
 #include "base/hex.h"
 #include "mail/auth/auth_private.h"
+#include "policy/language/policy.h"
 #include "sys/world.h"
 
 #define ARENA_BYTES  (64u * 1024u)
@@ -67,16 +68,18 @@ enum auth_admin_result auth_ticket_give(struct auth *a, struct auth_ticket *t, u
 	struct live_ticket *l;
 	struct address address;
 	enum dir_result d;
-	size_t count = 0;
+	size_t count = 0, own = 0;
 
 	if (!mail_address_parse(&arena, slice_str(t->address), &address))
 		return AUTH_ADMIN_BAD_NAME;
 	d = directory_user(a->dir, &arena, address.text, &user);
 	if (d != DIR_OK)
 		return auth_admin_of(d);
-	list_for_each(it, &a->tickets)
+	list_for_each(it, &a->tickets) {
 		count++;
-	l = count >= AUTH_TICKETS_MAX ? NULL : calloc(1, sizeof(*l));
+		own += strcmp(list_entry(it, struct live_ticket, link)->t.who, t->who) == 0;
+	}
+	l = count >= AUTH_TICKETS_MAX || own >= AUTH_TICKETS_PER_GIVER_MAX ? NULL : calloc(1, sizeof(*l));
 	if (l == NULL)
 		return AUTH_ADMIN_TEMPORARY;
 	random_hex(a, AUTH_TICKET_ID_CHARS / 2, t->id);
@@ -87,7 +90,7 @@ enum auth_admin_result auth_ticket_give(struct auth *a, struct auth_ticket *t, u
 		return AUTH_ADMIN_TEMPORARY;
 	}
 	t->used = false;
-	t->until_us = now_us(a) + (int64_t)MIN(MAX(seconds, 1u), AUTH_TICKET_S_MAX) * 1000000;
+	t->until_us = now_us(a) + (int64_t)MIN(MAX(seconds, 1u), POLICY_TICKET_S_MAX) * 1000000;
 	l->t = *t;
 	memcpy(l->account, user.account, sizeof(l->account));
 	crypto_generichash(l->secret, sizeof(l->secret), (const uint8_t *)secret, AUTH_TICKET_SECRET_CHARS, NULL, 0);
@@ -187,6 +190,26 @@ static bool may(struct auth *a, const struct live_ticket *l, const char *who)
 	return allowed;
 }
 
+/* Who gave it is still who may: a ticket is worth no more than its giver's membership. Root needs none. Waits for the directory. */
+static enum dir_result giver(struct auth *a, struct arena *arena, const struct auth_ticket *t)
+{
+	struct slice group, rest;
+	struct user_record user;
+	enum dir_result d;
+
+	if (policy_subject_role(&a->authority->table, POLICY_ROOT) == t->from)
+		return DIR_OK;
+	d = directory_user(a->dir, arena, slice_str(t->who), &user);
+	if (d != DIR_OK)
+		return d;
+	for (rest = user.groups; rest.len > 0;) {
+		slice_cut(rest, ',', &group, &rest);
+		if (policy_subject_group(&a->authority->table, group) == t->from)
+			return DIR_OK;
+	}
+	return DIR_ABSENT;
+}
+
 static void write_ticket(struct buf *login, const struct auth_ticket *t, const char *who)
 {
 	buf_addc(login, 1);
@@ -215,7 +238,9 @@ enum auth_result auth_ticket_login(struct auth_client *c, struct live_ticket *l,
 	snprintf(who, sizeof(who), "%.70s (ticket-%s)", t.who, t.id);
 	/* From here on it is used; nobody else comes in while we wait. */
 	l->t.used = true;
-	d = directory_user(a->dir, arena, slice_str(t.address), &user);
+	d = giver(a, arena, &t);
+	if (d == DIR_OK)
+		d = directory_user(a->dir, arena, slice_str(t.address), &user);
 	l = find(a, slice_str(t.id));
 	if (l == NULL || (d == DIR_OK && strcmp(user.account, account) != 0) || d == DIR_ABSENT)
 		return AUTH_REJECTED;

@@ -53,7 +53,7 @@ static void serve_all(void *arg)
 	struct auth_client *c = auth_client(run->auth, 2, 0);
 
 	make_users(run->auth);
-	auth_client_attached(c);
+	auth_client_attached(c, "front");
 	while (rd_left(&rd) > 0 && !rd.bad) {
 		AUTO_BUF struct buf payload = BUF_INIT(1u << 20), reply = BUF_INIT(1u << 20);
 		uint8_t type = rd_u8(&rd);

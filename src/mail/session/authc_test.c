@@ -149,7 +149,7 @@ static void start_auth(struct fixture *f)
 	auth_set_authority(f->auth, shipped_authority());
 	f->client = auth_client(f->auth, FRONT, 0);
 	ck_assert_ptr_nonnull(f->client);
-	auth_client_attached(f->client);
+	auth_client_attached(f->client, "front");
 }
 
 /* A clock that can be put forward. */
@@ -665,7 +665,7 @@ static void front_restarts(struct fixture *f)
 	ck_assert_int_eq(login(f, "ann", "pencil", &old), AUTHC_OK);
 	ck_assert_int_eq(authc_rcpt(f->authc, SLICE("ann@example.org"), 1, &arena, &before, &n), AUTHC_RCPT_OK);
 	auth_client_detach(f->client);
-	auth_client_attached(f->client);
+	auth_client_attached(f->client, "front");
 	ck_assert_int_eq(login(f, "ann", "pencil", &new), AUTHC_OK);
 	ck_assert_int_eq(authc_rcpt(f->authc, SLICE("ann@example.org"), 1, &arena, &after, &n), AUTHC_RCPT_OK);
 	auth_client_gone(f->client);
@@ -685,6 +685,28 @@ END_TEST
 START_TEST(a_store_that_restarts_gets_the_live_grants_again)
 {
 	with_auth(store_restarts);
+}
+END_TEST
+
+static void deliveries_refused(struct fixture *f)
+{
+	AUTO_ARENA struct arena arena = ARENA_INIT(1u << 20);
+	struct authc_target *t;
+	size_t n;
+
+	/* A policy that says nothing of the process leaves it as shipped; one that declares it has to let it. */
+	authority_put(shipped_authority(), SLICE("role operator = principal root"), 7);
+	ck_assert_int_eq(authc_rcpt(f->authc, SLICE("ann@example.org"), 10, &arena, &t, &n), AUTHC_RCPT_OK);
+	authc_forget_rcpts(f->authc);
+	authority_put(shipped_authority(), SLICE("domain front = service role \"front\""), 8);
+	ck_assert_int_eq(authc_rcpt(f->authc, SLICE("ann@example.org"), 10, &arena, &t, &n), AUTHC_RCPT_TEMPORARY);
+	authority_put(shipped_authority(), policy_default_text(), 0);
+	ck_assert_int_eq(authc_rcpt(f->authc, SLICE("ann@example.org"), 10, &arena, &t, &n), AUTHC_RCPT_OK);
+}
+
+START_TEST(a_process_delivers_only_where_the_policy_lets_it)
+{
+	with_auth(deliveries_refused);
 }
 END_TEST
 
@@ -1308,7 +1330,7 @@ TEST_MAIN("session/authc", a_login_gives_a_grant_that_logout_revokes,
 	  the_mail_of_a_removed_user_is_removed, no_crash_makes_us_forget_the_mail_of_a_removed_user,
 	  a_locked_or_removed_user_neither_logs_in_nor_gets_mail, plain_and_login_exchanges_work,
 	  scram_logs_in_with_the_right_password_only, an_unknown_user_has_a_salt_that_survives_restarts,
-	  a_session_that_ended_while_auth_was_away_is_not_renewed_for_ever, sessions_outlive_a_restart_of_auth, a_store_that_restarts_gets_the_live_grants_again, a_front_that_ends_takes_no_grant_of_its_successor_along,
+	  a_session_that_ended_while_auth_was_away_is_not_renewed_for_ever, a_process_delivers_only_where_the_policy_lets_it, sessions_outlive_a_restart_of_auth, a_store_that_restarts_gets_the_live_grants_again, a_front_that_ends_takes_no_grant_of_its_successor_along,
 	  recipients_get_reused_append_grants, a_recipient_is_remembered_until_auth_says_forget,
 	  a_recipient_near_its_quota_is_not_remembered, an_answer_is_good_for_so_many_bytes_and_seconds,
 	  mail_for_the_postmaster_has_somewhere_to_go, quota_counts_merged_and_fresh_mail,

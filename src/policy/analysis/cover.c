@@ -108,12 +108,10 @@ static void add_candidate(struct cover *c, const uint64_t *subjects, uint32_t pe
 	c->count += x->gain > 0;
 }
 
-#define MASKS_MAX 256u
-
 /* All boxes of these subjects: their permissions are intersections of what all of them may do to one object. */
 static void add_boxes(struct cover *c, const uint64_t *subjects, uint32_t *common)
 {
-	uint32_t masks[MASKS_MAX];
+	uint32_t masks[ANALYSIS_MASKS_MAX];
 	size_t count = 0;
 
 	for (size_t o = 0; o < c->t->objects; o++) {
@@ -129,7 +127,7 @@ static void add_boxes(struct cover *c, const uint64_t *subjects, uint32_t *commo
 				known = masks[k] == mask;
 			if (known)
 				continue;
-			if (count == MASKS_MAX) {
+			if (count == ANALYSIS_MASKS_MAX) {
 				c->complete = false;
 				break;
 			}
