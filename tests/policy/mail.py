@@ -250,6 +250,18 @@ def smtp_login(user, password):
         client.close()
 
 
+def a_ticket_needs_its_giver():
+    """a ticket of somebody who is no administrator any more logs in no more"""
+    ticket = node.ok("policy", "ticket", "recovery", "--for", "bob@example.org", "--because", "three", uid=ADMIN)
+    node.ok("user", "set", "carol@example.org", "--groups", "staff")
+    try:
+        node.imap(ticket["login"], ticket["secret"])
+        raise AssertionError("a ticket outlives its giver's group")
+    except imaplib.IMAP4.error:
+        pass
+    node.ok("user", "set", "carol@example.org", "--groups", "staff,mail-admins")
+
+
 def a_revoked_ticket_ends():
     """a ticket that is revoked logs in no more, and a session that it began reads no more"""
     first = node.ok("policy", "ticket", "recovery", "--for", "bob@example.org", "--because", "one", uid=ADMIN)
@@ -316,7 +328,7 @@ def main():
     node = Node()
     try:
         tap.run([a_user_of_the_machine_becomes_a_mail_administrator, a_mail_administrator_creates_and_removes_users, others_may_nothing,
-                 a_mail_administrator_cannot_read, with_a_ticket_recovery_reads, a_revoked_ticket_ends,
+                 a_mail_administrator_cannot_read, with_a_ticket_recovery_reads, a_ticket_needs_its_giver, a_revoked_ticket_ends,
                  an_apply_acts_on_the_next_command])
     finally:
         node.stop()
