@@ -20,8 +20,11 @@ def prickle(*args, code=0):
     return run
 
 
+DIRECTORY = tempfile.TemporaryDirectory(prefix="prickle-cli-")
+
+
 def config_file(text):
-    f = tempfile.NamedTemporaryFile("w", suffix=".yaml", delete=False)
+    f = tempfile.NamedTemporaryFile("w", suffix=".yaml", delete=False, dir=DIRECTORY.name)
     f.write(text)
     f.close()
     return f.name

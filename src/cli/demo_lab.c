@@ -129,8 +129,12 @@ int demo_lab_run(const char *program, const char *name, const char *line, const 
 	code = run(program, argv, pipe_fds[1]);
 	n = read(pipe_fds[0], said, said_bytes - 1);
 	said[n > 0 ? n : 0] = '\0';
-	if (code != 0)
-		dprintf(report, "'%s %s' failed (%d): %s", name, line, code, said[0] != '\0' ? said : "no reason given\n");
+	if (code != 0) {
+		dprintf(report, "'");
+		for (size_t i = 0; i < count; i++)
+			dprintf(report, "%s%s", i == 0 ? "" : " ", argv[i]);
+		dprintf(report, "' failed (%d): %s", code, said[0] != '\0' ? said : "no reason given\n");
+	}
 	close(pipe_fds[0]);
 	close(pipe_fds[1]);
 	return code;

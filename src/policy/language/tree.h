@@ -78,5 +78,7 @@ struct reading {
 MUST_USE bool reading_source(struct reading *r, const char *name, struct slice text);
 /* Names to indices. 0; -ENOMEM; mistakes are in r->diag. */
 MUST_USE int reading_resolve(struct reading *r, struct policy *out);
+/* A bare name, which its class makes a path, host:port or an interface. False: it is none. Text lives in the arena. */
+bool target_bare(struct arena *arena, enum policy_class class, struct slice text, struct policy_object *out);
 /* Absolute, without empty, "." and ".." segments and without a slash at its end. */
 bool path_is_normal(struct slice path);
