@@ -614,7 +614,7 @@ S: C03 BAD .+
 """, extended_list)
 example("9051 §6.3.10 NAMESPACE", r"""
 C: A001 NAMESPACE
-S: \* NAMESPACE \(\("" "/"\)\) NIL NIL
+S: \* NAMESPACE \(\("" "/"\)\) \(\("user/" "/"\)\) NIL
 S: A001 OK .+
 """)
 example("3501 §6.3.10, 9051 §6.3.11 STATUS", r"""

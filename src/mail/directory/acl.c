@@ -2,6 +2,7 @@
 
 #include "base/must.h"
 #include "base/reader.h"
+#include "mail/directory/address.h"
 
 #define ACL_VERSION 1u
 
@@ -18,6 +19,16 @@ bool acl_identifier_good(struct slice identifier)
 		if (identifier.ptr[i] <= ' ' || identifier.ptr[i] == 0x7f)
 			return false;
 	return at != SLICE_NPOS && at > 0 && at + 1 < identifier.len && identifier.len <= DIRECTORY_KEY_NAME_BYTES_MAX;
+}
+
+bool acl_address(struct arena *arena, struct slice written, struct slice *out)
+{
+	struct address a;
+
+	if (!mail_address_parse(arena, written, &a))
+		return false;
+	*out = a.text;
+	return true;
 }
 
 /* Its place, or count. */

@@ -28,6 +28,8 @@ struct acl {
 
 /* Not an address, "anyone" or one of them with "-": SETACL is refused. Does not ask whether there is such a user. */
 bool acl_identifier_good(struct slice identifier);
+/* An address as identifiers have it, from any spelling; in the arena. False: it is none. */
+MUST_USE bool acl_address(struct arena *arena, struct slice written, struct slice *out);
 /* The rights of one identifier as the list has them; 0: it is not on the list. */
 uint32_t acl_rights(const struct acl *acl, struct slice identifier);
 /* 0 takes it off. False: the list is full, and as it was. The identifier is borrowed. */

@@ -19,7 +19,8 @@ const char *const imap_command_names[IMAP_COMMANDS] = {
 	[IMAP_LSUB] = "LSUB", [IMAP_NAMESPACE] = "NAMESPACE", [IMAP_STATUS] = "STATUS",
 	[IMAP_APPEND] = "APPEND", [IMAP_IDLE] = "IDLE", [IMAP_ID] = "ID",
 	[IMAP_GETQUOTA] = "GETQUOTA", [IMAP_GETQUOTAROOT] = "GETQUOTAROOT",
-	[IMAP_SETQUOTA] = "SETQUOTA", [IMAP_CHECK] = "CHECK", [IMAP_CLOSE] = "CLOSE",
+	[IMAP_SETQUOTA] = "SETQUOTA", [IMAP_SETACL] = "SETACL", [IMAP_DELETEACL] = "DELETEACL",
+	[IMAP_GETACL] = "GETACL", [IMAP_LISTRIGHTS] = "LISTRIGHTS", [IMAP_MYRIGHTS] = "MYRIGHTS", [IMAP_CHECK] = "CHECK", [IMAP_CLOSE] = "CLOSE",
 	[IMAP_UNSELECT] = "UNSELECT", [IMAP_EXPUNGE] = "EXPUNGE", [IMAP_SEARCH] = "SEARCH",
 	[IMAP_SORT] = "SORT", [IMAP_THREAD] = "THREAD", [IMAP_FETCH] = "FETCH",
 	[IMAP_STORE] = "STORE", [IMAP_COPY] = "COPY", [IMAP_MOVE] = "MOVE",
@@ -54,6 +55,11 @@ static const struct {
 	[IMAP_GETQUOTA] = { LOGGED_IN, false },
 	[IMAP_GETQUOTAROOT] = { LOGGED_IN, false },
 	[IMAP_SETQUOTA] = { LOGGED_IN, false },
+	[IMAP_SETACL] = { LOGGED_IN, false },
+	[IMAP_DELETEACL] = { LOGGED_IN, false },
+	[IMAP_GETACL] = { LOGGED_IN, false },
+	[IMAP_LISTRIGHTS] = { LOGGED_IN, false },
+	[IMAP_MYRIGHTS] = { LOGGED_IN, false },
 	[IMAP_CHECK] = { IMAP_SELECTED, false },
 	[IMAP_CLOSE] = { IMAP_SELECTED, false },
 	[IMAP_UNSELECT] = { IMAP_SELECTED, false },
@@ -628,6 +634,22 @@ static void parse_search(struct parser *p)
 	search_parse(l, p->context->stars, p->c->name != IMAP_SEARCH, &p->c->search.program);
 }
 
+/* RFC 4314 §3.1, §3.2, §3.4 */
+static void parse_acl(struct parser *p)
+{
+	struct imap_lex *l = &p->lex;
+
+	lex_sp(l);
+	p->c->mailbox = mailbox(p);
+	lex_sp(l);
+	p->c->acl.identifier = lex_astring(l);
+	if (p->c->name != IMAP_SETACL)
+		return;
+	lex_sp(l);
+	if (!imap_rights_change_parse(lex_astring(l), &p->c->acl.rights))
+		lex_fail(l, "one of these rights does not exist");
+}
+
 static void parse_arguments(struct parser *p)
 {
 	struct imap_lex *l = &p->lex;
@@ -664,7 +686,10 @@ static void parse_arguments(struct parser *p)
 		lex_sp(l);
 		c->rename.to = mailbox(p);
 		break;
-	case IMAP_DELETE: case IMAP_SUBSCRIBE: case IMAP_UNSUBSCRIBE: case IMAP_GETQUOTAROOT:
+	case IMAP_SETACL: case IMAP_DELETEACL: case IMAP_LISTRIGHTS:
+		parse_acl(p);
+		break;
+	case IMAP_DELETE: case IMAP_SUBSCRIBE: case IMAP_UNSUBSCRIBE: case IMAP_GETQUOTAROOT: case IMAP_GETACL: case IMAP_MYRIGHTS:
 		lex_sp(l);
 		c->mailbox = mailbox(p);
 		break;

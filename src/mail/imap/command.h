@@ -11,6 +11,7 @@
 #pragma once
 #include "mail/imap/fetch.h"
 #include "mail/imap/limits.h"
+#include "mail/imap/rights.h"
 #include "mail/imap/search.h"
 
 /* ---- assembly ---- */
@@ -45,6 +46,7 @@ enum imap_name {
 	IMAP_ENABLE, IMAP_SELECT, IMAP_EXAMINE, IMAP_CREATE, IMAP_DELETE, IMAP_RENAME,
 	IMAP_SUBSCRIBE, IMAP_UNSUBSCRIBE, IMAP_LIST, IMAP_LSUB, IMAP_NAMESPACE, IMAP_STATUS,
 	IMAP_APPEND, IMAP_IDLE, IMAP_ID, IMAP_GETQUOTA, IMAP_GETQUOTAROOT, IMAP_SETQUOTA,
+	IMAP_SETACL, IMAP_DELETEACL, IMAP_GETACL, IMAP_LISTRIGHTS, IMAP_MYRIGHTS,
 	IMAP_CHECK, IMAP_CLOSE, IMAP_UNSELECT, IMAP_EXPUNGE, IMAP_SEARCH, IMAP_SORT, IMAP_THREAD,
 	IMAP_FETCH, IMAP_STORE, IMAP_COPY, IMAP_MOVE,
 };
@@ -94,6 +96,7 @@ struct imap_command {
 		} select;
 		struct { struct slice use; uint8_t uses; bool has_use; } create;
 		struct { struct slice to; } rename;
+		struct { struct slice identifier; struct imap_rights_change rights; } acl;	/* as written; SETACL has rights */
 		struct {
 			bool extended;		/* options or several patterns: RFC 5258 rules */
 			struct slice reference;

@@ -11,6 +11,20 @@
 #include "base/buf.h"
 
 #define IMAP_RIGHTS	  "lrswipkxtea"
+/* The places of its letters. */
+enum imap_right {
+	IMAP_RIGHT_L = 1u << 0,
+	IMAP_RIGHT_R = 1u << 1,
+	IMAP_RIGHT_S = 1u << 2,
+	IMAP_RIGHT_W = 1u << 3,
+	IMAP_RIGHT_I = 1u << 4,
+	IMAP_RIGHT_P = 1u << 5,
+	IMAP_RIGHT_K = 1u << 6,
+	IMAP_RIGHT_X = 1u << 7,
+	IMAP_RIGHT_T = 1u << 8,
+	IMAP_RIGHT_E = 1u << 9,
+	IMAP_RIGHT_A = 1u << 10,
+};
 #define IMAP_RIGHTS_ALL	  ((1u << (sizeof(IMAP_RIGHTS) - 1)) - 1)
 
 /* What SETACL asks for (RFC 4314 §3.1). */

@@ -194,6 +194,28 @@ static enum mailbox_result list_locked(struct account *a, struct arena *arena, s
 	return MAILBOX_OK;
 }
 
+enum mailbox_result folder_infos_join(struct arena *arena, const struct folder_info *a, size_t a_count, const struct folder_info *b,
+				      size_t b_count, struct folder_info **out, size_t *count)
+{
+	size_t room = 1 + a_count, n = a_count;
+
+	for (size_t i = 0; i < b_count; i++)
+		room += 1 + levels(b[i].name);
+	struct folder_info *list = arena_array(arena, room, sizeof(*list));
+
+	if (list == NULL)
+		return MAILBOX_MEMORY;
+	if (a_count > 0)
+		memcpy(list, a, a_count * sizeof(*list));
+	for (size_t i = 0; i < b_count; i++) {
+		list[n] = b[i];
+		n = add_parents(list, n + 1, b[i].name);
+	}
+	*count = fold_infos(list, n);
+	*out = list;
+	return MAILBOX_OK;
+}
+
 enum mailbox_result account_folders(struct account *a, struct arena *arena, struct folder_info **out,
 				    size_t *count)
 {

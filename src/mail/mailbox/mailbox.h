@@ -126,6 +126,12 @@ struct folder_info {
  */
 MUST_USE enum mailbox_result account_folders(struct account *a, struct arena *arena,
 					     struct folder_info **out, size_t *count);
+/*
+ * Two lists of names as one, of any accounts: parents that miss are added, each name stands once, and flags of what is below are right when
+ * b has none of its own. In the arena; names are borrowed.
+ */
+MUST_USE enum mailbox_result folder_infos_join(struct arena *arena, const struct folder_info *a, size_t a_count, const struct folder_info *b,
+					       size_t b_count, struct folder_info **out, size_t *count);
 /* STATUS of one folder, merged first. out->name is in the arena. */
 MUST_USE enum mailbox_result account_status(struct account *a, struct slice name,
 					    struct arena *arena, struct folder_info *out);

@@ -1,4 +1,4 @@
-#include "mail/session/imap.h"
+#include "mail/session/imap_shared.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -98,13 +98,15 @@ static void do_id(struct imap_run *r)
 
 static void do_namespace(struct imap_run *r)
 {
-	buf_adds(&r->out, "* NAMESPACE ((\"\" \"/\")) NIL NIL\r\n");
+	/* By ticket one mailbox is opened, and no other. */
+	buf_adds(&r->out, r->s->base.rights.ticket ? "* NAMESPACE ((\"\" \"/\")) NIL NIL\r\n" :
+						    "* NAMESPACE ((\"\" \"/\")) ((\"" IMAP_OTHERS "\" \"/\")) NIL\r\n");
 	imap_ok(r, "Done");
 }
 
 /* ---- IDLE ---- */
 
-static void changed(void *arg)
+void imap_changed(void *arg)
 {
 	struct imap_session *s = arg;
 
@@ -117,7 +119,7 @@ static void watch(struct imap_session *s)
 {
 	if (s->watching || s->account == NULL)
 		return;
-	s->watching = account_watch(s->account, changed, s, &s->watch_id) == 0;
+	s->watching = account_watch(s->account, imap_changed, s, &s->watch_id) == 0;
 }
 
 static void do_idle(struct imap_run *r)
@@ -172,6 +174,7 @@ static enum session_next idle_line(struct imap_session *s)
 		return SESSION_CLOSE;
 	run_init(&r, s);
 	r.c.tag = slice_str(s->idle_tag);
+	(void)imap_shared_refresh(s);
 	if (imap_has(s, POLICY_MAILBOX_READ) != 0 && !imap_sync(&r, true, false)) {
 		r.close = true;
 	} else {
@@ -199,7 +202,10 @@ static enum session_next imap_wake(struct session *base)
 
 	if (session_over(base))
 		return ticket_over(base);
-	if (!s->idling || imap_has(s, POLICY_MAILBOX_READ) == 0)
+	if (!s->idling)
+		return SESSION_GO_ON;
+	(void)imap_shared_refresh(s);
+	if (imap_has(s, POLICY_MAILBOX_READ) == 0)
 		return SESSION_GO_ON;
 	run_init(&r, s);
 	ok = imap_sync(&r, true, true) && !r.close;
@@ -268,6 +274,7 @@ static void dispatch(struct imap_run *r)
 	case IMAP_IDLE: do_idle(r); break;
 	case IMAP_ID: do_id(r); break;
 	case IMAP_GETQUOTA: case IMAP_GETQUOTAROOT: case IMAP_SETQUOTA: imap_do_quota(r); break;
+	case IMAP_SETACL: case IMAP_DELETEACL: case IMAP_GETACL: case IMAP_LISTRIGHTS: case IMAP_MYRIGHTS: imap_do_acl(r); break;
 	case IMAP_CLOSE: case IMAP_UNSELECT: imap_do_close(r); break;
 	case IMAP_EXPUNGE: imap_do_expunge(r); break;
 	case IMAP_SEARCH: case IMAP_SORT: case IMAP_THREAD: imap_do_search(r); break;
@@ -315,6 +322,7 @@ static enum session_next finish_command(struct imap_run *r)
 	struct session *base = &r->s->base;
 
 	if (r->status != NULL) {
+		(void)imap_shared_refresh(r->s);
 		/* Whoever may not read any more is told of no changes. */
 		if (r->s->box != NULL && !r->close && imap_has(r->s, POLICY_MAILBOX_READ) != 0 &&
 		    !imap_sync(r, expunges_allowed(&r->c), r->full_sync)) {
@@ -506,6 +514,7 @@ static enum session_next imap_command(struct session *base)
 		return idle_line(s);
 	run_init(&r, s);
 	next = read_command(&r);
+	imap_shared_trim(s);
 	run_done(&r);
 	return next;
 }

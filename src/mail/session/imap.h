@@ -4,6 +4,8 @@
  *	imap.c		reading commands, dispatch, the small commands, IDLE
  *	imap_reply.c	answers and the updates that go before them
  *	imap_rights.c	what the policy says to each command
+ *	imap_shared.c	mailboxes of others (imap_shared.h)
+ *	imap_acl.c	SETACL ... MYRIGHTS
  *	imap_login.c	LOGIN, AUTHENTICATE, capabilities
  *	imap_folder.c	CREATE ... LIST, STATUS, quota
  *	imap_select.c	SELECT, CLOSE, EXPUNGE, STORE, COPY, MOVE
@@ -19,6 +21,8 @@
 #include "mail/session/authc.h"
 #include "mail/session/session.h"
 
+struct imap_shared;
+
 struct imap_session {
 	struct session base;
 	unsigned state;			/* enum imap_state: one bit */
@@ -32,8 +36,12 @@ struct imap_session {
 	uint64_t watch_id;
 	int64_t idle_since_us;
 	uint64_t keywords_told;		/* how many keyword names the client knows */
-	struct account *account;
+	struct account *account;	/* the own one */
 	struct mailbox *box;
+	struct imap_shared *box_shared;	/* of box; NULL: an own mailbox */
+	uint32_t box_folder;		/* of box, when it is another's */
+	uint32_t rights_told;		/* PERMANENTFLAGS was told with these */
+	struct list shared;		/* struct imap_shared; next NULL: none yet */
 	char *mailbox_name;		/* of box, UTF-8 */
 	struct read_window *window;	/* NULL: not one of sv->imap_readers */
 	struct uid_range *saved;	/* "$" (RFC 5182); malloc'd */
@@ -41,6 +49,19 @@ struct imap_session {
 	char *address;			/* of the login */
 	uint8_t grant[AUTHC_GRANT_BYTES];
 	char idle_tag[IMAP_TAG_BYTES_MAX + 1];
+};
+
+/* Where a mailbox that a command names is. */
+struct imap_place {
+	struct imap_shared *shared;	/* NULL: own, or of nobody who shares with us */
+	struct account *account;	/* NULL: of nobody who shares with us */
+	struct slice name;		/* in the account */
+	struct slice full;		/* as the client sees it */
+	struct slice owner;		/* address; empty: own */
+	bool own;
+	/* The rest is of others' mailboxes alone. */
+	uint32_t folder, parent;	/* numbers; FOLDER_NONE: there is none of this name, none above */
+	uint32_t rights, parent_rights;	/* that their lists give */
 };
 
 /* One command: lives on the fiber's stack. */
@@ -51,6 +72,7 @@ struct imap_run {
 	struct buf out;			/* answer lines on their way to the stream */
 	struct buf code;		/* the response code of the tagged answer, without brackets */
 	struct imap_command c;
+	struct imap_place at, target;	/* of the mailboxes that it names, from imap_may on */
 	const char *status;		/* "OK", "NO", "BAD"; NULL: answered already */
 	const char *message;
 	bool full_sync;			/* ask the engine, not only this process */
@@ -94,7 +116,7 @@ void imap_write_flags_update(struct imap_run *r, uint32_t seq, const struct mess
 void imap_enable_condstore(struct imap_run *r);
 
 /* Flags of a command to bits; answers itself and returns false when they cannot be. */
-bool imap_flags(struct imap_run *r, const struct flag_list *list, bool make, uint8_t *flags,
+bool imap_flags(struct imap_run *r, struct account *account, const struct flag_list *list, bool make, uint8_t *flags,
 		uint64_t *keywords);
 
 /* Walks the messages that a set names, in ascending order; those that the session has. */
@@ -129,10 +151,24 @@ MUST_USE bool imap_may_store(struct imap_run *r, struct store_request *request);
 uint32_t imap_has(struct imap_session *s, uint32_t permissions);
 /* Flags that may be set with these rights. */
 uint8_t imap_flags_allowed(uint32_t rights);
-/* A mailbox of this name, as the policy sees it. */
-struct session_object imap_object(const struct imap_session *s, struct slice name);
+/* A mailbox as the policy sees it. */
+struct session_object imap_object_at(const struct imap_session *s, const struct imap_place *p);
+/* Where a name leads. What is there, and what may be done with it, is asked anew. NO_FOLDER cannot happen. */
+enum mailbox_result imap_resolve(struct imap_run *r, struct slice name, struct imap_place *out);
+/* Of the selected mailbox: the account that has it. */
+struct account *imap_box_account(const struct imap_session *s);
+/*
+ * When another's mailbox is selected: what the session may do with it now, for imap_has. Before each look at it. False: nobody knows now, so
+ * it may do nothing.
+ */
+bool imap_shared_refresh(struct imap_session *s);
 bool imap_has_rights_row(enum imap_name name);
 
+/* Something happened in an account that the session watches; arg is the session. */
+void imap_changed(void *arg);
+/* Does COPY or MOVE lead to another account, or lose flags there? Then message by message. */
+bool imap_copies_apart(struct imap_run *r);
+void imap_copy_apart(struct imap_run *r, const struct uid_ranges *uids, bool whole);
 void imap_deselect(struct imap_session *s);
 void imap_logout(struct imap_session *s);
 void imap_write_capabilities(struct imap_session *s, struct buf *out);
@@ -156,3 +192,4 @@ void imap_do_list(struct imap_run *r);
 void imap_do_lsub(struct imap_run *r);
 void imap_do_status(struct imap_run *r);
 void imap_do_quota(struct imap_run *r);
+void imap_do_acl(struct imap_run *r);

@@ -85,10 +85,10 @@ static void begin_message(struct appending *a, const struct imap_append_part *pa
 		a->failed = true;
 		return;
 	}
-	struct session_object o = imap_object(r->s, r->c.mailbox);
+	struct session_object o = imap_object_at(r->s, &r->at);
 	uint32_t rights = session_has(&r->s->base, POLICY_MAILBOX_SEEN | POLICY_MAILBOX_FLAG | POLICY_MAILBOX_DELETE, &o);
 
-	if (!imap_flags(r, &part->flags, (rights & POLICY_MAILBOX_FLAG) != 0, &meta.flags, &meta.keywords)) {
+	if (!imap_flags(r, r->at.account, &part->flags, (rights & POLICY_MAILBOX_FLAG) != 0, &meta.flags, &meta.keywords)) {
 		a->failed = true;
 		return;
 	}
@@ -235,7 +235,7 @@ enum session_next imap_append(struct imap_run *r, struct imap_literal *literal)
 	if (parsed == IMAP_PARSED && !imap_may(r)) {
 		a.failed = true;
 	} else if (parsed == IMAP_PARSED) {
-		enum mailbox_result result = append_begin(r->s->account, r->c.mailbox, &a.append);
+		enum mailbox_result result = append_begin(r->at.account, r->at.name, &a.append);
 
 		if (result != MAILBOX_OK)
 			fail(&a, result);

@@ -1,13 +1,13 @@
 #include "mail/imap/pattern.h"
 #include "mail/imap/write.h"
-#include "mail/session/imap.h"
+#include "mail/session/imap_shared.h"
 #include "sys/fiber.h"
 
 #define WORK_IN_TURN 4000000u	/* steps of matching names: some milliseconds */
 
 void imap_do_create(struct imap_run *r)
 {
-	struct slice name = r->c.mailbox;
+	struct slice name = r->at.name;
 	uint32_t id = FOLDER_NONE;
 	enum mailbox_result result;
 	struct folder_info info;
@@ -15,10 +15,17 @@ void imap_do_create(struct imap_run *r)
 	/* RFC 9051 §6.3.4: a trailing delimiter only says that names below will follow. */
 	if (name.len > 1 && name.ptr[name.len - 1] == '/')
 		name.len--;
-	result = folder_create(r->s->account, name, r->c.create.uses, &id);
+	/* What stands below it are others' names. */
+	if (r->at.own && slice_starts(name, SLICE(IMAP_OTHERS))) {
+		imap_no(r, "CANNOT", "Names below \"" IMAP_OTHERS "\" are those of others' mailboxes");
+		return;
+	}
+	result = folder_create(r->at.account, name, r->at.own ? r->c.create.uses : 0, &id);
+	if (result == MAILBOX_OK)
+		imap_folder_made(r, &r->at, id);
 	/* RFC 8474 §4.1: the new id in the tagged answer. */
 	if (result == MAILBOX_OK &&
-	    account_status(r->s->account, name, &r->arena, &info) == MAILBOX_OK) {
+	    account_status(r->at.account, name, &r->arena, &info) == MAILBOX_OK) {
 		buf_adds(&r->code, "MAILBOXID (");
 		folder_mailboxid(info.id, info.uidvalidity, &r->code);
 		buf_addc(&r->code, ')');
@@ -29,8 +36,18 @@ void imap_do_create(struct imap_run *r)
 void imap_do_delete(struct imap_run *r)
 {
 	struct imap_session *s = r->s;
-	enum mailbox_result result = folder_delete(s->account, r->c.mailbox);
 	struct folder_info info;
+	uint32_t id = FOLDER_NONE;
+	enum mailbox_result result = account_status(r->at.account, r->at.name, &r->arena, &info);
+
+	if (result == MAILBOX_OK)
+		id = info.id;
+	if (r->at.own || (result == MAILBOX_OK && id == r->at.folder))
+		result = folder_delete(r->at.account, r->at.name);
+	else
+		result = MAILBOX_NO_FOLDER;
+	if (result == MAILBOX_OK)
+		imap_folder_gone(r, &r->at, id);
 
 	/* Its own selected mailbox: no reason to say BYE, the client knows that it is gone. */
 	if (result == MAILBOX_OK && s->box != NULL) {
@@ -43,14 +60,22 @@ void imap_do_delete(struct imap_run *r)
 
 void imap_do_rename(struct imap_run *r)
 {
-	imap_result(r, folder_rename(r->s->account, r->c.mailbox, r->c.rename.to), false,
-		    "Renamed");
+	/* Mail stays whose it is; and INBOX's is moved by whoever may remove it there. */
+	if (r->at.account != r->target.account || (!r->at.own && slice_eq_nocase(r->at.name, SLICE("INBOX")))) {
+		imap_no(r, "CANNOT", "A mailbox cannot be given to another user, nor another's INBOX be renamed: copy its messages");
+		return;
+	}
+	if (r->target.own && slice_starts(r->target.name, SLICE(IMAP_OTHERS))) {
+		imap_no(r, "CANNOT", "Names below \"" IMAP_OTHERS "\" are those of others' mailboxes");
+		return;
+	}
+	imap_result(r, folder_rename(r->at.account, r->at.name, r->target.name), false, "Renamed");
 }
 
 void imap_do_subscribe(struct imap_run *r)
 {
 	imap_result(r,
-		    folder_subscribe(r->s->account, r->c.mailbox, r->c.name == IMAP_SUBSCRIBE),
+		    folder_subscribe(r->s->account, r->at.full, r->c.name == IMAP_SUBSCRIBE),
 		    false, "Done");
 }
 
@@ -108,7 +133,9 @@ void imap_do_status(struct imap_run *r)
 	struct folder_info info;
 	enum mailbox_result result;
 
-	result = account_status(r->s->account, r->c.mailbox, &r->arena, &info);
+	result = account_status(r->at.account, r->at.name, &r->arena, &info);
+	if (result == MAILBOX_OK && !r->at.own && info.id != r->at.folder)
+		result = MAILBOX_NO_FOLDER;
 	if (result == MAILBOX_OK) {
 		if (r->c.status.items & STATUS_HIGHESTMODSEQ)
 			imap_enable_condstore(r);
@@ -165,7 +192,8 @@ static void write_list(struct imap_run *r, const struct folder_info *f, bool chi
 	if (childinfo)
 		buf_adds(&r->out, " (\"CHILDINFO\" (\"SUBSCRIBED\"))");
 	buf_adds(&r->out, "\r\n");
-	if (r->c.list.returns & LIST_RETURN_STATUS && f->id != FOLDER_NONE)
+	/* uidvalidity 0: another's, that the session may see but not read. */
+	if (r->c.list.returns & LIST_RETURN_STATUS && f->id != FOLDER_NONE && f->uidvalidity != 0)
 		write_status(r, f->name, r->c.list.status, f);
 	if (r->out.len > 32768)
 		imap_send(r);
@@ -262,6 +290,8 @@ void imap_do_list(struct imap_run *r)
 	result = account_refresh(r->s->account);
 	if (result == MAILBOX_OK)
 		result = account_folders(r->s->account, &r->arena, &folders, &count);
+	if (result == MAILBOX_OK)
+		result = imap_shared_list(r, &folders, &count);
 	if (result == MAILBOX_OK) {
 		if (r->c.list.status & STATUS_HIGHESTMODSEQ)
 			imap_enable_condstore(r);
@@ -294,6 +324,7 @@ void imap_do_lsub(struct imap_run *r)
 	result = account_refresh(r->s->account);
 	if (result == MAILBOX_OK)
 		result = account_folders(r->s->account, &r->arena, &folders, &count);
+	/* Subscriptions are by name (RFC 3501 §6.3.9): what others share or do not share any more changes nothing here. */
 	for (size_t i = 0; result == MAILBOX_OK && i < count; i++) {
 		const struct folder_info *f = &folders[i];
 
@@ -345,6 +376,14 @@ void imap_do_quota(struct imap_run *r)
 	}
 	if (r->c.name == IMAP_GETQUOTA && r->c.mailbox.len > 0) {
 		imap_no(r, "NONEXISTENT", "No such quota root");
+		return;
+	}
+	/* How full another's account is concerns nobody else: no root. */
+	if (r->c.name == IMAP_GETQUOTAROOT && !r->at.own) {
+		buf_adds(&r->out, "* QUOTAROOT ");
+		imap_write_mailbox(&r->out, r->c.mailbox, r->s->utf8);
+		buf_adds(&r->out, "\r\n");
+		imap_ok(r, "Done");
 		return;
 	}
 	if (r->c.name == IMAP_GETQUOTA)

@@ -3,7 +3,7 @@
 
 #include "base/base64.h"
 #include "base/event.h"
-#include "mail/session/imap.h"
+#include "mail/session/imap_shared.h"
 #include "sys/tls.h"
 
 /* What the peer and its channel look like to auth; the bindings live in `memory`. */
@@ -58,6 +58,9 @@ void imap_write_capabilities(struct imap_session *s, struct buf *out)
 		      " CREATE-SPECIAL-USE LIST-EXTENDED LIST-STATUS STATUS=SIZE ESEARCH SEARCHRES"
 		      " SORT THREAD=REFERENCES THREAD=ORDEREDSUBJECT CONDSTORE QRESYNC BINARY"
 		      " OBJECTID QUOTA QUOTA=RES-STORAGE QUOTA=RES-MESSAGE UTF8=ACCEPT WITHIN");
+	/* RFC 4314 §5.1.1; whoever comes by ticket has nothing to share. */
+	if (!s->base.rights.ticket)
+		buf_adds(out, " ACL RIGHTS=texk");
 	buf_printf(out, " APPENDLIMIT=%llu", (unsigned long long)s->base.sv->set.message_bytes_max);
 }
 
@@ -254,6 +257,7 @@ void imap_logout(struct imap_session *s)
 		account_unwatch(s->account, s->watch_id);
 		s->watching = false;
 	}
+	imap_shared_done(s);
 	account_close(s->account);
 	s->account = NULL;
 	session_rights_end(&s->base);

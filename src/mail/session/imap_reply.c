@@ -107,7 +107,11 @@ void imap_finish(struct imap_run *r)
 static const char *const flag_names[] = { "\\Seen", "\\Answered", "\\Flagged", "\\Deleted",
 					  "\\Draft" };
 
-bool imap_flags(struct imap_run *r, const struct flag_list *list, bool make, uint8_t *flags,
+/* As they are told in FLAGS. */
+static const uint8_t told_order[] = { 1, 2, 3, 0, 4 };
+#define FLAG_RIGHTS (POLICY_MAILBOX_SEEN | POLICY_MAILBOX_FLAG | POLICY_MAILBOX_DELETE)
+
+bool imap_flags(struct imap_run *r, struct account *account, const struct flag_list *list, bool make, uint8_t *flags,
 		uint64_t *keywords)
 {
 	struct slice *words = arena_array(&r->arena, list->count + 1, sizeof(*words));
@@ -141,10 +145,10 @@ bool imap_flags(struct imap_run *r, const struct flag_list *list, bool make, uin
 	if (count == 0)
 		return true;
 	if (!make) {
-		*keywords = account_keyword_known(r->s->account, words, count);
+		*keywords = account_keyword_known(account, words, count);
 		return true;
 	}
-	result = account_keyword_bits(r->s->account, words, count, keywords);
+	result = account_keyword_bits(account, words, count, keywords);
 	if (result != MAILBOX_OK)
 		imap_result(r, result, false, NULL);
 	return result == MAILBOX_OK;
@@ -172,7 +176,7 @@ void imap_write_flags(struct imap_session *s, struct buf *out, const struct mess
 		add_word(out, &first, SLICE("\\Recent"));
 	if (m->keywords != 0) {
 		size_t count;
-		const struct slice *names = account_keywords(s->account, &count);
+		const struct slice *names = account_keywords(imap_box_account(s), &count);
 
 		for (size_t i = 0; i < count; i++) {
 			if (m->keywords >> i & 1)
@@ -186,8 +190,12 @@ void imap_write_flag_list(struct imap_run *r)
 {
 	struct buf *out = &r->out;
 	size_t count;
-	const struct slice *names = account_keywords(r->s->account, &count);
+	const struct slice *names = account_keywords(imap_box_account(r->s), &count);
+	uint32_t rights = imap_has(r->s, FLAG_RIGHTS);
+	uint8_t allowed = imap_flags_allowed(rights);
+	bool first = true;
 
+	r->s->rights_told = rights;
 	r->s->keywords_told = count;
 	buf_adds(out, "* FLAGS (\\Answered \\Flagged \\Deleted \\Seen \\Draft");
 	for (size_t i = 0; i < count; i++) {
@@ -196,12 +204,14 @@ void imap_write_flag_list(struct imap_run *r)
 	}
 	buf_adds(out, ")\r\n* OK [PERMANENTFLAGS (");
 	if (!mailbox_is_read_only(r->s->box)) {
-		buf_adds(out, "\\Answered \\Flagged \\Deleted \\Seen \\Draft");
-		for (size_t i = 0; i < count; i++) {
-			buf_addc(out, ' ');
-			buf_add(out, names[i]);
-		}
-		buf_adds(out, count < KEYWORDS_MAX ? " \\*" : "");
+		/* RFC 4314 §5.1.1: what this user may change. */
+		for (size_t i = 0; i < ARRAY_LEN(told_order); i++)
+			if ((allowed & 1u << told_order[i]) != 0)
+				add_word(out, &first, slice_str(flag_names[told_order[i]]));
+		for (size_t i = 0; i < count && (rights & POLICY_MAILBOX_FLAG) != 0; i++)
+			add_word(out, &first, names[i]);
+		if ((rights & POLICY_MAILBOX_FLAG) != 0 && count < KEYWORDS_MAX)
+			add_word(out, &first, SLICE("\\*"));
 	}
 	buf_adds(out, ")] Flags that can be changed\r\n");
 }
@@ -283,8 +293,8 @@ static void write_changes(struct imap_run *r, const struct mailbox_changes *c)
 			buf_adds(&r->out, " RECENT\r\n");
 		}
 	}
-	account_keywords(s->account, &keyword_count);
-	if (keyword_count != s->keywords_told)
+	account_keywords(imap_box_account(s), &keyword_count);
+	if (keyword_count != s->keywords_told || imap_has(s, FLAG_RIGHTS) != s->rights_told)
 		imap_write_flag_list(r);
 	for (size_t i = 0; i < c->changed_count; i++) {
 		struct message_info m;
@@ -316,7 +326,8 @@ bool imap_sync(struct imap_run *r, bool expunges, bool full)
 	if (result != MAILBOX_OK) {
 		/* The next command tries again; this one did its own work already. */
 		s->changed = true;
-		if (result != MAILBOX_DENIED)
+		/* A grant for another's mailbox ends when its list changes; the next command has a new one, or none. */
+		if (result != MAILBOX_DENIED || s->box_shared != NULL)
 			return true;
 		buf_adds(&r->out, "* BYE [UNAVAILABLE] Log in again\r\n");
 		imap_send(r);

@@ -107,7 +107,7 @@ static void prepare(struct imap_run *r, const struct charset *charset, struct se
 
 	switch (k->op) {
 	case SEARCH_KEYWORD:
-		k->value = (int64_t)account_keyword_known(r->s->account, &k->text, 1);
+		k->value = (int64_t)account_keyword_known(imap_box_account(r->s), &k->text, 1);
 		break;
 	case SEARCH_SEQ: case SEARCH_UID:
 		imap_resolve_saved(r, &k->set, &uids);

@@ -1,12 +1,17 @@
 #include <stdlib.h>
 
 #include "mail/imap/write.h"
-#include "mail/session/imap.h"
+#include "mail/session/imap_shared.h"
 
 void imap_deselect(struct imap_session *s)
 {
 	mailbox_close(s->box);
 	s->box = NULL;
+	/* What was read ahead is another account's. */
+	if (s->box_shared != NULL)
+		imap_window_drop(s);
+	s->box_shared = NULL;
+	s->box_folder = FOLDER_NONE;
 	free(s->mailbox_name);
 	s->mailbox_name = NULL;
 	/* RFC 5182 §2.1: SELECT and the like reset "$". */
@@ -159,13 +164,29 @@ static enum mailbox_result write_resync(struct imap_run *r, const struct folder_
 	return MAILBOX_OK;
 }
 
+/* Between the question and now another folder may have got the name. And changes of this one are to wake the session. */
+static enum mailbox_result as_allowed(struct imap_run *r, struct mailbox *box)
+{
+	struct imap_shared *x = r->at.shared;
+	struct folder_info info;
+
+	mailbox_status(box, &info);
+	if (info.id != r->at.folder) {
+		mailbox_close(box);
+		return MAILBOX_NO_FOLDER;
+	}
+	if (!x->watching)
+		x->watching = account_watch(x->account, imap_changed, r->s, &x->watch_id) == 0;
+	return MAILBOX_OK;
+}
+
 void imap_do_select(struct imap_run *r)
 {
 	struct imap_session *s = r->s;
 	struct folder_info info;
 	struct mailbox *box;
 	enum mailbox_result result;
-	struct session_object o = imap_object(r->s, r->c.mailbox);
+	struct session_object o = imap_object_at(r->s, &r->at);
 	/* RFC 4314 §5.2: READ-WRITE tells that something of the messages can be changed. */
 	bool read_only = r->c.name == IMAP_EXAMINE ||
 			 session_has(&r->s->base, POLICY_MAILBOX_SEEN | POLICY_MAILBOX_FLAG | POLICY_MAILBOX_DELETE | POLICY_MAILBOX_EXPUNGE, &o) == 0;
@@ -182,15 +203,22 @@ void imap_do_select(struct imap_run *r)
 		imap_deselect(s);
 		buf_adds(&r->out, "* OK [CLOSED] Previous mailbox closed\r\n");
 	}
-	result = mailbox_open(s->account, r->c.mailbox, read_only, &box);
+	result = mailbox_open(r->at.account, r->at.name, read_only, &box);
+	if (result == MAILBOX_OK && !r->at.own)
+		result = as_allowed(r, box);
 	if (result != MAILBOX_OK) {
 		imap_result(r, result, false, NULL);
 		return;
 	}
 	s->box = box;
+	if (r->at.shared != NULL) {
+		imap_window_drop(s);
+		s->box_shared = r->at.shared;
+		s->box_folder = r->at.folder;
+	}
 	s->state = IMAP_SELECTED;
 	s->changed = false;
-	s->mailbox_name = slice_strdup(r->c.mailbox);
+	s->mailbox_name = slice_strdup(r->at.full);
 	if (s->mailbox_name == NULL) {
 		imap_deselect(s);
 		imap_result(r, MAILBOX_MEMORY, false, NULL);
@@ -319,7 +347,7 @@ void imap_do_store(struct imap_run *r)
 	if (request.has_unchangedsince)
 		imap_enable_condstore(r);
 	/* Keywords are made for who may set them. */
-	if (!imap_flags(r, &r->c.store.flags, request.mode != STORE_REMOVE && imap_has(r->s, POLICY_MAILBOX_FLAG) != 0,
+	if (!imap_flags(r, imap_box_account(r->s), &r->c.store.flags, request.mode != STORE_REMOVE && imap_has(r->s, POLICY_MAILBOX_FLAG) != 0,
 			&request.flags, &request.keywords) ||
 	    !imap_may_store(r, &request) || !imap_uid_ranges(r, &r->c.store.set, r->c.uid, &request.uids))
 		return;
@@ -336,7 +364,7 @@ void imap_do_store(struct imap_run *r)
 		size_t keywords;
 
 		/* A new keyword is announced before it is used. */
-		account_keywords(r->s->account, &keywords);
+		account_keywords(imap_box_account(r->s), &keywords);
 		if (keywords != r->s->keywords_told)
 			imap_write_flag_list(r);
 	}
@@ -373,7 +401,11 @@ void imap_do_copy(struct imap_run *r)
 		return;
 	/* RFC 2180 §4.4.1: who named numbers meant messages. UIDs that are no more, of "$" too, are passed over. */
 	bool whole = !r->c.uid && !r->c.copy.set.saved;
-	outcome = mailbox_copy(r->s->box, &uids, r->c.mailbox,
+	if (imap_copies_apart(r)) {
+		imap_copy_apart(r, &uids, whole);
+		return;
+	}
+	outcome = mailbox_copy(r->s->box, &uids, r->target.name,
 			       (move ? COPY_MOVE : 0u) | (whole ? COPY_WHOLE : 0u), &r->arena, &result);
 	if (outcome != MAILBOX_OK) {
 		imap_result(r, outcome, true, NULL);

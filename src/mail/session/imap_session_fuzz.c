@@ -10,6 +10,7 @@
 
 #include "base/must.h"
 #include "engine/memory.h"
+#include "mail/session/shares_rig.h"
 #include "policy/shipped_test.h"
 #include "sys/fiber.h"
 #include "sys/loop.h"
@@ -17,14 +18,17 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-/* ---- a stand-in for auth: everybody is ann ---- */
+/* ---- a stand-in for auth: who is not bob is ann ---- */
 
 enum authc_result authc_login_password(struct authc *a, const struct authc_peer *peer,
 				       struct slice user, struct slice password,
 				       struct authc_login *out)
 {
-	*out = (struct authc_login){ .account = "0123456789abcdef", .address = "ann@example.org",
-				     .quota_bytes = 32768, .quota_messages = 1000 };
+	const struct rig_user *who = &rig_users[slice_eq(user, SLICE("bob"))];
+
+	*out = (struct authc_login){ .grant = { slice_eq(user, SLICE("bob")) }, .quota_bytes = 32768, .quota_messages = 1000 };
+	snprintf(out->account, sizeof(out->account), "%s", who->account);
+	snprintf(out->address, sizeof(out->address), "%s", who->address);
 	return password.len > 0 ? AUTHC_OK : AUTHC_REJECTED;
 }
 
@@ -160,6 +164,7 @@ static void prepare(struct session_services *sv, struct client *c)
 		buf_printf(&append, "a APPEND %s (%s) {%zu+}\r\n%s\r\n", i < 2 ? "INBOX" : "x/y",
 			   i == 0 ? "\\Seen" : "\\Deleted kw", sizeof(MESSAGE) - 1, MESSAGE);
 	say(sv, c, buf_slice(&append));
+	say(sv, c, SLICE("a SETACL INBOX bob lrswi\r\na SETACL x/y anyone lrk\r\n"));
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
@@ -176,6 +181,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct client c, other;
 
 	random_next = 0;
+	rig_list_count = 0;
 	if (size < 1 || size > 65536)
 		return 0;
 	must(loop_new(&sv.loop) == 0);
@@ -190,7 +196,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	prepare(&sv, &other);
 	say(&sv, &other, SLICE("a SELECT INBOX\r\na IDLE\r\n"));
 	client_open(&sv, &c);
-	say(&sv, &c, SLICE("a LOGIN ann secret\r\n"));
+	say(&sv, &c, data[0] & 8 ? SLICE("a LOGIN bob secret\r\n") : SLICE("a LOGIN ann secret\r\n"));
 	say(&sv, &c, slice_str(enabled[data[0] & 3]));
 	if (data[0] & 4)
 		say(&sv, &c, SLICE("a SELECT INBOX\r\n"));
