@@ -12,9 +12,6 @@ void imap_do_create(struct imap_run *r)
 	enum mailbox_result result;
 	struct folder_info info;
 
-	/* RFC 9051 §6.3.4: a trailing delimiter only says that names below will follow. */
-	if (name.len > 1 && name.ptr[name.len - 1] == '/')
-		name.len--;
 	/* What stands below it are others' names. */
 	if (r->at.own && slice_starts(name, SLICE(IMAP_OTHERS))) {
 		imap_no(r, "CANNOT", "Names below \"" IMAP_OTHERS "\" are those of others' mailboxes");

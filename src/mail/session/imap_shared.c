@@ -238,6 +238,9 @@ enum mailbox_result imap_resolve(struct imap_run *r, struct slice name, struct i
 	enum mailbox_result result;
 	struct slice owner, rest;
 
+	/* RFC 9051 §6.3.4: the delimiter at the end only says that names below will follow. */
+	if (r->c.name == IMAP_CREATE && name.len > 1 && name.ptr[name.len - 1] == '/')
+		name.len--;
 	*out = (struct imap_place){ .account = r->s->account, .name = name, .full = name, .own = true };
 	if (!imap_shared_name(name, &owner, &rest))
 		return MAILBOX_OK;
@@ -252,8 +255,6 @@ enum mailbox_result imap_resolve(struct imap_run *r, struct slice name, struct i
 	}
 	out->account = out->shared->account;
 	out->owner = slice_str(out->shared->what.owner);
-	if (rest.len > 1 && rest.ptr[rest.len - 1] == '/')
-		rest.len--;
 	if (!full_name(r, out))
 		return MAILBOX_MEMORY;
 	result = folder_id(r, out->account, rest, &out->folder);

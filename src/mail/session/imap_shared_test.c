@@ -265,7 +265,7 @@ START_TEST(mailboxes_are_made_renamed_and_removed_below_a_shared_one)
 
 	begin(&t);
 	give(&t, "Team", "lrk");
-	HAS(ask(&t.bob, "b CREATE " ANNS "Team/New"), "b OK");
+	HAS(ask(&t.bob, "b CREATE " ANNS "Team/New/"), "b OK");
 	/* It has its parent's list. */
 	HAS(ask(&t.ann, "a GETACL Team/New"), " bob@example.org lrkc\r\n");
 	HAS(ask(&t.bob, "b LIST \"\" user/%"), "* LIST (\\Noselect \\HasChildren) \"/\" user/ann@example.org\r\n");
