@@ -28,6 +28,8 @@ static void answer(void *arg, struct ipc_request *req)
 	static const uint8_t login[] = "\0gggggggggggggggg0123456789abcdef\17ann@example.org\3Ann\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0";
 	struct run *run = arg;
 
+	if (run->shares && req->one_way)
+		return;
 	if (run->shares && !run->logged_in) {
 		run->logged_in = true;
 		/* The NUL at the end says that it is not by ticket. */
