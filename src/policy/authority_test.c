@@ -48,13 +48,12 @@ static void put_in_force(void)
 	AUTO_BUF struct buf errors = BUF_INIT(65536), bank = BUF_INIT(1u << 24);
 	const struct policy *p;
 	const char *what;
-	uint32_t subjects, objects, rest;
+	static const uint32_t subjects = 64, objects = 256, rest = 65536;
 	struct errmsg why;
 	void *image;
 	size_t bytes;
 
 	ck_assert_msg(policy_parse(&arena, "test", slice_of(text, sizeof(text) - 1), NULL, NULL, &p, &errors) == 0, "%s", buf_cstr(&errors));
-	policy_image_size(p, &subjects, &objects, &rest);
 	bytes = policy_image_bytes(subjects, objects, rest);
 	image = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	ck_assert_ptr_ne(image, MAP_FAILED);

@@ -10,6 +10,7 @@
 
 #include "base/cleanup.h"
 #include "base/hex.h"
+#include "base/must.h"
 #include "conf/config.h"
 #include "policy/disk.h"
 #include "policy/store_private.h"
@@ -144,43 +145,24 @@ static int map_table(struct policy_store *s, const uint8_t boot[16], struct errm
 	return 0;
 }
 
-/* A table with room for this policy, empty: everything is denied. p NULL: the smallest. */
-static int make_table(struct policy_store *s, const struct policy *p, const uint8_t boot[16], struct errmsg *why)
+/* A table with room for every policy within the limits, empty: everything is denied. Its pages are made when they are written. */
+static int make_table(struct policy_store *s, const uint8_t boot[16], struct errmsg *why)
 {
-	uint32_t subjects = 64, objects = 64, rest = 65536;
-	AUTO_FREE void *image = NULL;
-	size_t bytes;
+	static const uint32_t subjects = POLICY_SUBJECT_NUMBERS_MAX, objects = POLICY_OBJECT_NUMBERS_MAX, rest = POLICY_REST_BYTES_MAX;
+	size_t bytes = policy_image_bytes(subjects, objects, rest);
 	AUTO_FD int fd = -1;
-	int err;
+	void *image;
 
-	if (p != NULL)
-		policy_image_size(p, &subjects, &objects, &rest);
-	bytes = policy_image_bytes(subjects, objects, rest);
-	image = bytes == 0 ? NULL : calloc(1, bytes);
-	if (image == NULL)
-		return errmsg_set(why, bytes == 0 ? -E2BIG : -ENOMEM, "a table of %u subjects and %u objects", subjects, objects);
-	policy_image_format(image, subjects, objects, rest, boot);
-	/* Sparse: the file has its size from birth, pages when they are written. */
+	must(bytes != 0);
 	unlinkat(s->run_fd, "table.new", 0);
 	fd = openat(s->run_fd, "table.new", O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
 	if (fd < 0 || ftruncate(fd, (off_t)bytes) != 0)
 		return errmsg_set(why, -errno, "make the table of the policy in '%s'", s->run);
-	if (pwrite(fd, image, sizeof(struct policy_head), 0) != (ssize_t)sizeof(struct policy_head))
-		return errmsg_set(why, -EIO, "write the table of the policy in '%s'", s->run);
-	for (size_t bank = 0; bank < 2; bank++) {
-		const struct policy_head *head = image;
-		size_t n = sizeof(struct policy_bank), at = head->bank_offset[bank];
-
-		/* Label 0 and the empty name stand behind the cells; what is not zero is written. */
-		for (size_t i = 0; i < head->bank_bytes; i += n) {
-			static const uint8_t zero[sizeof(struct policy_bank)];
-			const uint8_t *from = (const uint8_t *)image + at + i;
-
-			n = MIN(sizeof(zero), head->bank_bytes - i);
-			if (memcmp(from, zero, n) != 0 && pwrite(fd, from, n, (off_t)(at + i)) != (ssize_t)n)
-				return errmsg_set(why, -EIO, "write the table of the policy in '%s'", s->run);
-		}
-	}
+	image = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	if (image == MAP_FAILED)
+		return errmsg_set(why, -errno, "map the table of the policy in '%s'", s->run);
+	policy_image_format(image, subjects, objects, rest, boot);
+	munmap(image, bytes);
 	if (fchmod(fd, 0644) != 0 || renameat(s->run_fd, "table.new", s->run_fd, "table") != 0)
 		return errmsg_set(why, -errno, "make the table of the policy in '%s'", s->run);
 	return map_table(s, boot, why);
@@ -243,7 +225,7 @@ static int open_for_writing(struct policy_store *s, const uint8_t boot[16], stru
 	err = map_table(s, boot, NULL);
 	/* One of another version of ours, or damaged, is made anew; who has it mapped keeps it until they start again. */
 	if (err == -ENOENT || err == -EBADMSG)
-		err = make_table(s, p, boot, why);
+		err = make_table(s, boot, why);
 	else if (err != 0)
 		err = map_table(s, boot, why);
 	if (err != 0 || p == NULL)

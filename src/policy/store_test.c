@@ -261,6 +261,52 @@ START_TEST(an_epoch_that_was_changed_on_the_disk_is_refused_until_one_is_applied
 }
 END_TEST
 
+START_TEST(a_policy_of_any_size_is_put_in_force_where_a_small_one_was)
+{
+	AUTO_BUF struct buf text = BUF_INIT(1u << 22);
+	struct policy_store *reader, *s;
+	struct stat table;
+	char path[160];
+	uint32_t who, what;
+
+	rig_open();
+	s = store_open(POLICY_STORE_WRITE);
+	reader = store_open(0);
+	apply_file(s, rig.old);
+	buf_adds(&text, OLD " ");
+	for (unsigned i = 0; i < 1000; i++)
+		buf_printf(&text, "role r%u = principal in group \"g%u\"\n", i, i);
+	for (unsigned i = 0; i < 5000; i++)
+		buf_printf(&text, "label file f%u = tree \"/srv/t%u\" allow r%u read f%u\n", i, i, i % 1000, i);
+	write_file(rig.new, buf_cstr(&text));
+	ck_assert_uint_eq(apply_file(s, rig.new), 2);
+	/* Who had it mapped reads on, in longer rows. */
+	ck_assert_uint_eq(rights(reader), RIGHTS_OLD);
+	who = policy_subject_group(policy_store_table(reader), SLICE("g999"));
+	what = policy_object_path(policy_store_table(reader), SLICE("/srv/t4999/x"));
+	ck_assert_int_eq(policy_check(policy_store_table(reader), who, what, POLICY_FILE_READ), POLICY_ALLOWED);
+	ck_assert_int_eq(policy_check(policy_store_table(reader), who - 1, what, POLICY_FILE_READ), POLICY_DENIED);
+	ck_assert_uint_eq(apply_file(s, rig.old), 3);
+	ck_assert_uint_eq(rights(reader), RIGHTS_OLD);
+	ck_assert_uint_eq(policy_subject_group(policy_store_table(reader), SLICE("g999")), 0);
+	ck_assert_int_eq(policy_check(policy_store_table(reader), who, what, POLICY_FILE_READ), POLICY_DENIED);
+	policy_store_close(reader);
+	policy_store_close(s);
+	rig_done();
+
+	/* A small one takes some pages, whatever room the file has. */
+	rig_open();
+	s = store_open(POLICY_STORE_WRITE);
+	apply_file(s, rig.new);
+	snprintf(path, sizeof(path), "%s/run/table", rig.store);
+	ck_assert_int_eq(stat(path, &table), 0);
+	ck_assert_int_gt(table.st_size, 1 << 24);
+	ck_assert_int_lt(table.st_blocks * 512, 1 << 18);
+	policy_store_close(s);
+	rig_done();
+}
+END_TEST
+
 START_TEST(after_a_restart_of_the_machine_the_table_is_made_anew)
 {
 	struct policy_store *s;
@@ -523,7 +569,7 @@ END_TEST
 TEST_MAIN_SLOW(60, "policy/store", without_an_epoch_the_shipped_policy_is_in_force, who_has_the_table_mapped_sees_an_apply_at_once,
 	  previous_goes_back_and_forth, a_policy_with_a_mistake_or_a_broken_never_changes_nothing, a_dry_run_and_a_no_change_nothing,
 	  imports_are_kept_with_the_epoch, an_epoch_that_was_changed_on_the_disk_is_refused_until_one_is_applied,
-	  after_a_restart_of_the_machine_the_table_is_made_anew, a_directory_that_others_may_write_to_is_refused,
+	  a_policy_of_any_size_is_put_in_force_where_a_small_one_was, after_a_restart_of_the_machine_the_table_is_made_anew, a_directory_that_others_may_write_to_is_refused,
 	  with_keys_only_what_they_signed_is_taken, copies_are_narrowed_between_the_two_flips_and_widened_after,
 	  an_apply_that_is_killed_leaves_old_new_or_both_and_the_next_open_ends_it,
 	  records_of_all_rings_come_by_time_and_are_found_by_their_id)

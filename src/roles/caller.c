@@ -120,7 +120,7 @@ static bool has_ticket_edge(const struct authority *a, const struct caller *c, u
 	size_t n = labels_of(a, c, labels);
 
 	for (size_t i = 0; i < n; i++)
-		for (uint32_t t = to != 0 ? to : 1; t < (to != 0 ? to + 1 : a->table.subjects_max); t++)
+		for (uint32_t t = to != 0 ? to : 1; t < (to != 0 ? to + 1 : policy_table_subjects(&a->table)); t++)
 			if (policy_edge_find(&a->table, labels[i], t, edge) && edge->ticket) {
 				*from = labels[i];
 				return true;
@@ -161,7 +161,7 @@ static uint32_t label_find(const struct authority *a, struct slice name)
 
 	if (found != 0 || name.len == 0)
 		return found;
-	for (uint32_t i = 1; i < a->table.subjects_max; i++) {
+	for (uint32_t i = 1; i < policy_table_subjects(&a->table); i++) {
 		struct slice last;
 		size_t dot;
 

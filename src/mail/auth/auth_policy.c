@@ -118,7 +118,8 @@ void auth_policy_follow(struct auth *a)
 	struct policy_actor actor;
 	struct grant *narrowed;
 	uint8_t (*ended)[GRANT_ID_BYTES];
-	uint32_t generation, allowed;
+	uint64_t generation;
+	uint32_t allowed;
 
 	if (p == NULL)
 		return;

@@ -16,7 +16,7 @@ struct auth {
 	struct world *world;
 	struct event *ev;
 	struct authority *authority;	/* NULL: nobody may log in */
-	uint32_t generation;		/* of its table, when grants were last compared with it */
+	uint64_t generation;		/* of its table, when grants were last compared with it */
 	struct list tickets;		/* struct live_ticket, in auth_ticket.c */
 	struct directory *dir;
 	struct auth_settings set;	/* default_domain points to `domain` */

@@ -12,7 +12,7 @@
 static void follow(struct session *s)
 {
 	struct authority *a = s->sv->authority;
-	uint32_t generation = atomic_load_explicit(&a->table.head->generation, memory_order_acquire);
+	uint64_t generation = atomic_load_explicit(&a->table.head->generation, memory_order_acquire);
 
 	if (s->rights.ticket || generation == s->rights.generation)
 		return;

@@ -13,7 +13,7 @@ struct session;
 
 struct session_rights {
 	struct policy_actor actor;	/* depth 0: nobody has logged in */
-	uint32_t generation;		/* of the table when the label was looked up */
+	uint64_t generation;		/* of the table when the label was looked up */
 	bool ticket;
 };
 

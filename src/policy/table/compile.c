@@ -17,6 +17,7 @@ struct work {
 	struct arena *arena;
 	const struct policy *policy;
 	const struct policy_head *head;
+	uint32_t shift;			/* of a row of cells */
 	struct slice previous;
 	struct errmsg *why;
 	struct numbers subjects, objects;
@@ -150,8 +151,8 @@ static int number(struct work *w, bool object)
 			n->of[i] = n->count++;
 	if (n->count > max)
 		return errmsg_say(w->why, -E2BIG,
-				  "the table in memory has room for %u %s, and with those of earlier epochs this policy needs %u; numbers are given anew, "
-				  "and the table grows, when the machine starts",
+				  "the table in memory has numbers for %u %s, and with those of earlier epochs this policy needs %u; numbers are given "
+				  "anew when the machine starts",
 				  max - 1, object ? "objects" : "subjects", n->count - 1);
 	n->rows = arena_array(w->arena, n->count, sizeof(*n->rows));
 	if (n->rows == NULL)
@@ -169,7 +170,7 @@ static int number(struct work *w, bool object)
 
 static struct policy_cell *row_of(const struct work *w, struct policy_cell *cells, uint16_t subject)
 {
-	return &cells[(size_t)w->subjects.of[subject] * w->head->objects_max];
+	return &cells[(size_t)w->subjects.of[subject] << w->shift];
 }
 
 /* The masks of predicates of a subject, made when first asked for. */
@@ -178,7 +179,7 @@ static uint32_t (*conditions_of(struct work *w, uint16_t subject))[2]
 	uint32_t(**at)[2] = &w->conditions[w->subjects.of[subject]];
 
 	if (*at == NULL)
-		*at = arena_array(w->arena, w->head->objects_max, sizeof(**at));
+		*at = arena_array(w->arena, w->objects.count, sizeof(**at));
 	return *at;
 }
 
@@ -245,7 +246,7 @@ static int fill(struct work *w, struct policy_cell *cells)
 				row_of(w, cells, a->subjects[s])[w->objects.of[a->objects[o]]].audit |= a->permissions;
 	}
 	for (uint32_t s = 1; s < w->subjects.count; s++) {
-		struct policy_cell *row = &cells[(size_t)s * w->head->objects_max];
+		struct policy_cell *row = &cells[(size_t)s << w->shift];
 		for (uint32_t o = 1; o < w->objects.count; o++) {
 			struct policy_cell *c = &row[o];
 			c->conditional &= ~c->allow;
@@ -261,7 +262,7 @@ static int fill(struct work *w, struct policy_cell *cells)
 static void predicates_write(const struct work *w, const struct policy_cell *cells, struct policy_predicate_row *out)
 {
 	for (uint32_t s = 1; s < w->subjects.count; s++) {
-		const struct policy_cell *row = &cells[(size_t)s * w->head->objects_max];
+		const struct policy_cell *row = &cells[(size_t)s << w->shift];
 		for (uint32_t o = 1; w->conditions[s] != NULL && o < w->objects.count; o++)
 			for (uint32_t left = row[o].conditional; left != 0; left &= left - 1) {
 				uint32_t bit = left & -left;
@@ -316,7 +317,7 @@ static int edges(struct work *w)
 
 static int compile(struct work *w, uint64_t epoch, struct buf *out)
 {
-	uint64_t cells = (uint64_t)w->head->subjects_max * w->head->objects_max;
+	uint64_t cells;
 	int err;
 
 	buf_addc(&w->names, '\0');
@@ -324,6 +325,11 @@ static int compile(struct work *w, uint64_t epoch, struct buf *out)
 		return err;
 	if (w->names.err != 0)
 		return errmsg_set(w->why, w->names.err == -EMSGSIZE ? -E2BIG : w->names.err, "names of labels");
+	w->shift = shift_of(w->objects.count);
+	cells = (uint64_t)w->subjects.count << w->shift;
+	if (cells > POLICY_CELLS_MAX)
+		return errmsg_say(w->why, -E2BIG, "a table of %u subjects and %u objects, those of earlier epochs among them, is above the limit of %u cells; "
+				  "numbers are given anew when the machine starts", w->subjects.count - 1, w->objects.count - 1, POLICY_CELLS_MAX);
 	w->conditions = arena_array(w->arena, w->subjects.count, sizeof(*w->conditions));
 	struct layout l = layout_of(cells, w->subjects.count, w->objects.count, 0, 0);
 	if (w->conditions == NULL || buf_room(out, l.predicates) == NULL)
@@ -336,8 +342,8 @@ static int compile(struct work *w, uint64_t epoch, struct buf *out)
 	size_t bytes = l.names + w->names.len;
 	if (bytes - l.predicates > w->head->rest_bytes_max)
 		return errmsg_say(w->why, -E2BIG,
-				  "the table in memory has room for %u bytes of predicates, edges and names, and this policy needs %zu; it grows when the "
-				  "machine starts",
+				  "the table in memory has room for %u bytes of predicates, edges and names, and this policy, with the names of earlier "
+				  "epochs, needs %zu; those are forgotten when the machine starts",
 				  w->head->rest_bytes_max, bytes - (size_t)l.predicates);
 	buf_fill(out, 0, bytes - out->len);
 	if (out->err != 0)
@@ -347,7 +353,7 @@ static int compile(struct work *w, uint64_t epoch, struct buf *out)
 		.epoch = epoch, .bytes = (uint32_t)bytes, .subjects = w->subjects.count, .objects = w->objects.count, .cells = POLICY_CELLS_OFFSET,
 		.subject_rows = (uint32_t)l.subject_rows, .object_rows = (uint32_t)l.object_rows, .predicates = (uint32_t)l.predicates,
 		.predicate_count = (uint32_t)w->predicate_count, .enters = (uint32_t)l.enters, .enter_count = w->edge_count,
-		.names = (uint32_t)l.names, .names_bytes = (uint32_t)w->names.len,
+		.names = (uint32_t)l.names, .names_bytes = (uint32_t)w->names.len, .shift = w->shift,
 	};
 	memcpy(out->ptr + l.subject_rows, w->subjects.rows, w->subjects.count * sizeof(struct policy_label));
 	memcpy(out->ptr + l.object_rows, w->objects.rows, w->objects.count * sizeof(struct policy_label));
@@ -368,45 +374,6 @@ int policy_compile(struct arena *arena, const struct policy *p, uint64_t epoch, 
 	int err = compile(&w, epoch, out);
 	buf_done(&w.names);
 	return err;
-}
-
-/* The next power of two. */
-static uint32_t round_up(uint64_t n)
-{
-	uint32_t size = 1;
-
-	while (size < n)
-		size *= 2;
-	return size;
-}
-
-void policy_image_size(const struct policy *p, uint32_t *subjects_max, uint32_t *objects_max, uint32_t *rest_bytes_max)
-{
-	uint64_t rest = 65536;
-
-	for (size_t i = 1; i < p->subject_count; i++)
-		rest += strlen(p->subjects[i].name) + 1 + (p->subjects[i].text == NULL ? 0 : strlen(p->subjects[i].text) + 1);
-	for (size_t i = 1; i < p->object_count; i++)
-		rest += strlen(p->objects[i].name) + 1 + (p->objects[i].text == NULL ? 0 : strlen(p->objects[i].text) + 1) +
-			(p->objects[i].of == NULL ? 0 : strlen(p->objects[i].of) + 1);
-	for (size_t i = 0; i < p->allow_count; i++)
-		if (p->allows[i].predicates != 0)
-			rest += (uint64_t)p->allows[i].subject_count * p->allows[i].object_count *
-				(uint64_t)__builtin_popcount(p->allows[i].permissions) * sizeof(struct policy_predicate_row);
-	rest += p->enter_count * sizeof(struct policy_edge);
-
-	uint32_t subjects = MIN(MAX(round_up(p->subject_count + p->subject_count / 4 + 8), 64u), (uint32_t)POLICY_SUBJECTS_MAX);
-	uint32_t objects = MIN(MAX(round_up(p->object_count + p->object_count / 8 + 16), 256u), (uint32_t)POLICY_OBJECTS_MAX);
-	/* When there is no room for growth, subjects give way first: they are the larger part of what is empty. */
-	while ((uint64_t)subjects * objects > POLICY_CELLS_MAX) {
-		if (subjects / 2 >= p->subject_count || objects / 2 < p->object_count)
-			subjects /= 2;
-		else
-			objects /= 2;
-	}
-	*subjects_max = subjects;
-	*objects_max = objects;
-	*rest_bytes_max = (uint32_t)MIN(rest * 2, (uint64_t)POLICY_REST_BYTES_MAX);
 }
 
 uint32_t policy_number_of(struct slice bank, const struct policy *p, bool object, uint16_t index)

@@ -34,7 +34,5 @@ MUST_USE int policy_compile(struct arena *arena, const struct policy *p, uint64_
  */
 MUST_USE int policy_intersect(const struct policy_head *head, struct slice older, struct slice newer, struct buf *out, struct errmsg *why);
 
-/* How many subjects and objects an image must hold for this policy, with room to grow; powers of two. */
-void policy_image_size(const struct policy *p, uint32_t *subjects_max, uint32_t *objects_max, uint32_t *rest_bytes_max);
 /* Number in the bank of a subject or object of the policy it was compiled from; 0: not there. O(labels). */
 uint32_t policy_number_of(struct slice bank, const struct policy *p, bool object, uint16_t index);

@@ -17,14 +17,18 @@ static uint64_t pages(uint64_t bytes)
 	return (bytes + PAGE - 1) / PAGE * PAGE;
 }
 
+static uint32_t cells_max_of(uint32_t subjects_max, uint32_t objects_max)
+{
+	return (uint32_t)MIN((uint64_t)subjects_max * objects_max, (uint64_t)POLICY_CELLS_MAX);
+}
+
 /* 0 when the counts are above the limits. */
 static uint64_t bank_bytes_of(uint32_t subjects_max, uint32_t objects_max, uint32_t rest_bytes_max)
 {
-	if (!power_of_two(subjects_max) || !power_of_two(objects_max) || subjects_max > POLICY_SUBJECTS_MAX ||
-	    objects_max > POLICY_OBJECTS_MAX || (uint64_t)subjects_max * objects_max > POLICY_CELLS_MAX || rest_bytes_max == 0 ||
-	    rest_bytes_max > POLICY_REST_BYTES_MAX)
+	if (!power_of_two(subjects_max) || !power_of_two(objects_max) || subjects_max > POLICY_SUBJECT_NUMBERS_MAX ||
+	    objects_max > POLICY_OBJECT_NUMBERS_MAX || rest_bytes_max == 0 || rest_bytes_max > POLICY_REST_BYTES_MAX)
 		return 0;
-	return pages(layout_of((uint64_t)subjects_max * objects_max, subjects_max, objects_max, 0, 0).predicates + rest_bytes_max);
+	return pages(layout_of(cells_max_of(subjects_max, objects_max), subjects_max, objects_max, 0, 0).predicates + rest_bytes_max);
 }
 
 size_t policy_image_bytes(uint32_t subjects_max, uint32_t objects_max, uint32_t rest_bytes_max)
@@ -38,7 +42,7 @@ void policy_image_format(void *image, uint32_t subjects_max, uint32_t objects_ma
 {
 	struct policy_head *head = image;
 	uint32_t bank_bytes = (uint32_t)bank_bytes_of(subjects_max, objects_max, rest_bytes_max);
-	struct layout l = layout_of((uint64_t)subjects_max * objects_max, 1, 1, 0, 0);
+	struct layout l = layout_of(1, 1, 1, 0, 0);
 
 	head->magic = POLICY_IMAGE_MAGIC;
 	head->abi = POLICY_IMAGE_ABI;
@@ -48,6 +52,7 @@ void policy_image_format(void *image, uint32_t subjects_max, uint32_t objects_ma
 	head->objects_max = objects_max;
 	head->rest_bytes_max = rest_bytes_max;
 	memcpy(head->boot, boot, sizeof(head->boot));
+	atomic_store_explicit(&head->generation, POLICY_GENERATION(0, 1, 1, 0), memory_order_relaxed);
 	for (uint32_t i = 0; i < 2; i++) {
 		head->bank_offset[i] = PAGE + i * bank_bytes;
 		struct policy_bank *bank = (void *)((uint8_t *)image + head->bank_offset[i]);
@@ -87,7 +92,7 @@ int policy_table_init(struct policy_table *out, const void *image, size_t bytes,
 		return bad(why, "its size does not fit what it says");
 	*out = (struct policy_table){
 		.head = head, .subjects_max = subjects_max, .objects_max = objects_max, .bank_bytes = bank_bytes,
-		.shift = (uint32_t)__builtin_ctz(objects_max),
+		.cells_max = cells_max_of(subjects_max, objects_max),
 	};
 	for (uint32_t i = 0; i < 2; i++) {
 		const uint8_t *bank = (const uint8_t *)image + PAGE + i * (size_t)bank_bytes;
@@ -108,8 +113,9 @@ struct slice policy_bank_in_force(const struct policy_table *t)
 int policy_image_flip(void *image, struct slice bank, const char **why)
 {
 	struct policy_head *head = image;
-	uint32_t generation = atomic_load_explicit(&head->generation, memory_order_relaxed);
-	uint8_t *to = (uint8_t *)image + head->bank_offset[POLICY_BANK(generation + 1)];
+	uint64_t generation = atomic_load_explicit(&head->generation, memory_order_relaxed), next;
+	uint32_t other = POLICY_BANK(generation) ^ 1u;
+	uint8_t *to = (uint8_t *)image + head->bank_offset[other];
 	size_t whole = bank.len / sizeof(policy_half);
 
 	if (!policy_bank_valid(head, bank, why))
@@ -126,6 +132,7 @@ int policy_image_flip(void *image, struct slice bank, const char **why)
 	for (size_t i = whole * sizeof(policy_half); i < bank.len; i++)
 		__atomic_store_n(&to[i], bank.ptr[i], __ATOMIC_RELAXED);
 	policy_race_store();
-	atomic_store_explicit(&head->generation, generation + 1, memory_order_release);
+	next = POLICY_GENERATION(POLICY_COUNT(generation) + 1, bank_of(bank)->subjects, 1u << bank_of(bank)->shift, other);
+	atomic_store_explicit(&head->generation, next, memory_order_release);
 	return 0;
 }

@@ -2,6 +2,10 @@
  * The compiled policy: what a decision reads. One file on each node, mapped read-only by every process that asks; two banks and a
  * generation that selects one. A decision is one look-up in a dense table [subject][object]: no miss, no lock, no call.
  *
+ * The table in a bank is as large as its policy: rows for the subjects in use, each as long as the next power of two above the objects. How
+ * many and how long is in the generation, so it is read with it, and a table grows by a flip. The file has room for the limits and is sparse:
+ * pages that no policy needed are not there.
+ *
  *	0		struct policy_head; the rest of the page is zero
  *	bank_offset[0]	struct policy_bank, cells, subjects, objects, predicates, names
  *	bank_offset[1]	the same
@@ -29,7 +33,7 @@
 #include "policy/table/table_limits.h"
 
 #define POLICY_IMAGE_MAGIC 0x54504b50u	/* "PKPT" */
-#define POLICY_IMAGE_ABI   1u
+#define POLICY_IMAGE_ABI   2u
 
 /* 16 bytes; a bit is a permission of the object's class. */
 struct policy_cell {
@@ -48,12 +52,12 @@ struct policy_head {
 	uint32_t magic, abi;
 	uint64_t file_bytes;
 	uint32_t bank_offset[2], bank_bytes;
-	uint32_t subjects_max, objects_max;	/* powers of two: the size of the table in either bank */
+	uint32_t subjects_max, objects_max;	/* powers of two: how many numbers there can be; cells, up to POLICY_CELLS_MAX */
 	uint32_t rest_bytes_max;	/* room for predicates, edges and names together */
 	uint8_t boot[16];		/* of /proc/sys/kernel/random/boot_id when it was made: numbers of labels hold for one boot */
 	uint8_t spare[8];
-	_Atomic uint32_t generation;	/* on a cache line of its own */
-	uint8_t spare2[60];
+	_Atomic uint64_t generation;	/* on a cache line of its own; see POLICY_GENERATION */
+	uint8_t spare2[56];
 };
 _Static_assert(sizeof(struct policy_head) == 128, "the generation begins a cache line");
 
@@ -62,14 +66,15 @@ struct policy_bank {
 	uint64_t epoch;			/* 0: the shipped policy */
 	uint64_t previous;		/* of an intersection: the older epoch; else 0 */
 	uint32_t bytes;			/* used */
-	uint32_t subjects, objects;	/* numbers in use are below; the table has the head's size */
-	uint32_t cells;			/* offset: struct policy_cell [subjects_max][objects_max]; always POLICY_CELLS_OFFSET */
+	uint32_t subjects, objects;	/* numbers in use are below */
+	uint32_t cells;			/* offset: struct policy_cell [subjects][1 << shift]; always POLICY_CELLS_OFFSET */
 	uint32_t subject_rows;		/* offset: struct policy_label [subjects] */
 	uint32_t object_rows;		/* offset: struct policy_label [objects] */
 	uint32_t predicates, predicate_count;	/* offset: struct policy_predicate_row, sorted by subject, object, bit */
 	uint32_t enters, enter_count;	/* offset: struct policy_edge, sorted by from, to */
 	uint32_t names, names_bytes;	/* offset: texts, each with its NUL; offset 0 of them is "" */
-	uint32_t spare[13];
+	uint32_t shift;			/* the smallest with objects <= 1 << shift */
+	uint32_t spare[12];
 };
 _Static_assert(sizeof(struct policy_bank) == 120, "cells stay aligned");
 #define POLICY_CELLS_OFFSET 128u
@@ -109,8 +114,7 @@ struct policy_table {
 	const struct policy_cell *cells[2];
 	const struct policy_bank *bank[2];
 	uint32_t subjects_max, objects_max;
-	uint32_t shift;			/* log2(objects_max) */
-	uint32_t bank_bytes;
+	uint32_t cells_max, bank_bytes;
 };
 
 /*
@@ -139,7 +143,16 @@ MUST_USE int policy_image_flip(void *image, struct slice bank, const char **why)
 /* Content of the selected bank, for its only writer (others see it change); empty when its length is not believable. */
 struct slice policy_bank_in_force(const struct policy_table *t);
 
-#define POLICY_BANK(generation) ((generation) & 1u)
+/*
+ * A generation: which bank, how long its rows of cells are and how many, and a count that makes each a new one. In this order, so that a decision
+ * takes it apart with few instructions.
+ */
+#define POLICY_GENERATION(count, subjects, row, bank) ((uint64_t)(count) << 32 | (uint64_t)(subjects) << 16 | (uint64_t)(row) << 1 | (bank))
+#define POLICY_BANK(generation)	    ((uint32_t)(generation) & 1u)
+#define POLICY_ROW(generation)	    ((uint32_t)(generation) >> 1 & 0x7fffu)
+#define POLICY_SUBJECTS(generation) ((uint32_t)(generation) >> 16)
+#define POLICY_COUNT(generation)    ((uint32_t)((generation) >> 32))
+_Static_assert(POLICY_OBJECT_NUMBERS_MAX <= 0x7fff && POLICY_SUBJECT_NUMBERS_MAX <= 0xffff, "");
 
 /*
  * Where the race test comes between: a reader that it stops for a while, or for stores of the writer (step: for these alone), and the writer before
@@ -162,21 +175,24 @@ void policy_race_store(void);
 typedef uint64_t __attribute__((may_alias)) policy_half;
 #define POLICY_HALF(cell, index) __atomic_load_n(&((const policy_half *)(const void *)(cell))[index], __ATOMIC_RELAXED)
 
+/* Where the cell of a pair is. Numbers that this generation has not: at cell 0, of nobody and nothing, which is empty. Never outside of the bank. */
+static inline size_t policy_cell_index(const struct policy_table *t, uint64_t generation, uint32_t subject, uint32_t object)
+{
+	uint32_t row = POLICY_ROW(generation);
+	size_t at = (size_t)subject * row + object;
+
+	return __builtin_expect(subject < POLICY_SUBJECTS(generation) && object < row && at < t->cells_max, 1) ? at : 0;
+}
+
 /* The cell of a pair; all zero for numbers outside of the table. Some 1 ns. `*epoch` may be NULL. */
 static inline struct policy_cell policy_cell_read(const struct policy_table *t, uint32_t subject, uint32_t object, uint64_t *epoch)
 {
 	struct policy_cell out = { 0 };
-	uint64_t first, second;
-	uint32_t generation;
+	uint64_t generation, first, second;
 
-	if (__builtin_expect(subject >= t->subjects_max || object >= t->objects_max, 0)) {
-		if (epoch != NULL)
-			*epoch = 0;
-		return out;
-	}
 	do {
 		generation = atomic_load_explicit(&t->head->generation, memory_order_acquire);
-		const struct policy_cell *cell = &t->cells[POLICY_BANK(generation)][(size_t)subject << t->shift | object];
+		const struct policy_cell *cell = &t->cells[POLICY_BANK(generation)][policy_cell_index(t, generation, subject, object)];
 		policy_race_point();
 		first = POLICY_HALF(cell, 0);
 		policy_race_point();
@@ -225,6 +241,12 @@ struct policy_full policy_cell_full(const struct policy_table *t, uint32_t subje
 static inline bool policy_trial_holds(const struct policy_full *full, uint32_t permission, int64_t now_s)
 {
 	return (full->cell.trial & permission) != 0 && now_s < full->trial_until;
+}
+
+/* Numbers of subjects in use are below this. */
+static inline uint32_t policy_table_subjects(const struct policy_table *t)
+{
+	return MIN(POLICY_SUBJECTS(atomic_load_explicit(&t->head->generation, memory_order_relaxed)), t->subjects_max);
 }
 
 /* The edge from one subject to another, or false. O(log edges). */

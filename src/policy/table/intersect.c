@@ -61,10 +61,10 @@ static void edges(struct slice older, struct slice newer, struct buf *out)
 	}
 }
 
-static int intersect(const struct policy_head *head, struct slice older, struct slice newer, struct buf *rows, struct buf *kept, struct buf *out)
+static int intersect(struct slice older, struct slice newer, struct buf *rows, struct buf *kept, struct buf *out)
 {
 	const struct policy_bank *o = bank_of(older), *n = bank_of(newer);
-	uint64_t cells = (uint64_t)head->subjects_max * head->objects_max;
+	uint64_t cells = (uint64_t)n->subjects << n->shift;
 	struct layout l = layout_of(cells, n->subjects, n->objects, 0, 0);
 	struct cursor old_rows = { bank_predicates(older), bank_predicates(older) + o->predicate_count };
 	struct cursor new_rows = { bank_predicates(newer), bank_predicates(newer) + n->predicate_count };
@@ -75,8 +75,8 @@ static int intersect(const struct policy_head *head, struct slice older, struct 
 	struct policy_cell *to = (void *)(out->ptr + POLICY_CELLS_OFFSET);
 	for (uint32_t s = 1; s < o->subjects; s++)
 		for (uint32_t c = 1; c < o->objects; c++) {
-			size_t at = (size_t)s * head->objects_max + c;
-			const struct policy_cell *was = &bank_cells(older)[at], *is = &bank_cells(newer)[at];
+			size_t at = bank_cell(newer, s, c);
+			const struct policy_cell *was = &bank_cells(older)[bank_cell(older, s, c)], *is = &bank_cells(newer)[at];
 			/* Most pairs have no right in one of them, and so none in both. */
 			if ((was->allow | was->conditional | was->trial) == 0 || (is->allow | is->conditional | is->trial) == 0)
 				continue;
@@ -97,7 +97,7 @@ static int intersect(const struct policy_head *head, struct slice older, struct 
 		.epoch = n->epoch, .previous = o->epoch, .bytes = (uint32_t)out->len, .subjects = n->subjects, .objects = n->objects,
 		.cells = POLICY_CELLS_OFFSET, .subject_rows = (uint32_t)l.subject_rows, .object_rows = (uint32_t)l.object_rows,
 		.predicates = (uint32_t)l.predicates, .predicate_count = predicate_count, .enters = (uint32_t)l.enters, .enter_count = enter_count,
-		.names = (uint32_t)l.names, .names_bytes = n->names_bytes,
+		.names = (uint32_t)l.names, .names_bytes = n->names_bytes, .shift = n->shift,
 	};
 	/* A trial that is in both ends with the earlier one. */
 	struct policy_label *subjects = (void *)(out->ptr + l.subject_rows);
@@ -120,7 +120,7 @@ int policy_intersect(const struct policy_head *head, struct slice older, struct 
 		return errmsg_say(why, -EBADMSG, "the new policy was not compiled after the old one: it has fewer numbers");
 	/* newer fits, so the difference is not below 0. */
 	rows.max = head->rest_bytes_max - bank_of(newer)->names_bytes - bank_of(newer)->enter_count * (uint32_t)sizeof(struct policy_edge);
-	int err = intersect(head, older, newer, &rows, &kept, out);
+	int err = intersect(older, newer, &rows, &kept, out);
 	if (err != 0)
 		return errmsg_set(why, err, "the intersection of two policies");
 	return 0;

@@ -8,6 +8,16 @@ struct layout {
 	uint64_t subject_rows, object_rows, predicates, enters, names;
 };
 
+/* A row of cells for so many objects: the next power of two. */
+static inline uint32_t shift_of(uint32_t objects)
+{
+	uint32_t shift = 0;
+
+	while (((uint64_t)1 << shift) < objects)
+		shift++;
+	return shift;
+}
+
 static inline struct layout layout_of(uint64_t cells, uint64_t subjects, uint64_t objects, uint64_t predicates, uint64_t enters)
 {
 	struct layout l;
@@ -29,6 +39,12 @@ static inline const struct policy_bank *bank_of(struct slice bank)
 static inline const struct policy_cell *bank_cells(struct slice bank)
 {
 	return (const void *)(bank.ptr + POLICY_CELLS_OFFSET);
+}
+
+/* Index of a pair's cell. */
+static inline size_t bank_cell(struct slice bank, uint32_t subject, uint32_t object)
+{
+	return ((size_t)subject << bank_of(bank)->shift) + object;
 }
 
 static inline const struct policy_label *bank_subjects(struct slice bank)

@@ -10,7 +10,7 @@
 
 struct view {
 	const uint8_t *base;
-	uint32_t generation;
+	uint64_t generation;
 	struct policy_bank bank;	/* all zero when it is not sound: then nothing is found */
 };
 
@@ -396,7 +396,7 @@ struct policy_full policy_cell_full(const struct policy_table *t, uint32_t subje
 		out.epoch = v.bank.epoch;
 		out.previous = v.bank.previous;
 		if (subject < v.bank.subjects && object < v.bank.objects) {
-			copy(&out.cell, &t->cells[POLICY_BANK(v.generation)][(size_t)subject << t->shift | object], sizeof(out.cell));
+			copy(&out.cell, &t->cells[POLICY_BANK(v.generation)][policy_cell_index(t, v.generation, subject, object)], sizeof(out.cell));
 			if ((out.cell.conditional & permission) != 0)
 				out.predicates = predicates(&v, subject, object, permission);
 			copy(&out.trial_until, v.base + v.bank.subject_rows + subject * sizeof(struct policy_label) +

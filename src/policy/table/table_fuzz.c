@@ -29,6 +29,7 @@ static void ask_all(const struct policy_table *t)
 		subjects |= policy_subject_role(t, i) | policy_object_single(t, i);
 	/* Numbers that were found are rows of the table, whatever the image says. */
 	must(subjects < 2 * t->subjects_max && objects < 2 * t->objects_max);
+	must(policy_table_subjects(t) <= t->subjects_max);
 	for (uint32_t s = 0; s < t->subjects_max + 2 && s < 70; s++)
 		for (uint32_t o = 0; o < t->objects_max + 2 && o < 70; o++) {
 			(void)policy_check(t, s, o, 1u << (o % 32));

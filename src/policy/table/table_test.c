@@ -222,7 +222,7 @@ START_TEST(a_policy_that_does_not_fit_is_refused_with_what_to_do)
 	rig_apply(&r, &i, 1);
 	rig_subject(&r, POLICY_ROOT, "node.operator", NULL);
 	ck_assert_int_eq(rig_compile(&r, &i, 2, &out, &why), -E2BIG);
-	ck_assert_ptr_nonnull(strstr(why.text, "room for 3 subjects"));
+	ck_assert_ptr_nonnull(strstr(why.text, "numbers for 3 subjects"));
 	rig_done(&r);
 
 	/* The names of objects above the room for them. */
@@ -236,38 +236,54 @@ START_TEST(a_policy_that_does_not_fit_is_refused_with_what_to_do)
 }
 END_TEST
 
-START_TEST(the_size_of_an_image_leaves_room_and_stays_within_the_limits)
+START_TEST(a_table_grows_and_shrinks_in_place)
 {
-	uint32_t subjects, objects, rest;
+	struct rig_image i = rig_image_of(256, 512, 65536);
+	uint32_t first = 0, number;
 	struct rig r;
+	char name[24];
 
-	mail(&r);
-	policy_image_size(&r.p, &subjects, &objects, &rest);
-	ck_assert(subjects == 64 && objects == 256 && rest >= 65536);
-	ck_assert_uint_ne(policy_image_bytes(subjects, objects, rest), 0);
-	r.p.subject_count = 0;	/* counts alone are read below */
-	r.p.allow_count = 0;
-	for (uint32_t s = 1; s <= POLICY_SUBJECTS_MAX; s *= 4)
-		for (uint32_t o = 1; o <= POLICY_OBJECTS_MAX; o *= 4) {
-			rig_done(&r);
-			rig_init(&r);
-			for (uint32_t k = 1; k < s; k++)
-				rig_subject(&r, POLICY_ROOT, "s", NULL);
-			for (uint32_t k = 1; k < o; k++)
-				rig_object(&r, POLICY_MAILBOX, POLICY_SINGLE, "o", NULL);
-			policy_image_size(&r.p, &subjects, &objects, &rest);
-			ck_assert_uint_ne(policy_image_bytes(subjects, objects, rest), 0);
-			if ((uint64_t)s * o <= POLICY_CELLS_MAX)
-				ck_assert(subjects >= s && objects >= o);
+	for (uint32_t labels = 1; labels <= 200; labels = labels * 3 + 1) {
+		mail(&r);
+		for (uint32_t k = 0; k < labels; k++) {
+			snprintf(name, sizeof(name), "more.s%u", k);
+			rig_subject(&r, POLICY_ROOT, name, NULL);
+			snprintf(name, sizeof(name), "more.f%u", k);
+			rig_object(&r, POLICY_FILE, POLICY_TREE, name, name);
+			r.p.objects[r.p.object_count - 1].text = "/";
 		}
-	rig_done(&r);
-	ck_assert_uint_ne(policy_image_bytes(1024, 1024, POLICY_REST_BYTES_MAX), 0);
-	ck_assert_uint_eq(policy_image_bytes(1024, 2048, 1), 0);
-	ck_assert_uint_eq(policy_image_bytes(2048, 64, 1), 0);
-	ck_assert_uint_eq(policy_image_bytes(64, 8192, 1), 0);
+		snprintf(name, sizeof(name), "more.s%u", labels - 1);
+		rig_allow(&r, name, POLICY_FILE_READ, "more.f0", 0);
+		rig_apply(&r, &i, labels);
+		number = rig_number(&i, false, "mail.recovery");
+		ck_assert(first == 0 || number == first);
+		first = number;
+		ck_assert_int_eq(check(&i, "mail.recovery", "mailbox", POLICY_MAILBOX_READ), POLICY_ALLOWED);
+		ck_assert_int_eq(check(&i, name, "more.f0", POLICY_FILE_READ), POLICY_ALLOWED);
+		ck_assert_int_eq(check(&i, name, "mailbox", UINT32_MAX), POLICY_DENIED);
+		/* Behind the last row and behind the last column stand other things. */
+		for (uint32_t s = policy_table_subjects(&i.table); s < 300; s++)
+			for (uint32_t o = 0; o < 600; o++)
+				ck_assert(policy_check(&i.table, s, o, UINT32_MAX) == POLICY_DENIED);
+		for (uint32_t o = POLICY_ROW(atomic_load(&i.head->generation)); o < 1200; o++)
+			ck_assert(policy_check(&i.table, number, o, UINT32_MAX) == POLICY_DENIED);
+		rig_done(&r);
+	}
+	free(i.head);
+}
+END_TEST
+
+START_TEST(an_image_has_room_for_the_limits)
+{
+	static const uint32_t subjects = POLICY_SUBJECT_NUMBERS_MAX, objects = POLICY_OBJECT_NUMBERS_MAX, rest = POLICY_REST_BYTES_MAX;
+
+	ck_assert_uint_ge((uint64_t)POLICY_CELLS_MAX, (uint64_t)POLICY_SUBJECTS_MAX * POLICY_OBJECTS_MAX);
+	ck_assert_uint_ne(policy_image_bytes(subjects, objects, rest), 0);
+	ck_assert_uint_eq(policy_image_bytes(2 * subjects, 64, 1), 0);
+	ck_assert_uint_eq(policy_image_bytes(64, 2 * objects, 1), 0);
 	ck_assert_uint_eq(policy_image_bytes(63, 64, 1), 0);
 	ck_assert_uint_eq(policy_image_bytes(64, 64, 0), 0);
-	ck_assert_uint_eq(policy_image_bytes(64, 64, POLICY_REST_BYTES_MAX + 1u), 0);
+	ck_assert_uint_eq(policy_image_bytes(64, 64, rest + 1), 0);
 }
 END_TEST
 
@@ -522,6 +538,7 @@ START_TEST(damaged_content_is_not_put_in_force)
 	struct policy_cell *cells = (void *)(at + b->cells);
 	uint32_t user = policy_number_of(buf_slice(&out), &r.p, false, rig_find(&r, false, "mail.user"));
 	uint32_t mailbox = policy_number_of(buf_slice(&out), &r.p, true, rig_find(&r, true, "mailbox"));
+#define STRIDE 4	/* nothing, mailbox, account */
 #define REFUSED(change, undo)                                                                                            \
 	do {                                                                                                             \
 		change;                                                                                                  \
@@ -531,13 +548,12 @@ START_TEST(damaged_content_is_not_put_in_force)
 	} while (0)
 	REFUSED(cells[0].allow = 1, cells[0].allow = 0);
 	REFUSED(cells[1].allow = 1, cells[1].allow = 0);
-	REFUSED(cells[user * 32].trial = 1, cells[user * 32].trial = 0);
-	REFUSED(cells[15 * 32 + 1].allow = 1, cells[15 * 32 + 1].allow = 0);
-	REFUSED(cells[user * 32 + 31].allow = 1, cells[user * 32 + 31].allow = 0);
-	REFUSED(cells[user * 32 + mailbox].allow |= 1u << 31, cells[user * 32 + mailbox].allow = 0);
-	REFUSED(cells[user * 32 + mailbox].allow |= POLICY_MAILBOX_READ, cells[user * 32 + mailbox].allow = 0);
-	REFUSED(cells[user * 32 + mailbox].audit |= POLICY_MAILBOX_POST, cells[user * 32 + mailbox].audit = 0);
-	REFUSED(cells[user * 32 + mailbox].conditional |= POLICY_MAILBOX_POST, cells[user * 32 + mailbox].conditional &= ~(uint32_t)POLICY_MAILBOX_POST);
+	REFUSED(cells[user * STRIDE].trial = 1, cells[user * STRIDE].trial = 0);
+	REFUSED(cells[user * STRIDE + STRIDE - 1].allow = 1, cells[user * STRIDE + STRIDE - 1].allow = 0);
+	REFUSED(cells[user * STRIDE + mailbox].allow |= 1u << 31, cells[user * STRIDE + mailbox].allow = 0);
+	REFUSED(cells[user * STRIDE + mailbox].allow |= POLICY_MAILBOX_READ, cells[user * STRIDE + mailbox].allow = 0);
+	REFUSED(cells[user * STRIDE + mailbox].audit |= POLICY_MAILBOX_POST, cells[user * STRIDE + mailbox].audit = 0);
+	REFUSED(cells[user * STRIDE + mailbox].conditional |= POLICY_MAILBOX_POST, cells[user * STRIDE + mailbox].conditional &= ~(uint32_t)POLICY_MAILBOX_POST);
 	struct policy_predicate_row *rows = (void *)(at + b->predicates);
 	REFUSED(rows[0].predicates = 0, rows[0].predicates = OWNER | ACL);
 	REFUSED(rows[0].predicates = 4, rows[0].predicates = OWNER | ACL);
@@ -558,6 +574,9 @@ START_TEST(damaged_content_is_not_put_in_force)
 	REFUSED(at[b->bytes - 1] = 'x', at[b->bytes - 1] = 0);
 	REFUSED(b->names_bytes++, b->names_bytes--);
 	REFUSED(b->subjects = 17, b->subjects = 4);
+	REFUSED(b->shift = 1, b->shift = 2);
+	REFUSED(b->shift = 3, b->shift = 2);
+	REFUSED(b->shift = 77, b->shift = 2);
 	REFUSED(b->predicate_count = UINT32_MAX, b->predicate_count = 2);
 	REFUSED(b->bytes--, b->bytes++);
 	ck_assert_int_eq(policy_image_flip(i.head, slice_of(at, 100), &text), -EBADMSG);
@@ -572,7 +591,7 @@ TEST_MAIN("policy/table", an_empty_image_denies_everything, what_a_rule_allows_i
 	  an_unconditional_rule_covers_a_conditional_one_in_any_order, edges_have_one_row_a_pair_that_no_statement_exceeds,
 	  a_trial_lets_through_what_no_never_names_and_not_what_has_no_label, a_label_keeps_its_number_until_its_definition_changes,
 	  the_same_policy_after_the_same_history_gives_the_same_bytes, a_policy_that_does_not_fit_is_refused_with_what_to_do,
-	  the_size_of_an_image_leaves_room_and_stays_within_the_limits, paths_have_the_label_of_the_longest_tree_or_of_the_file_itself,
+	  a_table_grows_and_shrinks_in_place, an_image_has_room_for_the_limits, paths_have_the_label_of_the_longest_tree_or_of_the_file_itself,
 	  endpoints_interfaces_and_messages_are_exact_before_any, code_has_the_subject_that_names_it_most_exactly,
 	  an_intersection_allows_what_both_allow, an_intersection_has_the_edges_of_both_and_the_labels_of_the_newer,
 	  a_head_that_lies_about_its_size_is_refused, damaged_content_is_not_put_in_force)

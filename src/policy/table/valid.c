@@ -54,21 +54,21 @@ static bool label_valid(struct slice bank, const struct policy_label *l, bool ob
 	return true;
 }
 
-static bool cells_valid(const struct policy_head *head, struct slice bank, uint64_t *conditional, const char **why)
+static bool cells_valid(struct slice bank, uint64_t *conditional, const char **why)
 {
 	const struct policy_bank *b = bank_of(bank);
 	const struct policy_cell *cells = bank_cells(bank);
 	const struct policy_label *subjects = bank_subjects(bank), *objects = bank_objects(bank);
-	uint32_t of_class[POLICY_CLASS_COUNT], of_object[POLICY_OBJECTS_MAX];
-	size_t row_bytes = (size_t)head->objects_max * sizeof(*cells);
+	uint32_t of_class[POLICY_CLASS_COUNT], of_object[POLICY_OBJECT_NUMBERS_MAX];
+	size_t row_bytes = sizeof(*cells) << b->shift;
 
 	for (uint32_t i = 0; i < POLICY_CLASS_COUNT; i++)
 		of_class[i] = policy_class_permissions((enum policy_class)i);
 	for (uint32_t o = 0; o < b->objects; o++)
 		of_object[o] = objects[o].kind == 0 ? 0 : of_class[objects[o].class];
-	for (uint32_t s = 0; s < head->subjects_max; s++) {
-		const struct policy_cell *row = &cells[(size_t)s * head->objects_max];
-		if (s >= b->subjects || subjects[s].kind == 0) {
+	for (uint32_t s = 0; s < b->subjects; s++) {
+		const struct policy_cell *row = &cells[bank_cell(bank, s, 0)];
+		if (subjects[s].kind == 0) {
 			if (!zero(row, row_bytes))
 				return no(why, "a subject that is not there has rights");
 			continue;
@@ -93,7 +93,7 @@ static bool cells_valid(const struct policy_head *head, struct slice bank, uint6
 }
 
 /* Each conditional bit has its row: they are as many, in order, and each names one. */
-static bool predicates_valid(const struct policy_head *head, struct slice bank, uint64_t conditional, const char **why)
+static bool predicates_valid(struct slice bank, uint64_t conditional, const char **why)
 {
 	const struct policy_bank *b = bank_of(bank);
 	const struct policy_predicate_row *rows = bank_predicates(bank);
@@ -103,7 +103,7 @@ static bool predicates_valid(const struct policy_head *head, struct slice bank, 
 	for (uint32_t i = 0; i < b->predicate_count; i++) {
 		const struct policy_predicate_row *r = &rows[i], *before = i == 0 ? NULL : &rows[i - 1];
 		if (r->subject >= b->subjects || r->object >= b->objects || !(r->permission != 0 && (r->permission & (r->permission - 1)) == 0) ||
-		    (bank_cells(bank)[(size_t)r->subject * head->objects_max + r->object].conditional & r->permission) == 0 ||
+		    (bank_cells(bank)[bank_cell(bank, r->subject, r->object)].conditional & r->permission) == 0 ||
 		    r->predicates == 0 || (r->predicates & ~POLICY_PREDICATES_ALL) != 0)
 			return no(why, "a predicate belongs to nothing");
 		if (before != NULL && (before->subject > r->subject ||
@@ -140,7 +140,9 @@ bool policy_bank_valid(const struct policy_head *head, struct slice bank, const 
 	if (b->subjects == 0 || b->subjects > head->subjects_max || b->objects == 0 || b->objects > head->objects_max ||
 	    b->predicate_count > head->rest_bytes_max || b->enter_count > head->rest_bytes_max)
 		return no(why, "it has more labels than the table");
-	struct layout l = layout_of((uint64_t)head->subjects_max * head->objects_max, b->subjects, b->objects, b->predicate_count, b->enter_count);
+	if (b->shift != shift_of(b->objects) || (uint64_t)b->subjects << b->shift > POLICY_CELLS_MAX)
+		return no(why, "its table has a size that cannot be");
+	struct layout l = layout_of((uint64_t)b->subjects << b->shift, b->subjects, b->objects, b->predicate_count, b->enter_count);
 	if (b->cells != POLICY_CELLS_OFFSET || b->subject_rows != l.subject_rows || b->object_rows != l.object_rows ||
 	    b->predicates != l.predicates || b->enters != l.enters || b->names != l.names || b->names_bytes == 0 ||
 	    l.names + b->names_bytes != bank.len || bank.len - l.predicates > head->rest_bytes_max)
@@ -155,5 +157,5 @@ bool policy_bank_valid(const struct policy_head *head, struct slice bank, const 
 	for (uint32_t i = 1; i < b->objects; i++)
 		if (!label_valid(bank, &bank_objects(bank)[i], true, why))
 			return false;
-	return cells_valid(head, bank, &conditional, why) && predicates_valid(head, bank, conditional, why) && enters_valid(bank, why);
+	return cells_valid(bank, &conditional, why) && predicates_valid(bank, conditional, why) && enters_valid(bank, why);
 }
