@@ -135,7 +135,8 @@ static int apply_to(struct cli *cli, struct policy_store *store, const char *dir
 	struct spine_policy_copy spine = { .directory = directory };
 	const struct policy_copy copies[] = { { spine_policy_update, &spine } };
 	struct errmsg why = { 0 };
-	uint64_t epoch = 0;
+	uint64_t epoch = 0, before = policy_store_epoch(store);
+	bool same;
 	int err;
 
 	how.copies = copies;
@@ -147,13 +148,16 @@ static int apply_to(struct cli *cli, struct policy_store *store, const char *dir
 		json_decref(asking.changes);
 		return tell_failure(cli, err, &errors, &why);
 	}
+	same = epoch == before;
 	if (cli_json(cli))
-		return policy_cli_json(cli, json_pack("{s:I, s:b, s:o, s:s}", "epoch", (json_int_t)epoch, "applied", !how.dry_run, "changes",
-						      asking.changes, "warnings", buf_cstr(&errors)));
+		return policy_cli_json(cli, json_pack("{s:I, s:b, s:o, s:s}", "epoch", (json_int_t)epoch, "applied", !how.dry_run && !same, "changes",
+						      asking.changes != NULL ? asking.changes : json_array(), "warnings", buf_cstr(&errors)));
 	json_decref(asking.changes);
 	if (errors.len != 0)
 		fprintf(stderr, "%s", buf_cstr(&errors));
-	if (how.dry_run)
+	if (same)
+		buf_printf(&out, "epoch %llu is in force with this text already; no new one is made\n", (unsigned long long)epoch);
+	else if (how.dry_run)
 		buf_printf(&out, "nothing was applied; it would be epoch %llu\n", (unsigned long long)epoch);
 	else
 		buf_printf(&out, "epoch %llu is in force\n", (unsigned long long)epoch);
@@ -191,7 +195,8 @@ const struct cli_command cmd_policy_apply = {
 	.words = "policy apply", .summary = "put a policy in force",
 	.description = "Reads FILE with all that it imports, checks every 'never' and 'expect', shows which decisions change, and puts it in force on this "
 		       "node, at once and for every process: first what the old and the new one both allow, then the new one. It is kept as an epoch and "
-		       "holds after a restart. A policy with a mistake changes nothing.\n\n"
+		       "holds after a restart. A policy with a mistake changes nothing, and the text that is in force already makes no new "
+		       "epoch.\n\n"
 		       "--previous puts back what was in force before, as a new epoch; said again, it takes that back.",
 	.args = (const struct cli_arg[]){ { "FILE", "the policy", .optional = true, .complete = CLI_FILE }, { 0 } },
 	.options = (const struct cli_option[]){

@@ -24,6 +24,7 @@ struct work {
 	struct manifest manifest;
 	struct signature signature;
 	bool is_signed;
+	bool same;			/* text and signature of the epoch in force */
 	struct buf both, new_bank;
 	unsigned steps;
 };
@@ -215,6 +216,20 @@ static void tell_audit(struct work *w)
 	policy_ring_detach(&ring);
 }
 
+/* What is in force already makes no epoch, but reaches copies that an earlier apply did not. */
+static int put_again(struct work *w, struct buf *errors, struct errmsg *why)
+{
+	int err;
+
+	w->manifest.epoch = w->before_epoch;
+	err = compile(w, w->before_epoch, why);
+	if (err == 0)
+		err = update_copies(w, false, why);
+	if (err == 0)
+		widen(w, errors);
+	return err;
+}
+
 static int put_in_force(struct work *w, struct buf *errors, struct errmsg *why)
 {
 	AUTO_FD int lock = -1;
@@ -229,6 +244,8 @@ static int put_in_force(struct work *w, struct buf *errors, struct errmsg *why)
 	}
 	if (err == 0 && now != w->before_epoch)
 		err = errmsg_say(why, -EBUSY, "another policy was applied meanwhile; look at it and apply again");
+	if (err == 0 && w->same)
+		return put_again(w, errors, why);
 	if (err == 0)
 		err = store_last_epoch(w->s, &w->manifest.epoch, why);
 	w->manifest.epoch = MAX(w->manifest.epoch, w->before_epoch) + 1;
@@ -250,6 +267,17 @@ static int put_in_force(struct work *w, struct buf *errors, struct errmsg *why)
 	store_epochs_prune(w->s, w->manifest.epoch, w->before_epoch);
 	step(w);
 	return 0;
+}
+
+/* A signature that is not there makes it another epoch, too: it is kept with the text. */
+static void compare(struct work *w)
+{
+	struct signature signature;
+	struct manifest m;
+	struct slice text;
+
+	w->same = w->before != NULL && store_epoch_text(w->s, &w->arena, w->before_epoch, &text, &m, &signature, NULL) == 0 &&
+		  slice_eq(text, w->text) && (!w->is_signed || memcmp(&signature, &w->signature, sizeof(signature)) == 0);
 }
 
 static void fill_manifest(struct work *w)
@@ -281,14 +309,15 @@ static int apply(struct work *w, uint64_t *epoch, struct buf *errors, struct err
 	if (err != 0)
 		return err;
 	fill_manifest(w);
-	if (w->how->confirm != NULL && !w->how->confirm(w->how->confirm_arg, w->before, w->after))
+	compare(w);
+	if (!w->same && w->how->confirm != NULL && !w->how->confirm(w->how->confirm_arg, w->before, w->after))
 		return errmsg_say(why, -ECANCELED, "the old policy stays in force");
 	if (!w->how->dry_run) {
 		err = put_in_force(w, errors, why);
 	} else {
 		/* Whether it fits is part of the answer. */
 		err = store_last_epoch(w->s, &w->manifest.epoch, why);
-		w->manifest.epoch = MAX(w->manifest.epoch, w->before_epoch) + 1;
+		w->manifest.epoch = w->same ? w->before_epoch : MAX(w->manifest.epoch, w->before_epoch) + 1;
 		if (err == 0)
 			err = compile(w, w->manifest.epoch, why);
 	}

@@ -108,7 +108,8 @@ struct policy_apply {
 };
 #define POLICY_APPLY_STEPS 8u
 /*
- * 0 and the new epoch's number (*errors may then have warnings); -EINVAL: *errors has all mistakes and broken nevers and expectations; -EPERM: not signed by a key that counts;
+ * 0 and the new epoch's number, or that of the one in force when the text is the same: no new one is made then, and nobody is asked (*errors may then
+ * have warnings); -EINVAL: *errors has all mistakes and broken nevers and expectations; -EPERM: not signed by a key that counts;
  * -E2BIG; -EBUSY another apply runs; -ECANCELED confirm said no; other errno: what failed, and the old policy stands.
  */
 MUST_USE int policy_store_apply(struct policy_store *s, const struct policy_apply *how, uint64_t *epoch, struct buf *errors, struct errmsg *why);

@@ -77,6 +77,19 @@ def previous_goes_back():
     assert epochs()[-1]["sha256"] == epochs()[0]["sha256"]
 
 
+def the_same_text_makes_no_epoch():
+    """a text that is in force already makes no epoch, so --previous still leads to the one before"""
+    before = epochs()
+    run = policy("apply", DIR + "/a.policy", "--yes")
+    assert "epoch 3 is in force with this text already" in run.stdout, run.stdout
+    assert json.loads(policy("apply", DIR + "/a.policy", "--json").stdout)["applied"] is False
+    assert epochs() == before
+    assert "epoch 3" in policy("apply", DIR + "/a.policy", "--dry-run").stdout
+    run = policy("apply", "--previous", "--yes")
+    assert "+ web.app may write web.data" in run.stdout, run.stdout
+    policy("apply", "--previous", "--yes")
+
+
 def keys_must_sign():
     """with a key, only what it signed is taken, here or elsewhere"""
     key = DIR + "/ops.key"
@@ -181,7 +194,7 @@ def others_may_not_write():
 
 
 try:
-    tap.run([an_apply_is_an_epoch, a_dry_run_changes_nothing, a_broken_never_changes_nothing, previous_goes_back, keys_must_sign,
+    tap.run([an_apply_is_an_epoch, a_dry_run_changes_nothing, a_broken_never_changes_nothing, previous_goes_back, the_same_text_makes_no_epoch, keys_must_sign,
              unknown_decisions_are_told, no_store_says_how_to_make_one, a_node_follows_its_policy, others_may_not_write])
 finally:
     shutil.rmtree(DIR, ignore_errors=True)
