@@ -138,11 +138,32 @@ static void floor_gap(struct warner *w, const struct policy_rule *never, uint16_
 	}
 }
 
+/* What nobody is, nobody may. */
+static void locked_out(struct warner *w)
+{
+	bool root = false, users = false;
+
+	if (w->p->sources == NULL || strcmp(w->p->sources[0].name, "default") == 0)
+		return;
+	for (size_t i = 1; i < w->p->subject_count; i++) {
+		root |= w->p->subjects[i].kind == POLICY_ROOT && w->subject_named[i];
+		users |= w->p->subjects[i].kind == POLICY_BY_DIRECTORY && w->subject_named[i];
+	}
+	if (root && users)
+		return;
+	w->count++;
+	buf_printf(w->out, "%s: warning: %s has rights here, so while this is in force %s; 'import default' gives them what the shipped policy does\n",
+		   w->p->sources[0].name, root ? "no role that is 'mapped by directory'" : "no role that is 'principal root'",
+		   root ? "no user can read or send mail" :
+		   users ? "root cannot use the node's admin socket" : "neither root nor any user can use this node");
+}
+
 void analysis_warn(const struct analysis *a, struct buf *warnings)
 {
 	struct warner w = { .a = a, .p = a->p, .out = warnings };
 
 	note_all(&w);
+	locked_out(&w);
 	idle_labels(&w);
 	for (size_t i = 0; i < a->p->never_count; i++) {
 		const struct policy_rule *never = &a->p->nevers[i];

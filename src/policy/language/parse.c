@@ -356,7 +356,11 @@ static bool take_thing(struct parser *p, struct statement *s)
 		advance(p);
 		s->thing.class = POLICY_PORT;
 		s->thing.kind = POLICY_NIC;
-		return take_text_or_any(p, "an interface in quotes, or any", &s->text, &s->any_text);
+		if (!take_text_or_any(p, "an interface in quotes, or any", &s->text, &s->any_text))
+			return false;
+		if (!s->any_text && s->text.text.len > POLICY_NIC_BYTES_MAX)
+			wrong(p, s->text.span, "no interface can have this name: they have at most %d bytes", POLICY_NIC_BYTES_MAX);
+		return !p->failed;
 	}
 	if (at_word(p, "host") && (p->ahead.kind == TOKEN_STRING || ahead_word(p, "any"))) {
 		advance(p);
