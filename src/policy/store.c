@@ -124,12 +124,17 @@ static int map_table(struct policy_store *s, const uint8_t boot[16], struct errm
 {
 	AUTO_FD int fd = openat(s->run_fd, "table", O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
 	struct policy_table table;
+	uint32_t begin[2];			/* magic, abi */
 	struct stat st;
 	int err;
 
 	if (fd < 0 || fstat(fd, &st) != 0)
 		return errmsg_set(why, -errno, "table of the policy in '%s'", s->run);
 	err = check_owner(fd, s->run, why);
+	/* Of before an upgrade: as if it were not there. */
+	if (err == 0 && pread(fd, begin, sizeof(begin), 0) == sizeof(begin) && begin[0] == POLICY_IMAGE_MAGIC && begin[1] != POLICY_IMAGE_ABI)
+		return errmsg_say(why, -ENOENT, "the table of the policy is of another version of this program: root makes it anew, by 'prickle policy "
+				  "apply' or 'prickle serve'");
 	if (err == 0)
 		err = policy_table_map(&table, fd, why);
 	if (err != 0)

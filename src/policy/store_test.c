@@ -332,6 +332,15 @@ START_TEST(after_a_restart_of_the_machine_the_table_is_made_anew)
 	ck_assert_uint_eq(rights(s), RIGHTS_NEW);
 	ck_assert_uint_eq(policy_store_epoch(s), 1);
 	policy_store_close(s);
+	/* So it is after an upgrade of the program. */
+	fd = open(path, O_WRONLY | O_CLOEXEC);
+	ck_assert_int_eq(pwrite(fd, &(uint32_t){ 1 }, 4, offsetof(struct policy_head, abi)), 4);
+	close(fd);
+	ck_assert_int_eq(policy_store_open(rig.store, 0, &s, &why), -ENOENT);
+	policy_store_close(store_open(POLICY_STORE_WRITE));
+	s = store_open(0);
+	ck_assert_uint_eq(rights(s), RIGHTS_NEW);
+	policy_store_close(s);
 	rig_done();
 }
 END_TEST
