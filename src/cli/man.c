@@ -104,6 +104,11 @@ static const struct {
 	  "'prickle nat64 explain' what becomes of a packet. All these commands work inside 'ip netns exec', too, or take --netns. The "
 	  "file is described in prickle-nat64.yaml(5).",
 	  ".It Pa /sys/fs/bpf/prickle/nat64\nthe state of all translators, in the bpffs of the host\n" },
+	{ "dvm", "Java code, looked at before it runs",
+	  "Class files, jars and run-time images are code from elsewhere. These commands read them without loading or running anything: what comes from a "
+	  "stranger is parsed in a process that can do nothing but answer, within bounds of memory and time. They need no JDK.\n\n"
+	  "Begin with 'prickle dvm inspect FILE'.",
+	  ".It Pa lib/modules\nbelow a JDK's directory: its run-time image, with all its classes\n" },
 };
 
 static size_t group_find(struct slice word)

@@ -5,7 +5,7 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-static void members(const struct class_file *c, const struct class_members *list)
+static void members(struct arena *arena, const struct class_file *c, const struct class_members *list)
 {
 	struct method_shape shape;
 	struct slice type;
@@ -17,6 +17,15 @@ static void members(const struct class_file *c, const struct class_members *list
 		(void)name_field_valid(name, c->major);
 		(void)descriptor_field_valid(text, c->major);
 		(void)descriptor_method_valid(text, false, c->major);
+		if (class_method(c, name, text) == NULL && class_field(c, name, text) == NULL)
+			__builtin_trap();
+		const struct class_attribute *a = method_code(c, &list->at[i]);
+		struct code code;
+		struct insn in;
+		if (a != NULL && code_parse(arena, c, a, &code, NULL))
+			for (uint32_t pc = 0; code_next(&code, pc, &in); pc = in.next)
+				if (in.next <= pc || (insn_ends(in.op) && insn_branches(&in) && in.op != OP_goto && in.op != OP_goto_w))
+					__builtin_trap();
 		if (descriptor_method(text, &shape))
 			while (descriptor_next(&shape.parameters, &type) != '\0')
 				;
@@ -40,8 +49,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		(void)pool_bits(&c.pool, i);
 		(void)pool_size(&c.pool, i);
 	}
-	members(&c, &c.fields);
-	members(&c, &c.methods);
+	members(&arena, &c, &c.fields);
+	members(&arena, &c, &c.methods);
 	(void)class_walk(&arena, &c, &totals, &fault);
 	for (unsigned json = 0; json <= CLASS_PRINT_JSON; json++) {
 		AUTO_BUF struct buf out = BUF_INIT(1u << 20);

@@ -37,6 +37,14 @@ static const uint8_t insn_bytes_table[256] = {
 #undef OPCODE
 };
 
+/* Shapes alone, for the same reason: rows of opcode_table are 32 bytes. */
+static const uint8_t shape_table[256] = {
+#define OPCODE(value, name, shape, ...) [value] = OPERAND_##shape,
+#include "dvm/classfile/opcodes.def"
+#undef OPCODE
+	[202 ... 255] = OPERAND_BAD,
+};
+
 bool code_parse(struct arena *arena, const struct class_file *c, const struct class_attribute *attribute, struct code *out, struct class_fault *fault)
 {
 	struct reader r = reader_of(attribute->body);
@@ -163,20 +171,20 @@ bool code_next(const struct code *code, uint32_t pc, struct insn *out)
 	if (pc >= code->bytes.len)
 		return false;
 	const uint8_t *at = code->bytes.ptr + pc;
-	const struct opcode_info *info = &opcode_table[at[0]];
-
-	*out = (struct insn){ .pc = pc, .op = at[0] };
-	if (unlikely(info->shape == OPERAND_TABLESWITCH || info->shape == OPERAND_LOOKUPSWITCH))
-		return next_switch(code->bytes, pc, out);
-	if (unlikely(info->shape == OPERAND_WIDE))
-		return next_wide(code->bytes, pc, out);
 	uint32_t size = insn_bytes_table[at[0]];
-	if (unlikely(size == 0 || code->bytes.len - pc < size))
+
+	*out = (struct insn){ .pc = pc, .op = at[0], .next = pc + size };
+	if (unlikely(size == 0)) {
+		if (shape_table[at[0]] == OPERAND_WIDE)
+			return next_wide(code->bytes, pc, out);
+		return shape_table[at[0]] != OPERAND_BAD && next_switch(code->bytes, pc, out);
+	}
+	if (unlikely(code->bytes.len - pc < size))
 		return false;
-	out->next = pc + size;
-	switch (info->shape) {
+	switch (shape_table[at[0]]) {
 	case OPERAND_NONE:
-		out->index = info->local == 255 ? 0 : info->local;
+		if (opcode_table[at[0]].local != 255)
+			out->index = opcode_table[at[0]].local;
 		break;
 	case OPERAND_S8:
 		out->value = (int8_t)at[1];

@@ -141,7 +141,8 @@ static void open_level(struct show *s, const char *key, char opening, char closi
 	bool item = key == NULL && s->depth > 0;
 
 	must(s->depth + 1 < SHOW_DEPTH_MAX);
-	lead(s, key);
+	if (s->depth > 0)
+		lead(s, key);
 	s->depth++;
 	s->started[s->depth] = false;
 	s->closing[s->depth] = 0;
