@@ -254,7 +254,7 @@ def descriptors_close_on_exec():
         for found in old.finditer(text):
             line = text.count("\n", 0, found.start()) + 1
             source = raw.splitlines()[line - 1]
-            if found[1] == "fopen" and re.search(r'"[rwa]\+?b?e"', source):
+            if found[1] == "fopen" and re.search(r'"[rwa]\+?b?x?e"', source):
                 continue
             if "inherited on purpose" in source:
                 continue

@@ -1,6 +1,6 @@
 /*
  * Classes on standard input (Classes.java) are parsed, walked whole, and written again from what the readers gave: header, constants, members, attributes, code,
- * frames and tables piece by piece. The bytes must be those that came. One line of numbers at the end; each class that fails has a line before it.
+ * frames and tables piece by piece. The bytes must be those that came, and those of an edit that changes nothing. One line of numbers at the end; each class that fails has a line before it.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -9,6 +9,7 @@
 #include "base/buf.h"
 #include "base/must.h"
 #include "dvm/classfile/attribute.h"
+#include "dvm/classfile/edit.h"
 
 #define BYTES_MAX (64u << 20)
 
@@ -436,6 +437,20 @@ static void put_class(struct buf *out, struct arena *arena, const struct class_f
 	put_attributes(out, arena, c, &c->attributes);
 }
 
+/* An edit without a change gives the same bytes. */
+static bool check_edit(struct arena *arena, struct buf *out, struct slice where, const struct class_file *c)
+{
+	struct class_edit *e = edit_new(arena, c);
+	struct errmsg why = { 0 };
+
+	buf_reset(out);
+	must(e != NULL);
+	if (edit_write(e, out, NULL, &why) == 0 && slice_eq(buf_slice(out), c->bytes))
+		return true;
+	printf("%.*s: an edit that changes nothing has other bytes %s\n", SLICE_FMT(where), why.text);
+	return false;
+}
+
 /* False: said on standard output. */
 static bool check(struct arena *arena, struct buf *out, struct slice where, struct slice bytes)
 {
@@ -447,10 +462,11 @@ static bool check(struct arena *arena, struct buf *out, struct slice where, stru
 		return false;
 	}
 	put_class(out, arena, &c);
-	if (out->err == 0 && slice_eq(buf_slice(out), bytes))
-		return true;
-	printf("%.*s: written again it has other bytes\n", SLICE_FMT(where));
-	return false;
+	if (out->err != 0 || !slice_eq(buf_slice(out), bytes)) {
+		printf("%.*s: written again it has other bytes\n", SLICE_FMT(where));
+		return false;
+	}
+	return check_edit(arena, out, where, &c);
 }
 
 static bool take(uint8_t *to, size_t n)

@@ -2,6 +2,7 @@
 
 #include "base/buf.h"
 #include "base/test.h"
+#include "dvm/classfile/classfile_limits.h"
 #include "dvm/classfile/code.h"
 #include "dvm/classfile/descriptor.h"
 
@@ -344,6 +345,64 @@ START_TEST(frames_come_with_their_pcs)
 }
 END_TEST
 
+START_TEST(files_and_code_are_as_large_as_the_limits_and_no_larger)
+{
+	AUTO_ARENA struct arena arena = ARENA_INIT(1 << 24);
+	AUTO_BUF struct buf b = BUF_INIT(1 << 20), nops = BUF_INIT(1 << 20);
+	struct class_file c;
+	struct class_fault fault;
+	struct code code;
+
+	buf_fill(&nops, OP_nop, CLASS_CODE_BYTES_MAX);
+	class_with(&b, buf_slice(&nops), (struct slice){ 0 });
+	ck_assert(class_parse(&arena, buf_slice(&b), &c, &fault));
+	ck_assert_msg(code_parse(&arena, &c, method_code(&c, &c.methods.at[0]), &code, &fault), "%s", fault.text);
+	buf_addc(&nops, OP_nop);
+	buf_reset(&b);
+	class_with(&b, buf_slice(&nops), (struct slice){ 0 });
+	ck_assert(class_parse(&arena, buf_slice(&b), &c, &fault));
+	ck_assert(!code_parse(&arena, &c, method_code(&c, &c.methods.at[0]), &code, &fault));
+	ck_assert_str_eq(fault.section, "4.7.3");
+
+	/* A class of the largest size: an attribute that fills it. One byte more is refused before anything is read. */
+	AUTO_BUF struct buf large = BUF_INIT(CLASS_BYTES_MAX + 1);
+	header(&large, 52);
+	buf_be16(&large, ACC_PUBLIC);
+	buf_be16(&large, 2);
+	buf_be16(&large, 4);
+	buf_fill(&large, 0, 6);
+	buf_be16(&large, 1);
+	buf_be16(&large, 5);
+	buf_be32(&large, (uint32_t)(CLASS_BYTES_MAX - large.len - 4));
+	buf_fill(&large, 0, CLASS_BYTES_MAX - large.len);
+	ck_assert_msg(class_parse(&arena, buf_slice(&large), &c, &fault), "%s", fault.text);
+	buf_addc(&large, 0);
+	ck_assert(!class_parse(&arena, buf_slice(&large), &c, &fault));
+	ck_assert_int_eq(fault.kind, CLASS_FAULT_LIMIT);
+}
+END_TEST
+
+START_TEST(short_memory_is_a_fault)
+{
+	AUTO_BUF struct buf b = BUF_INIT(4096);
+	bool fits = false;
+
+	class_with(&b, BYTES(OP_return), BYTES(0, 0));
+	for (size_t max = 0; max < 4096 && !fits; max += 16) {
+		AUTO_ARENA struct arena arena = ARENA_INIT(max);
+		struct class_fault fault = { 0 };
+		struct class_file c;
+		struct code_starts starts;
+		struct code code;
+
+		fits = class_parse(&arena, buf_slice(&b), &c, &fault) && code_parse(&arena, &c, method_code(&c, &c.methods.at[0]), &code, &fault) &&
+		       code_walk(&arena, &c, &code, &starts, &fault);
+		ck_assert(fits || fault.kind == CLASS_FAULT_LIMIT);
+	}
+	ck_assert(fits);
+}
+END_TEST
+
 static const struct {
 	const char *text;
 	bool field, old;		/* valid as a field descriptor at version 52, at 48 */
@@ -472,6 +531,8 @@ int main(void)
 	tcase_add_test(t, instructions_show_their_operands);
 	tcase_add_test(t, code_that_is_cut_or_no_code_is_refused);
 	tcase_add_test(t, frames_come_with_their_pcs);
+	tcase_add_test(t, files_and_code_are_as_large_as_the_limits_and_no_larger);
+	tcase_add_test(t, short_memory_is_a_fault);
 	tcase_add_loop_test(t, descriptors_of_fields, 0, (int)ARRAY_LEN(field_cases));
 	tcase_add_test(t, descriptors_of_methods);
 	tcase_add_test(t, names_are_as_free_as_the_version_lets_them);
