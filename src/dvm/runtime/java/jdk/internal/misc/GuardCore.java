@@ -308,6 +308,25 @@ final class GuardCore {
         return source;
     }
 
+    /**
+     * Whether a class of the JDK is being initialised between the guard and whoever asked. What initialisers do is the JDK's own doing, however it came to
+     * it, and a denial there would break the class for good.
+     */
+    private static final class InInitialiser implements java.util.function.Function<java.util.stream.Stream<StackWalker.StackFrame>, Boolean> {
+        public Boolean apply(java.util.stream.Stream<StackWalker.StackFrame> frames) {
+            java.util.Iterator<StackWalker.StackFrame> each = frames.iterator();
+            for (int i = 0; each.hasNext() && i < FRAMES_MAX; i++) {
+                StackWalker.StackFrame frame = each.next();
+                if (sourceOf(frame.getDeclaringClass()) >= GuardSource.UNKNOWN)
+                    return Boolean.FALSE;
+                if (frame.getMethodName().equals("<clinit>"))
+                    return Boolean.TRUE;
+            }
+            return Boolean.FALSE;
+        }
+    }
+    private static final InInitialiser inInitialiser = new InInitialiser();
+
     private static void ask(Class<?> caller, int guard, Object argument) {
         Thread me = Thread.currentThread();
         if (U.getInt(me, THREAD_INSIDE) != 0)
@@ -383,6 +402,8 @@ final class GuardCore {
         }
         int verdict = s.decide(as, object, BITS[guard]);
         if (verdict == GuardSnapshot.ALLOWED)
+            return null;
+        if (verdict != GuardSnapshot.AUDITED && walker.walk(inInitialiser) == Boolean.TRUE)
             return null;
         boolean deny = verdict == GuardSnapshot.DENIED && mode == ENFORCE;
         String id = GuardAudit.record(s, as, source, guard, object, what, verdict, deny);

@@ -2,10 +2,13 @@ package jdk.internal.misc;
 
 /**
  * Operations of the JDK that run under its own label: a frame of one of these classes ends the walk, and nobody is asked. The list is closed: each
- * class does one thing, with files or addresses that applications cannot choose, and hands out no descriptor. A nested class counts as its outermost one.
+ * class does one thing, with files or addresses that applications cannot choose, hands out no descriptor, and has no frame while code of an application, or
+ * a method handle of it, is called. A nested class counts as its outermost one.
  */
 final class GuardOwn {
     private static final String[] CLASSES = {
+        "java.lang.invoke.InnerClassLambdaMetafactory",
+        "java.lang.invoke.StringConcatFactory",
         "java.time.zone.TzdbZoneRulesProvider",
         "java.util.Currency",
         "jdk.internal.jimage.BasicImageReader",
