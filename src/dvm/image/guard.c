@@ -7,11 +7,10 @@
 #include "base/reader.h"
 #include "dvm/classfile/edit.h"
 
-extern const uint8_t guard_classes_begin[], guard_classes_end[];
+extern const uint8_t guard_classes_begin[], guard_classes_end[], selftest_classes_begin[], selftest_classes_end[];
 
-bool guard_class_next(size_t *at, struct guard_class *out)
+static bool class_next(struct slice all, size_t *at, struct guard_class *out)
 {
-	struct slice all = slice_of(guard_classes_begin, (size_t)(guard_classes_end - guard_classes_begin));
 	struct reader r = reader_of(slice_from(all, *at));
 
 	if (rd_left(&r) == 0)
@@ -21,6 +20,16 @@ bool guard_class_next(size_t *at, struct guard_class *out)
 	must(!r.bad);
 	*at = all.len - rd_left(&r);
 	return true;
+}
+
+bool guard_class_next(size_t *at, struct guard_class *out)
+{
+	return class_next(slice_of(guard_classes_begin, (size_t)(guard_classes_end - guard_classes_begin)), at, out);
+}
+
+bool selftest_class_next(size_t *at, struct guard_class *out)
+{
+	return class_next(slice_of(selftest_classes_begin, (size_t)(selftest_classes_end - selftest_classes_begin)), at, out);
 }
 
 #define ENTRY	   SINK_ENTRY, NULL

@@ -12,8 +12,9 @@ struct guard_class {
 	struct slice name;		/* "jdk/internal/misc/Guard" */
 	struct slice bytes;
 };
-/* One after the other; false at the end. *at begins as 0. They belong to the program. */
+/* The guard's, or those of the self-test, one after the other; false at the end. *at begins as 0. They belong to the program. */
 MUST_USE bool guard_class_next(size_t *at, struct guard_class *out);
+MUST_USE bool selftest_class_next(size_t *at, struct guard_class *out);
 
 enum sink_where { SINK_ENTRY, SINK_RETURN, SINK_CALL };
 struct sink {

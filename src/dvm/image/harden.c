@@ -4,13 +4,11 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <openssl/evp.h>
-#include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
@@ -19,9 +17,8 @@
 #include "dvm/container/jimage.h"
 #include "dvm/image/guard.h"
 #include "dvm/image/image_limits.h"
+#include "dvm/image/selftest.h"
 #include "dvm/image/tree.h"
-
-extern char **environ;
 
 /* Changes with sinks.def and the guard: a copy made by other rules is stale. */
 #define HARDEN_RULES "1"
@@ -185,45 +182,22 @@ static int rewrite_image(struct work *w)
 	return err == 0 ? write_image(w, &image, changes, count) : err;
 }
 
-static int write_facts(struct work *w)
+/* What the guard reads when a virtual machine starts. */
+static int write_facts(struct work *w, const char *mode, const char *table, const char *audit)
 {
 	char path[PATH_MAX + 48];
 	FILE *f;
 
 	(void)snprintf(path, sizeof(path), "%s/lib/prickle.properties", w->out);
-	f = fopen(path, "wxe");
+	f = fopen(path, "we");
 	if (f == NULL)
 		return errmsg_set(w->why, -errno, "make '%s'", path);
-	fprintf(f, "# Made by 'prickle dvm harden'; read by the guard when a virtual machine starts.\nmode=%s\ntable=%s\n", harden_mode_name(w->o->mode), w->o->table);
-	if (w->o->audit != NULL)
-		fprintf(f, "audit=%s\n", w->o->audit);
+	fprintf(f, "# Made by 'prickle dvm harden'; read by the guard when a virtual machine starts.\nmode=%s\ntable=%s\n", mode, table);
+	if (audit != NULL)
+		fprintf(f, "audit=%s\n", audit);
 	fprintf(f, "source=%s\nsource.sha256=%s\nversion=%s\nrules=%s\n", w->jdk, w->report->source_sha256, w->report->version, HARDEN_RULES);
 	bool bad = ferror(f) != 0;
 	return fclose(f) != 0 || bad ? errmsg_set(w->why, -EIO, "write '%s'", path) : 0;
-}
-
-/* Run the copy's java, without any variable that changes what it does. Its output goes nowhere. Exit status, or negative errno. */
-static int run_java(struct work *w, const char *const *arguments)
-{
-	static char *const none[] = { (char *)(uintptr_t)"LC_ALL=C", NULL };
-	posix_spawn_file_actions_t actions;
-	char java[PATH_MAX + 32];
-	pid_t pid;
-	int status, err;
-
-	(void)snprintf(java, sizeof(java), "%s/bin/java", w->out);
-	posix_spawn_file_actions_init(&actions);
-	posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0);
-	posix_spawn_file_actions_addopen(&actions, 1, "/dev/null", O_WRONLY, 0);
-	posix_spawn_file_actions_addopen(&actions, 2, "/dev/null", O_WRONLY, 0);
-	err = posix_spawn(&pid, java, &actions, NULL, (char *const *)(uintptr_t)arguments, none);
-	posix_spawn_file_actions_destroy(&actions);
-	if (err != 0)
-		return -err;
-	while (waitpid(pid, &status, 0) < 0)
-		if (errno != EINTR)
-			return -errno;
-	return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
 }
 
 static int dump_archive(struct work *w)
@@ -235,13 +209,32 @@ static int dump_archive(struct work *w)
 	if (w->report->archives_left_out == 0)
 		return 0;
 	step(w, "dumping the class-data archive");
-	status = run_java(w, dump);
+	status = copy_java(w->out, dump);
 	if (status == 0)
-		status = run_java(w, test);
+		status = copy_java(w->out, test);
 	if (status != 0)
 		return errmsg_say(w->why, -EIO, "the copy's virtual machine does not start with a class-data archive of its own (%d)", status);
 	w->report->archive = true;
 	return 0;
+}
+
+/* Under a table that allows nothing: the copy's guard denies, with and without the archive. */
+static int test_copy(struct work *w)
+{
+	char directory[PATH_MAX + 32], table[PATH_MAX + 48];
+	int err;
+
+	step(w, "testing the copy");
+	(void)snprintf(directory, sizeof(directory), "%s/selftest", w->out);
+	(void)snprintf(table, sizeof(table), "%s/table", directory);
+	err = selftest_prepare(directory, table, w->why);
+	if (err == 0)
+		err = write_facts(w, "enforce", table, NULL);
+	if (err == 0)
+		err = selftest_run(w->out, directory, w->report->archive, w->why);
+	if (err == 0)
+		err = tree_remove(directory, w->why);
+	return err;
 }
 
 static int harden(struct work *w)
@@ -265,10 +258,15 @@ static int harden(struct work *w)
 	w->report->archives_left_out = copied.archives;
 	step(w, "rewriting lib/modules");
 	err = rewrite_image(w);
+	/* The archive is dumped with a guard that lets all pass: there may be no policy on this machine yet. */
 	if (err == 0)
-		err = write_facts(w);
+		err = write_facts(w, "learn", "/nonexistent", NULL);
 	if (err == 0)
 		err = dump_archive(w);
+	if (err == 0)
+		err = test_copy(w);
+	if (err == 0)
+		err = write_facts(w, harden_mode_name(w->o->mode), w->o->table, w->o->audit);
 	if (err == 0 && rename(w->out, w->final) != 0)
 		err = errmsg_set(w->why, -errno, "rename '%s' to '%s'", w->out, w->final);
 	return err;
@@ -294,5 +292,56 @@ int harden_run(const struct harden_options *o, struct harden_report *report, str
 	arena_done(&w.arena);
 	if (err != 0 && tree_remove(w.out, NULL) != 0)
 		step(&w, "the unfinished copy could not be removed");
+	return err;
+}
+
+/* "key=value" lines of our own making. */
+static void fact(const char *line, const char *key, char *out, size_t room)
+{
+	size_t n = strlen(key);
+
+	if (strncmp(line, key, n) == 0 && line[n] == '=')
+		(void)snprintf(out, room, "%.*s", (int)strcspn(line + n + 1, "\n"), line + n + 1);
+}
+
+int harden_facts(const char *jdk, struct harden_facts *out, struct errmsg *why)
+{
+	char path[PATH_MAX], line[2048];
+	FILE *f;
+
+	*out = (struct harden_facts){ 0 };
+	if ((size_t)snprintf(path, sizeof(path), "%s/lib/prickle.properties", jdk) >= sizeof(path))
+		return errmsg_say(why, -ENAMETOOLONG, "the path '%.100s...' is too long", jdk);
+	f = fopen(path, "re");
+	if (f == NULL && errno == ENOENT)
+		return errmsg_say(why, -ENOENT, "'%s' is no hardened JDK: 'prickle dvm harden' makes one", jdk);
+	if (f == NULL)
+		return errmsg_set(why, -errno, "open '%s'", path);
+	while (fgets(line, sizeof(line), f) != NULL) {
+		fact(line, "mode", out->mode, sizeof(out->mode));
+		fact(line, "table", out->table, sizeof(out->table));
+		fact(line, "audit", out->audit, sizeof(out->audit));
+		fact(line, "source", out->source, sizeof(out->source));
+		fact(line, "source.sha256", out->source_sha256, sizeof(out->source_sha256));
+		fact(line, "version", out->version, sizeof(out->version));
+		fact(line, "rules", out->rules, sizeof(out->rules));
+	}
+	fclose(f);
+	return 0;
+}
+
+int harden_is_stale(const struct harden_facts *f, bool *stale, struct errmsg *why)
+{
+	char path[sizeof(f->source) + 16], now[65];
+	struct slice image;
+	int err;
+
+	(void)snprintf(path, sizeof(path), "%s/lib/modules", f->source);
+	err = map_file(path, &image, why);
+	if (err != 0)
+		return err;
+	err = sha256_text(image, now, why);
+	munmap((void *)(uintptr_t)image.ptr, image.len);
+	*stale = strcmp(now, f->source_sha256) != 0 || strcmp(f->rules, HARDEN_RULES) != 0;
 	return err;
 }
