@@ -271,7 +271,7 @@ final class GuardCore {
 
     static String sourcePath(int source) {
         if (source < GuardSource.FIRST)
-            return source == GuardSource.UNKNOWN ? "code of no source" : "the JDK";
+            return source == GuardSource.UNKNOWN ? "no known source" : "the JDK";
         synchronized (lock) {
             return sources[source].path;
         }

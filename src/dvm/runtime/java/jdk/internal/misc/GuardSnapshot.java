@@ -6,7 +6,7 @@ import java.util.Arrays;
  * One epoch of the policy as decisions read it: arrays that never change. Made when the table's generation is another, or a source is new.
  */
 final class GuardSnapshot {
-    final int generation;
+    final long generation;
     final long epoch;
     /** By source: guards that need no look at their argument, a bit each: allowed everywhere and not audited. */
     final long[] free;

@@ -14,12 +14,12 @@ import java.nio.charset.StandardCharsets;
  * The file is root's, but what it says is believed only after every offset has been checked: a fault here would end the virtual machine.
  */
 final class GuardTable {
-    static final int MAGIC = 0x54504b50, ABI = 1;
+    static final int MAGIC = 0x54504b50, ABI = 2;
     /* struct policy_head */
     static final int HEAD_BYTES = 8, HEAD_BANK = 16, HEAD_BANK_BYTES = 24, HEAD_SUBJECTS = 28, HEAD_OBJECTS = 32, HEAD_BOOT = 40, HEAD_GENERATION = 64;
     /* struct policy_bank */
     static final int BANK_EPOCH = 0, BANK_BYTES = 16, BANK_SUBJECTS = 20, BANK_OBJECTS = 24, BANK_CELLS = 28, BANK_SUBJECT_ROWS = 32,
-            BANK_OBJECT_ROWS = 36, BANK_ENTERS = 48, BANK_ENTER_COUNT = 52, BANK_NAMES = 56, BANK_NAMES_BYTES = 60;
+            BANK_OBJECT_ROWS = 36, BANK_ENTERS = 48, BANK_ENTER_COUNT = 52, BANK_NAMES = 56, BANK_NAMES_BYTES = 60, BANK_SHIFT = 64;
     /* struct policy_label, policy_cell, policy_edge */
     static final int LABEL = 104, LABEL_KIND = 0, LABEL_CLASS = 1, LABEL_PORT = 2, LABEL_NAME = 4, LABEL_TEXT = 8, LABEL_SIGNER = 20, LABEL_SHA256 = 52, LABEL_TRIAL = 88;
     static final int CELLS_AT = 128, CELL = 16, CELL_ALLOW = 0, CELL_AUDIT = 4, CELL_TRIAL = 8;
@@ -32,13 +32,13 @@ final class GuardTable {
     private static final Unsafe U = Unsafe.getUnsafe();
 
     private final ByteBuffer map;           // keeps the mapping
-    private final long generationAddress;   // 0: the table does not change
+    private final long generationAddress;
     private final int bankBytes, subjectsMax, objectsMax;
     private final int[] banks;
 
     private GuardTable(ByteBuffer map, long address) {
         this.map = map;
-        generationAddress = address == 0 ? 0 : address + HEAD_GENERATION;
+        generationAddress = address + HEAD_GENERATION;
         bankBytes = map.getInt(HEAD_BANK_BYTES);
         subjectsMax = map.getInt(HEAD_SUBJECTS);
         objectsMax = map.getInt(HEAD_OBJECTS);
@@ -61,8 +61,7 @@ final class GuardTable {
     }
 
     private void check(String path, long bytes) throws IOException {
-        boolean sound = bankBytes >= 4096 && subjectsMax > 0 && objectsMax > 0 && Integer.bitCount(subjectsMax) == 1 && Integer.bitCount(objectsMax) == 1 &&
-                CELLS_AT + (long) subjectsMax * objectsMax * CELL < bankBytes;
+        boolean sound = bankBytes >= 4096 && subjectsMax > 0 && objectsMax > 0;
         for (int at : banks)
             sound &= at >= 128 && (long) at + bankBytes <= bytes;
         if (!sound)
@@ -70,18 +69,18 @@ final class GuardTable {
     }
 
     /** One load; changes when another policy comes into force. */
-    int generation() {
-        return U.getIntAcquire(null, generationAddress);
+    long generation() {
+        return U.getLongAcquire(null, generationAddress);
     }
 
     /** What a virtual machine needs of the bank in force: all but the cells of other kinds of subjects; copied, of one generation. */
     static final class Bank {
-        final int generation;
+        final long generation;
         private final ByteBuffer head, rest;    // struct policy_bank; what stands behind the cells
         private final int restAt;
         private ByteBuffer[] cells;             // by subject; null: not code of a virtual machine
 
-        private Bank(int generation, ByteBuffer head, ByteBuffer rest, int restAt) {
+        private Bank(long generation, ByteBuffer head, ByteBuffer rest, int restAt) {
             this.generation = generation;
             this.head = head;
             this.rest = rest;
@@ -169,24 +168,24 @@ final class GuardTable {
 
     /** Consistent: of one generation. Throws when what it holds is not sound. */
     Bank read() throws IOException {
-        int cellsBytes = subjectsMax * objectsMax * CELL;
-        int restAt = CELLS_AT + cellsBytes;
         for (int i = 0; i < 1000; i++) {
-            int generation = generation();
-            int at = banks[generation & 1];
+            long generation = generation();
+            int at = banks[(int) generation & 1];
             ByteBuffer head = copy(at, CELLS_AT);
-            int used = head.getInt(BANK_BYTES);
-            boolean sound = used >= restAt && used <= bankBytes && head.getInt(BANK_CELLS) == CELLS_AT;
+            int used = head.getInt(BANK_BYTES), subjects = head.getInt(BANK_SUBJECTS), shift = head.getInt(BANK_SHIFT);
+            boolean sound = subjects >= 0 && subjects <= subjectsMax && shift >= 0 && shift < 31 && 1L << shift <= 2L * objectsMax && used <= bankBytes;
+            long rest = CELLS_AT + ((long) subjects << (sound ? shift : 0)) * CELL;
+            sound = sound && rest <= used && head.getInt(BANK_CELLS) == CELLS_AT && head.getInt(BANK_OBJECTS) <= 1 << shift;
             Bank bank = null;
             if (sound) {
-                bank = new Bank(generation, head, copy(at + restAt, used - restAt), restAt);
+                bank = new Bank(generation, head, copy(at + (int) rest, used - (int) rest), (int) rest);
                 sound = bank.sound(subjectsMax, objectsMax);
             }
             if (sound) {
-                bank.cells = new ByteBuffer[bank.subjects()];
-                for (int s = 0; s < bank.cells.length; s++)
+                bank.cells = new ByteBuffer[subjects];
+                for (int s = 0; s < subjects; s++)
                     if (bank.kind(bank.subjectRow(s)) == SUBJECT_JVM)
-                        bank.cells[s] = copy(at + CELLS_AT + s * objectsMax * CELL, bank.objects() * CELL);
+                        bank.cells[s] = copy(at + CELLS_AT + (s << shift) * CELL, bank.objects() * CELL);
             }
             U.loadFence();
             if (generation() != generation)
