@@ -1,8 +1,14 @@
-#include <errno.h>
-#include <string.h>
-
-#include "base/must.h"
 #include "dvm/classfile/edit_private.h"
+
+#include <errno.h>
+
+void edit_fail(struct class_edit *e, int err, const char *reason)
+{
+	if (e->err == 0) {
+		e->err = err;
+		e->reason = reason;
+	}
+}
 
 struct class_edit *edit_new(struct arena *arena, const struct class_file *c)
 {
@@ -12,12 +18,12 @@ struct class_edit *edit_new(struct arena *arena, const struct class_file *c)
 		return NULL;
 	e->arena = arena;
 	e->c = c;
-	e->pool = (struct buf)BUF_INIT(1u << 24);
 	e->pool_count = c->pool.count;
-	e->class.pieces_end = &e->class.pieces;
-	e->new_fields.end = &e->new_fields.first;
-	e->new_methods.end = &e->new_methods.first;
-	return e;
+	e->fields = arena_array(arena, c->fields.count, sizeof(struct member_edit *));
+	e->methods = arena_array(arena, c->methods.count, sizeof(struct member_edit *));
+	e->added_fields.last = &e->added_fields.first;
+	e->added_methods.last = &e->added_methods.first;
+	return e->fields == NULL || e->methods == NULL ? NULL : e;
 }
 
 void edit_flags(struct class_edit *e, uint32_t flags)
@@ -25,341 +31,345 @@ void edit_flags(struct class_edit *e, uint32_t flags)
 	e->flags = flags;
 }
 
-static void fail(struct class_edit *e, int err)
+bool edit_grow(struct class_edit *e, void **array, uint32_t count, uint32_t *cap, size_t size)
 {
-	if (e->err == 0)
-		e->err = err;
+	if (count < *cap)
+		return true;
+	uint32_t more = *cap == 0 ? 8 : *cap * 2;
+	void *grown = arena_array(e->arena, more, size);
+	if (grown == NULL) {
+		edit_fail(e, -ENOMEM, "no memory");
+		return false;
+	}
+	if (count > 0)
+		memcpy(grown, *array, count * size);
+	*array = grown;
+	*cap = more;
+	return true;
 }
 
-/* --- constants --- */
+/* --- constants: found by their bytes, for equal constants have equal bytes --- */
 
-static struct slice constant_bytes(const struct class_edit *e, uint32_t index)
+struct slice edit_constant(const struct class_edit *e, uint32_t index)
 {
 	const struct class_pool *pool = &e->c->pool;
 
 	if (index < pool->count)
-		return slice_of(pool->bytes.ptr + pool->at[index], pool_size(pool, index));
-	struct slice rest = slice_from(buf_slice(&e->pool), e->new_at[index - pool->count]);
-	switch ((enum constant_tag)rest.ptr[0]) {
-	case CONSTANT_UTF8:
-		return slice_head(rest, 3u + class_be16(rest.ptr + 1));
-	case CONSTANT_LONG:
-		return slice_head(rest, 9);
-	case CONSTANT_CLASS:
-	case CONSTANT_STRING:
-		return slice_head(rest, 3);
-	default:
-		return slice_head(rest, 5);
-	}
+		return pool->at[index] == 0 ? (struct slice){ 0 } : slice_of(pool->bytes.ptr + pool->at[index], pool_size(pool, index));
+	if (index >= e->pool_count || e->added_at[index - pool->count] == UINT32_MAX)
+		return (struct slice){ 0 };
+	const uint8_t *at = e->added + e->added_at[index - pool->count];
+	size_t size = at[0] == CONSTANT_UTF8 ? 3u + class_be16(at + 1) : at[0] == CONSTANT_LONG ? 9 : 5;
+	if (at[0] == CONSTANT_CLASS || at[0] == CONSTANT_STRING)
+		size = 3;
+	return slice_of(at, size);
 }
 
-/* FNV-1a: the table is of one class, and a class with bad hashes hurts its own edit only, within the pool's 65,535 constants. */
-static uint32_t hash_of(struct slice key)
+static uint32_t hash_of(struct slice s)
 {
 	uint32_t h = 2166136261u;
 
-	for (size_t i = 0; i < key.len; i++)
-		h = (h ^ key.ptr[i]) * 16777619u;
-	return h;
+	/* The length and both ends tell names apart; a constant may have 64 kB. */
+	for (size_t i = 0; i < s.len && i < 24; i++)
+		h = (h ^ s.ptr[i]) * 16777619u;
+	for (size_t i = s.len > 40 ? s.len - 16 : 24; i < s.len; i++)
+		h = (h ^ s.ptr[i]) * 16777619u;
+	h ^= (uint32_t)s.len;
+	return h ^ h >> 15;
 }
 
-static void remember(struct class_edit *e, uint32_t index)
+static void hash_put(struct class_edit *e, uint32_t index)
 {
-	uint32_t at = hash_of(constant_bytes(e, index)) & (e->slot_count - 1);
+	uint32_t mask = e->hash_size - 1, at = hash_of(edit_constant(e, index)) & mask;
 
-	while (e->slots[at] != 0)
-		at = (at + 1) & (e->slot_count - 1);
-	e->slots[at] = index + 1;
+	while (e->hash[at] != 0)
+		at = (at + 1) & mask;
+	e->hash[at] = (uint16_t)index;
+	e->hash_used++;
 }
 
-/* The table of all constants; made at the first question, and larger when it is half full. */
-static bool make_room(struct class_edit *e)
+/* Room for one more; the table is made when the first constant is asked for. */
+static bool hash_ready(struct class_edit *e)
 {
-	uint32_t wanted = e->slot_count == 0 ? 64 : e->slot_count;
-
-	while (wanted < 2 * (e->pool_count + 1))
-		wanted *= 2;
-	if (wanted != e->slot_count) {
-		e->slots = arena_array(e->arena, wanted, sizeof(*e->slots));
-		if (e->slots == NULL)
-			return false;
-		e->slot_count = wanted;
-		for (uint32_t i = 1; i < e->c->pool.count; i++)
-			if (pool_tag(&e->c->pool, i) != CONSTANT_NONE)
-				remember(e, i);
-		for (uint32_t i = e->c->pool.count; i < e->pool_count; i++)
-			if (e->new_at[i - e->c->pool.count] != UINT32_MAX)
-				remember(e, i);
+	if (e->hash != NULL && e->hash_used * 2 < e->hash_size)
+		return true;
+	uint32_t size = 64;
+	while (size < e->pool_count * 2u + 64)
+		size *= 2;
+	e->hash = arena_array(e->arena, size, sizeof(*e->hash));
+	if (e->hash == NULL) {
+		edit_fail(e, -ENOMEM, "no memory for constants");
+		return false;
 	}
-	uint32_t appended = e->pool_count - e->c->pool.count;
-	if (appended + 2 > e->new_room) {
-		uint32_t room = MAX(64u, 2 * e->new_room);
-		uint32_t *more = arena_array(e->arena, room, sizeof(*more));
-
-		if (more == NULL)
-			return false;
-		if (appended != 0)
-			memcpy(more, e->new_at, appended * sizeof(*more));
-		e->new_at = more;
-		e->new_room = room;
-	}
+	e->hash_size = size;
+	e->hash_used = 0;
+	for (uint32_t i = 1; i < e->pool_count; i++)
+		if (edit_constant(e, i).len > 0)
+			hash_put(e, i);
 	return true;
 }
 
-/* A constant with these bytes: one that is there, or a new one. */
-static uint16_t constant(struct class_edit *e, struct slice bytes)
+static bool added_room(struct class_edit *e, size_t n)
 {
-	if (e->err != 0)
+	if (e->added_cap - e->added_len >= n)
+		return true;
+	size_t cap = e->added_cap == 0 ? 256 : e->added_cap * 2;
+	while (cap - e->added_len < n)
+		cap *= 2;
+	uint8_t *grown = arena_alloc(e->arena, cap);
+	if (grown == NULL) {
+		edit_fail(e, -ENOMEM, "no memory for constants");
+		return false;
+	}
+	if (e->added_len > 0)
+		memcpy(grown, e->added, e->added_len);
+	e->added = grown;
+	e->added_cap = cap;
+	return true;
+}
+
+/* The constant of these bytes, given in two parts; the first holds the tag. */
+static uint16_t constant(struct class_edit *e, struct slice head, struct slice tail)
+{
+	uint32_t slots = head.ptr[0] == CONSTANT_LONG ? 2 : 1;
+	size_t size = head.len + tail.len;
+
+	if (e->err != 0 || !hash_ready(e) || !added_room(e, size))
 		return 0;
-	if (!make_room(e)) {
-		fail(e, -ENOMEM);
+	/* Put together behind the constants that are there: so it is already in its place when it is new. */
+	uint8_t *at = e->added + e->added_len;
+	memcpy(at, head.ptr, head.len);
+	if (tail.len > 0)
+		memcpy(at + head.len, tail.ptr, tail.len);
+	struct slice want = slice_of(at, size);
+	uint32_t mask = e->hash_size - 1;
+	for (uint32_t i = hash_of(want) & mask; e->hash[i] != 0; i = (i + 1) & mask)
+		if (slice_eq(edit_constant(e, e->hash[i]), want))
+			return e->hash[i];
+	if (e->pool_count + slots > 65535) {
+		edit_fail(e, -EFBIG, "the constant pool would have more than 65,535 entries");
 		return 0;
 	}
-	for (uint32_t at = hash_of(bytes) & (e->slot_count - 1); e->slots[at] != 0; at = (at + 1) & (e->slot_count - 1))
-		if (slice_eq(constant_bytes(e, e->slots[at] - 1), bytes))
-			return (uint16_t)(e->slots[at] - 1);
-	uint32_t width = bytes.ptr[0] == CONSTANT_LONG ? 2 : 1, index = e->pool_count;
-	if (index + width > UINT16_MAX) {
-		fail(e, -EFBIG);
-		return 0;
+	for (uint32_t i = 0; i < slots; i++) {
+		uint32_t count = e->pool_count - e->c->pool.count;
+
+		if (!edit_grow(e, (void **)&e->added_at, count, &e->added_at_cap, sizeof(*e->added_at)))
+			return 0;
+		e->added_at[count] = i == 0 ? (uint32_t)e->added_len : UINT32_MAX;
+		e->pool_count++;
 	}
-	e->new_at[index - e->c->pool.count] = (uint32_t)e->pool.len;
-	if (width == 2)
-		e->new_at[index - e->c->pool.count + 1] = UINT32_MAX;
-	buf_add(&e->pool, bytes);
-	if (e->pool.err != 0) {
-		fail(e, -ENOMEM);
-		return 0;
-	}
-	e->pool_count += width;
-	remember(e, index);
+	e->added_len += size;
+	uint32_t index = e->pool_count - slots;
+	hash_put(e, index);
 	return (uint16_t)index;
 }
 
-static uint16_t small(struct class_edit *e, enum constant_tag tag, uint16_t first, uint16_t second, bool two)
-{
-	const uint8_t bytes[] = { (uint8_t)tag, (uint8_t)(first >> 8), (uint8_t)first, (uint8_t)(second >> 8), (uint8_t)second };
-
-	return first == 0 || (two && second == 0) ? 0 : constant(e, slice_of(bytes, two ? 5 : 3));
-}
+#define BYTES2(v) (uint8_t)((v) >> 8), (uint8_t)(v)
+#define BYTES4(v) BYTES2((v) >> 16), BYTES2(v)
+#define CONSTANT(...) constant(e, slice_of((const uint8_t[]){ __VA_ARGS__ }, sizeof((const uint8_t[]){ __VA_ARGS__ })), (struct slice){ 0 })
 
 uint16_t edit_utf8(struct class_edit *e, struct slice text)
 {
-	struct buf bytes = BUF_INIT(65538);
-	uint16_t index = 0;
-
-	if (text.len > UINT16_MAX) {
-		fail(e, -EFBIG);
+	if (text.len > 65535) {
+		edit_fail(e, -EFBIG, "a text constant would have more than 65,535 bytes");
 		return 0;
 	}
-	buf_addc(&bytes, CONSTANT_UTF8);
-	buf_be16(&bytes, (uint16_t)text.len);
-	buf_add(&bytes, text);
-	if (bytes.err != 0)
-		fail(e, -ENOMEM);
-	else
-		index = constant(e, buf_slice(&bytes));
-	buf_done(&bytes);
-	return index;
+	return constant(e, slice_of((const uint8_t[]){ CONSTANT_UTF8, BYTES2(text.len) }, 3), text);
 }
 
 uint16_t edit_class(struct class_edit *e, struct slice name)
 {
-	return small(e, CONSTANT_CLASS, edit_utf8(e, name), 0, false);
+	uint16_t text = edit_utf8(e, name);
+
+	return text == 0 ? 0 : CONSTANT(CONSTANT_CLASS, BYTES2(text));
 }
 
 uint16_t edit_string(struct class_edit *e, struct slice text)
 {
-	return small(e, CONSTANT_STRING, edit_utf8(e, text), 0, false);
+	uint16_t utf8 = edit_utf8(e, text);
+
+	return utf8 == 0 ? 0 : CONSTANT(CONSTANT_STRING, BYTES2(utf8));
 }
 
 uint16_t edit_integer(struct class_edit *e, int32_t value)
 {
 	uint32_t v = (uint32_t)value;
-	const uint8_t bytes[] = { CONSTANT_INTEGER, (uint8_t)(v >> 24), (uint8_t)(v >> 16), (uint8_t)(v >> 8), (uint8_t)v };
 
-	return constant(e, slice_of(bytes, sizeof(bytes)));
+	return CONSTANT(CONSTANT_INTEGER, BYTES4(v));
 }
 
 uint16_t edit_long(struct class_edit *e, int64_t value)
 {
-	uint8_t bytes[9] = { CONSTANT_LONG };
+	uint64_t v = (uint64_t)value;
 
-	for (unsigned i = 0; i < 8; i++)
-		bytes[1 + i] = (uint8_t)((uint64_t)value >> (56 - 8 * i));
-	return constant(e, slice_of(bytes, sizeof(bytes)));
+	return CONSTANT(CONSTANT_LONG, BYTES4(v >> 32), BYTES4(v));
 }
 
 uint16_t edit_name_and_type(struct class_edit *e, struct slice name, struct slice descriptor)
 {
-	uint16_t first = edit_utf8(e, name);
+	uint16_t first = edit_utf8(e, name), second = edit_utf8(e, descriptor);
 
-	return small(e, CONSTANT_NAME_AND_TYPE, first, edit_utf8(e, descriptor), true);
+	return first == 0 || second == 0 ? 0 : CONSTANT(CONSTANT_NAME_AND_TYPE, BYTES2(first), BYTES2(second));
 }
 
 uint16_t edit_ref(struct class_edit *e, enum constant_tag tag, struct slice owner, struct slice name, struct slice descriptor)
 {
-	uint16_t class = edit_class(e, owner);
+	uint16_t class = edit_class(e, owner), member = edit_name_and_type(e, name, descriptor);
 
-	return small(e, tag, class, edit_name_and_type(e, name, descriptor), true);
+	return class == 0 || member == 0 ? 0 : CONSTANT((uint8_t)tag, BYTES2(class), BYTES2(member));
 }
 
 /* --- skeleton --- */
 
-static struct owner_edit *of(struct class_edit *e, const struct class_member *m)
+/* The slot of a member of the class; NULL: it is none, which is the caller's mistake and sticks. */
+static struct member_edit **slot_of(struct class_edit *e, const struct class_member *m)
 {
 	const struct class_file *c = e->c;
-	bool field = m >= c->fields.at && m < c->fields.at + c->fields.count;
-	const struct class_members *list = field ? &c->fields : &c->methods;
-	struct owner_edit **all = field ? &e->fields : &e->methods;
 
-	if (m == NULL)
-		return &e->class;
-	must(m >= list->at && m < list->at + list->count);
-	if (*all == NULL) {
-		*all = arena_array(e->arena, list->count, sizeof(**all));
-		if (*all == NULL) {
-			fail(e, -ENOMEM);
-			return NULL;
-		}
-		for (uint32_t i = 0; i < list->count; i++)
-			(*all)[i].pieces_end = &(*all)[i].pieces;
-	}
-	return &(*all)[m - list->at];
+	if (m >= c->methods.at && m < c->methods.at + c->methods.count)
+		return &e->methods[m - c->methods.at];
+	if (m >= c->fields.at && m < c->fields.at + c->fields.count)
+		return &e->fields[m - c->fields.at];
+	edit_fail(e, -EINVAL, "a member of another class");
+	return NULL;
+}
+
+struct member_edit *edit_of(struct class_edit *e, const struct class_member *m)
+{
+	struct member_edit **slot = slot_of(e, m);
+
+	if (slot == NULL || *slot != NULL)
+		return slot == NULL ? NULL : *slot;
+	*slot = ARENA_NEW(e->arena, struct member_edit);
+	if (*slot == NULL)
+		edit_fail(e, -ENOMEM, "no memory");
+	return *slot;
 }
 
 void edit_access(struct class_edit *e, uint16_t access_flags)
 {
-	e->class.has_access = true;
-	e->class.access = access_flags;
+	e->has_access = true;
+	e->access = access_flags;
 }
 
 void edit_member_access(struct class_edit *e, const struct class_member *m, uint16_t access_flags)
 {
-	struct owner_edit *o = of(e, m);
+	struct member_edit *edit = edit_of(e, m);
 
-	if (o == NULL)
-		return;
-	o->has_access = true;
-	o->access = access_flags;
+	if (edit != NULL) {
+		edit->has_access = true;
+		edit->access = access_flags;
+	}
 }
 
 void edit_member_name(struct class_edit *e, const struct class_member *m, struct slice name)
 {
-	struct owner_edit *o = of(e, m);
+	struct member_edit *edit = edit_of(e, m);
+	uint16_t text = edit_utf8(e, name);
 
-	if (o != NULL)
-		o->name = edit_utf8(e, name);
+	if (edit != NULL && text != 0) {
+		edit->has_name = true;
+		edit->name = text;
+	}
 }
 
-static void add_member(struct class_edit *e, struct new_members *list, uint16_t access_flags, struct slice name, struct slice descriptor, struct slice attributes,
-		       uint16_t count)
+static void add_member(struct class_edit *e, struct added_members *list, struct added_member member)
 {
-	struct new_member *m = ARENA_NEW(e->arena, struct new_member);
-	struct slice kept = arena_dup(e->arena, attributes);
+	struct added_member *m = ARENA_NEW(e->arena, struct added_member);
 
-	if (m == NULL || (attributes.len != 0 && kept.ptr == NULL)) {
-		fail(e, -ENOMEM);
+	member.attributes = arena_dup(e->arena, member.attributes);
+	if (m == NULL || e->arena->err != 0) {
+		edit_fail(e, -ENOMEM, "no memory");
 		return;
 	}
-	*m = (struct new_member){ .access = access_flags, .name = edit_utf8(e, name), .descriptor = edit_utf8(e, descriptor), .attribute_count = count,
-		.attributes = kept };
-	*list->end = m;
-	list->end = &m->next;
+	*m = member;
+	*list->last = m;
+	list->last = &m->next;
 	list->count++;
 }
 
 void edit_add_field(struct class_edit *e, uint16_t access_flags, struct slice name, struct slice descriptor, struct slice attributes, uint16_t count)
 {
-	add_member(e, &e->new_fields, access_flags, name, descriptor, attributes, count);
+	add_member(e, &e->added_fields,
+		   (struct added_member){ access_flags, edit_utf8(e, name), edit_utf8(e, descriptor), count, attributes, NULL });
 }
 
 void edit_add_method(struct class_edit *e, uint16_t access_flags, struct slice name, struct slice descriptor, struct slice attributes, uint16_t count)
 {
-	add_member(e, &e->new_methods, access_flags, name, descriptor, attributes, count);
+	add_member(e, &e->added_methods,
+		   (struct added_member){ access_flags, edit_utf8(e, name), edit_utf8(e, descriptor), count, attributes, NULL });
 }
 
 void edit_attribute(struct class_edit *e, const struct class_member *owner, struct slice name, struct slice body)
 {
-	struct owner_edit *o = of(e, owner);
-	struct attribute_edit *a = NULL;
+	struct member_edit *edit = owner == NULL ? NULL : edit_of(e, owner);
+	uint16_t text = body.ptr == NULL ? 0 : edit_utf8(e, name);
 
-	if (o == NULL)
+	if (e->err != 0)
 		return;
-	for (struct attribute_edit *each = o->attributes; each != NULL && a == NULL; each = each->next)
-		if (slice_eq(each->name, name))
-			a = each;
-	if (a == NULL) {
-		a = ARENA_NEW(e->arena, struct attribute_edit);
-		if (a == NULL) {
-			fail(e, -ENOMEM);
-			return;
-		}
-		a->name = arena_dup(e->arena, name);
-		struct attribute_edit **end = &o->attributes;
-		while (*end != NULL)
-			end = &(*end)->next;
-		*end = a;
+	struct attribute_edit **at = owner == NULL ? &e->attributes : &edit->attributes;
+	while (*at != NULL && !slice_eq((*at)->text, name))
+		at = &(*at)->next;
+	if (*at == NULL) {
+		*at = ARENA_NEW(e->arena, struct attribute_edit);
+		if (*at != NULL)
+			(*at)->text = arena_dup(e->arena, name);
 	}
-	a->body = (struct slice){ 0 };
-	if (body.ptr != NULL) {
-		a->body = arena_dup(e->arena, body);
-		(void)edit_utf8(e, name);
-		if (a->body.ptr == NULL)
-			fail(e, -ENOMEM);
+	if (*at != NULL) {
+		(*at)->name = text;
+		/* An empty body is one, too. */
+		(*at)->body = body.ptr == NULL ? body : arena_dup(e->arena, body);
 	}
+	if (e->arena->err != 0)
+		edit_fail(e, -ENOMEM, "no memory");
 }
 
 void edit_annotate(struct class_edit *e, const struct class_member *method, struct slice type)
 {
-	struct owner_edit *o = of(e, method);
-	uint16_t index = edit_utf8(e, type);
-	struct buf bytes = BUF_INIT(65536);
+	struct member_edit *edit = edit_of(e, method);
+	uint16_t text = edit_utf8(e, type);
 
-	if (o == NULL)
+	/* The name of the attribute is found again when it is written. */
+	if (edit == NULL || text == 0 || edit_utf8(e, SLICE("RuntimeVisibleAnnotations")) == 0)
 		return;
-	(void)edit_utf8(e, SLICE("RuntimeVisibleAnnotations"));
-	buf_add(&bytes, o->annotations);
-	buf_be16(&bytes, index);
-	buf_be16(&bytes, 0);
-	/* Once is enough, however often it is asked for. */
-	for (size_t at = 0; at + 4 <= o->annotations.len; at += 4)
-		if (class_be16(o->annotations.ptr + at) == index)
-			goto out;
-	o->annotations = arena_dup(e->arena, buf_slice(&bytes));
-	o->annotation_count++;
-	if (bytes.err != 0 || o->annotations.ptr == NULL)
-		fail(e, -ENOMEM);
-out:
-	buf_done(&bytes);
+	uint16_t *grown = arena_array(e->arena, edit->annotation_count + 1u, sizeof(*grown));
+	if (grown == NULL) {
+		edit_fail(e, -ENOMEM, "no memory");
+		return;
+	}
+	if (edit->annotation_count > 0)
+		memcpy(grown, edit->annotations, edit->annotation_count * sizeof(*grown));
+	grown[edit->annotation_count++] = text;
+	edit->annotations = grown;
 }
 
 /* --- code --- */
 
-static void add_piece(struct class_edit *e, const struct class_member *method, struct piece what)
+static void change(struct class_edit *e, const struct class_member *method, struct code_change c)
 {
-	struct owner_edit *o = of(e, method);
-	struct piece *p = ARENA_NEW(e->arena, struct piece);
+	struct member_edit *edit = edit_of(e, method);
 
-	if (o == NULL)
+	if (edit == NULL || !edit_grow(e, (void **)&edit->changes, edit->change_count, &edit->change_cap, sizeof(*edit->changes)))
 		return;
-	what.bytes = arena_dup(e->arena, what.bytes);
-	if (p == NULL || what.bytes.ptr == NULL) {
-		fail(e, -ENOMEM);
-		return;
-	}
-	*p = what;
-	*o->pieces_end = p;
-	o->pieces_end = &p->next;
+	c.sequence = edit->change_count;
+	c.bytes = arena_dup(e->arena, c.bytes);
+	if (e->arena->err != 0)
+		edit_fail(e, -ENOMEM, "no memory");
+	edit->changes[edit->change_count++] = c;
 }
 
 void edit_insert(struct class_edit *e, const struct class_member *method, uint32_t pc, enum edit_where where, struct edit_piece piece)
 {
-	if (piece.bytes.len != 0)
-		add_piece(e, method, (struct piece){ .pc = pc, .where = where, .bytes = piece.bytes, .stack = piece.stack, .locals = piece.locals });
+	static const enum change_kind kinds[] = { [EDIT_BEFORE] = CHANGE_BEFORE, [EDIT_BEFORE_FALL] = CHANGE_FALL, [EDIT_AFTER] = CHANGE_AFTER };
+
+	if (piece.bytes.len > 0)
+		change(e, method, (struct code_change){ pc, 0, kinds[where], piece.bytes, piece.stack, piece.locals });
 }
 
 void edit_replace(struct class_edit *e, const struct class_member *method, uint32_t pc, struct slice bytes)
 {
-	add_piece(e, method, (struct piece){ .pc = pc, .replaces = true, .bytes = bytes });
+	if (bytes.len == 0)
+		edit_fail(e, -EINVAL, "an instruction replaced by nothing");
+	else
+		change(e, method, (struct code_change){ pc, 0, CHANGE_REPLACE, bytes, 0, 0 });
 }

@@ -1,109 +1,152 @@
-/* Attributes of Code that name pcs: each goes to where its instruction went. */
+/*
+ * What names pcs, with the pcs where things went.
+ *
+ * Tables that decide how code runs (exceptions, frames) must be right, or the edit is refused. Tables for debuggers may name the middle of an instruction; then
+ * they go on doing so.
+ */
+#include "base/reader.h"
 #include "dvm/classfile/edit_private.h"
 
-/* The instruction that pc is in; a table of a compiler may name a pc within one. */
-static uint32_t insn_of(const struct layout *l, uint32_t pc)
+static bool inside(const struct layout *l, uint32_t pc)		/* the end is a place, too */
 {
-	while (pc != 0 && pc < l->length && l->fall[pc] == 0)
-		pc--;
-	return pc;
+	return pc <= l->code.bytes.len;
 }
 
-static bool mend_type(const struct layout *l, struct slice *types, struct buf *out)
+static bool at_insn(const struct layout *l, uint32_t pc)
 {
-	struct frame_type type;
-
-	if (!frame_type_next(types, &type))
-		return false;
-	buf_addc(out, (uint8_t)type.tag);
-	if (type.tag == FRAME_OBJECT)
-		buf_be16(out, type.value);
-	if (type.tag == FRAME_UNINITIALIZED) {
-		if (type.value >= l->length)
-			return false;
-		buf_be16(out, (uint16_t)l->self[insn_of(l, type.value)]);
-	}
-	return true;
+	return code_starts_at(&l->starts, pc);
 }
 
-static bool mend_types(const struct layout *l, struct slice types, struct buf *out)
+/*
+ * Where a range begins: at the label, so that pieces before its first instruction are within. Behind a monitorenter it begins right there: a lock that is
+ * held outside every handler would be one that the JIT does not know how to release.
+ */
+static uint32_t range_start(const struct layout *l, uint32_t pc)
 {
-	while (types.len != 0)
-		if (!mend_type(l, &types, out))
-			return false;
-	return true;
+	const struct place *p = &l->places[pc];
+
+	/* monitorenter has one byte, and the byte before may be an operand of another instruction. */
+	if (pc > 0 && at_insn(l, pc - 1) && l->code.bytes.ptr[pc - 1] == OP_monitorenter)
+		return p->fall;
+	return p->label;
 }
 
-static bool mend_frames(const struct layout *l, struct slice body, struct buf *out)
+static bool handlers_write(const struct layout *l, struct buf *out, const char **reason)
 {
-	struct frames frames;
-	struct frame f;
-	int64_t before = -1;
+	uint32_t count = code_handlers(&l->code);
 
-	if (!frames_open(body, &frames))
-		return false;
-	buf_be16(out, (uint16_t)frames.left);
-	while (frames_next(&frames, &f)) {
-		if (f.pc >= l->length || (f.pc != 0 && l->fall[f.pc] == 0))
+	buf_be16(out, (uint16_t)count);
+	for (uint32_t i = 0; i < count; i++) {
+		struct code_handler h = code_handler(&l->code, i);
+
+		if (!at_insn(l, h.start) || !at_insn(l, h.handler) || (h.end != l->code.bytes.len && !at_insn(l, h.end))) {
+			*reason = "a row of its exception table names no instruction";
 			return false;
-		uint32_t delta = (uint32_t)((int64_t)l->target[f.pc] - before - 1);
-		before = l->target[f.pc];
-		if (f.type < 64 || f.type == 251) {
-			buf_addc(out, delta < 64 ? (uint8_t)delta : 251);
-			if (delta >= 64)
-				buf_be16(out, (uint16_t)delta);
-		} else if (f.type < 128 || f.type == 247) {
-			buf_addc(out, delta < 64 ? (uint8_t)(64 + delta) : 247);
-			if (delta >= 64)
-				buf_be16(out, (uint16_t)delta);
-		} else {
-			buf_addc(out, f.type);
-			buf_be16(out, (uint16_t)delta);
 		}
-		if (f.type == 255)
-			buf_be16(out, f.locals);
-		if (!mend_types(l, f.local_types, out))
-			return false;
-		if (f.type == 255)
-			buf_be16(out, f.stack);
-		if (!mend_types(l, f.stack_types, out))
-			return false;
+		buf_be16(out, (uint16_t)range_start(l, h.start));
+		/* The locals behind the last instruction may be none that the handler takes: what follows it is outside. */
+		buf_be16(out, (uint16_t)l->places[h.end].fall);
+		buf_be16(out, (uint16_t)l->places[h.handler].label);
+		buf_be16(out, h.type);
 	}
-	return frames.left == 0;
+	return true;
 }
 
-static bool mend_lines(const struct layout *l, const struct attribute_rows *rows, struct buf *out)
+static bool types_write(const struct layout *l, struct slice types, struct buf *out)
+{
+	struct frame_type t;
+
+	while (types.len > 0) {
+		if (!frame_type_next(&types, &t))
+			return false;
+		buf_addc(out, (uint8_t)t.tag);
+		if (t.tag == FRAME_UNINITIALIZED) {
+			if (!at_insn(l, t.value))
+				return false;
+			buf_be16(out, (uint16_t)l->places[t.value].at);
+		} else if (t.tag == FRAME_OBJECT) {
+			buf_be16(out, t.value);
+		}
+	}
+	return true;
+}
+
+/* The head of a frame for another distance; the long forms stay long. */
+static void frame_head(const struct frame *f, uint32_t delta, struct buf *out)
+{
+	if (f->type < 64 && delta < 64) {
+		buf_addc(out, (uint8_t)delta);
+	} else if (f->type >= 64 && f->type < 128 && delta < 64) {
+		buf_addc(out, (uint8_t)(64 + delta));
+	} else {
+		buf_addc(out, f->type < 64 ? 251 : f->type < 128 ? 247 : f->type);
+		buf_be16(out, (uint16_t)delta);
+	}
+}
+
+static bool frames_write(const struct layout *l, struct slice body, struct buf *out)
+{
+	struct frames f;
+	struct frame frame;
+	int64_t last = -1;
+
+	if (!frames_open(body, &f))
+		return false;
+	buf_be16(out, (uint16_t)f.left);
+	while (frames_next(&f, &frame)) {
+		if (!at_insn(l, frame.pc))
+			return false;
+		uint32_t pc = l->places[frame.pc].label;
+
+		frame_head(&frame, (uint32_t)((int64_t)pc - last - 1), out);
+		last = pc;
+		if (frame.type == 255)
+			buf_be16(out, frame.locals);
+		if (!types_write(l, frame.local_types, out))
+			return false;
+		if (frame.type == 255)
+			buf_be16(out, frame.stack);
+		if (!types_write(l, frame.stack_types, out))
+			return false;
+	}
+	return f.left == 0 && f.at == f.bytes.len;
+}
+
+static bool lines_write(const struct layout *l, const struct attribute_rows *rows, struct buf *out)
 {
 	buf_be16(out, (uint16_t)rows->count);
 	for (uint32_t i = 0; i < rows->count; i++) {
 		struct row_line row = row_line(rows, i);
 
-		if (row.pc >= l->length)
+		if (row.pc >= l->code.bytes.len)
 			return false;
-		buf_be16(out, (uint16_t)l->fall[insn_of(l, row.pc)]);
+		/* The first line has what stands before all. */
+		buf_be16(out, row.pc == 0 ? 0 : (uint16_t)l->places[row.pc].label);
 		buf_be16(out, row.line);
 	}
 	return true;
 }
 
-/* From the first to the first behind it: as handlers' ranges. */
-static bool mend_range(const struct layout *l, uint32_t pc, uint32_t length, struct buf *out)
+/* start and length of a variable's range. */
+static bool span_write(const struct layout *l, uint32_t pc, uint32_t length, struct buf *out)
 {
-	if (pc > l->length || length > l->length - pc)
+	if (!inside(l, pc) || !inside(l, pc + length))
 		return false;
-	uint32_t from = l->fall[insn_of(l, pc)];
+	uint32_t from = pc == 0 ? 0 : l->places[pc].label;
+	uint32_t to = l->places[pc + length].label;
+
 	buf_be16(out, (uint16_t)from);
-	buf_be16(out, (uint16_t)(l->fall[insn_of(l, pc + length)] - from));
+	buf_be16(out, (uint16_t)(to > from ? to - from : 0));
 	return true;
 }
 
-static bool mend_variables(const struct layout *l, const struct attribute_rows *rows, struct buf *out)
+static bool variables_write(const struct layout *l, const struct attribute_rows *rows, struct buf *out)
 {
 	buf_be16(out, (uint16_t)rows->count);
 	for (uint32_t i = 0; i < rows->count; i++) {
 		struct row_variable row = row_variable(rows, i);
 
-		if (!mend_range(l, row.pc, row.length, out))
+		if (!span_write(l, row.pc, row.length, out))
 			return false;
 		buf_be16(out, row.name);
 		buf_be16(out, row.type);
@@ -112,16 +155,18 @@ static bool mend_variables(const struct layout *l, const struct attribute_rows *
 	return true;
 }
 
-static bool mend_characters(const struct layout *l, const struct attribute_rows *rows, struct buf *out)
+static bool characters_write(const struct layout *l, const struct attribute_rows *rows, struct buf *out)
 {
 	buf_be16(out, (uint16_t)rows->count);
 	for (uint32_t i = 0; i < rows->count; i++) {
 		struct row_characters row = row_characters(rows, i);
+		uint32_t end = row.end + 1u;		/* the row's is the last byte */
 
-		if (row.pc >= l->length || row.end < row.pc || row.end >= l->length)
+		if (!inside(l, row.pc) || !inside(l, end))
 			return false;
-		buf_be16(out, (uint16_t)l->fall[insn_of(l, row.pc)]);
-		buf_be16(out, (uint16_t)(l->fall[insn_of(l, row.end + 1u)] - 1));
+		uint32_t from = l->places[row.pc].label, to = l->places[end].fall;
+		buf_be16(out, (uint16_t)from);
+		buf_be16(out, (uint16_t)(to > from ? to - 1 : from));
 		buf_be32(out, row.from);
 		buf_be32(out, row.to);
 		buf_be16(out, row.flags);
@@ -129,73 +174,115 @@ static bool mend_characters(const struct layout *l, const struct attribute_rows 
 	return true;
 }
 
-/* target_info of 4.7.20.1 whose pcs move; the others are copied. */
-static bool mend_target(const struct layout *l, const struct type_annotation *t, struct buf *out)
+/* A pc in a type annotation: no JVM looks at it, and some compilers write nonsense, which stays. */
+static uint16_t offset_of(const struct layout *l, uint16_t pc)
 {
-	struct slice info = t->info;
-
-	buf_addc(out, t->target);
-	if (t->target == 0x40 || t->target == 0x41) {			/* localvar_target */
-		if (info.len < 2)
-			return false;
-		buf_add(out, slice_head(info, 2));
-		for (info = slice_from(info, 2); info.len >= 6; info = slice_from(info, 6)) {
-			if (!mend_range(l, class_be16(info.ptr), class_be16(info.ptr + 2), out))
-				return false;
-			buf_add(out, slice_sub(info, 4, 6));
-		}
-		return info.len == 0;
-	}
-	if (t->target >= 0x43 && t->target <= 0x4b) {			/* offset_target, type_argument_target */
-		if (info.len < 2 || class_be16(info.ptr) >= l->length)
-			return false;
-		buf_be16(out, (uint16_t)l->self[insn_of(l, class_be16(info.ptr))]);
-		info = slice_from(info, 2);
-	}
-	buf_add(out, info);
-	return true;
+	return inside(l, pc) ? (uint16_t)l->places[pc].at : pc;
 }
 
-static bool mend_type_annotations(const struct layout *l, struct slice body, struct buf *out)
+static bool annotations_write(const struct layout *l, struct slice body, struct buf *out)
 {
-	struct type_annotation t;
 	struct slice rest;
+	struct type_annotation a;
 	uint16_t count;
 
 	if (!annotations_open(body, &count, &rest))
 		return false;
 	buf_be16(out, count);
-	for (uint32_t i = 0; i < count; i++) {
-		if (!type_annotation_next(&rest, &t) || !mend_target(l, &t, out))
+	for (; count > 0; count--) {
+		const uint8_t *begin = rest.ptr;
+
+		if (!type_annotation_next(&rest, &a))
 			return false;
-		buf_addc(out, (uint8_t)(t.path.len / 2));
-		buf_add(out, t.path);
-		buf_add(out, t.annotation.bytes);
+		struct slice tail = slice_of(a.info.ptr + a.info.len, (size_t)(rest.ptr - (a.info.ptr + a.info.len)));
+		buf_add(out, slice_of(begin, (size_t)(a.info.ptr - begin)));
+		if (a.target == 0x40 || a.target == 0x41) {		/* localvar_target */
+			struct reader r = reader_of(a.info);
+			uint16_t spans = rd_be16(&r);
+
+			buf_be16(out, spans);
+			for (; spans > 0; spans--) {
+				uint16_t pc = rd_be16(&r), length = rd_be16(&r);
+
+				if (!span_write(l, pc, length, out)) {
+					buf_be16(out, pc);
+					buf_be16(out, length);
+				}
+				buf_be16(out, rd_be16(&r));
+			}
+		} else if (a.target >= 0x43 && a.target <= 0x4b) {	/* offset_target, type_argument_target */
+			buf_be16(out, offset_of(l, class_be16(a.info.ptr)));
+			buf_add(out, slice_from(a.info, 2));
+		} else {
+			buf_add(out, a.info);
+		}
+		buf_add(out, tail);
 	}
 	return rest.len == 0;
 }
 
-bool edit_table(const struct class_edit *e, const struct layout *l, const struct class_attribute *a, struct buf *out, bool *known)
+/* The body of one attribute. False: malformed. */
+static bool body_write(const struct layout *l, enum attribute_kind kind, const struct class_attribute *a, struct buf *out)
 {
-	enum attribute_kind kind = attribute_kind_of(e->c, a);
-	struct attribute_rows rows = { 0 };
+	struct attribute_rows rows;
 
-	*known = true;
 	switch (kind) {
 	case ATTRIBUTE_STACK_MAP_TABLE:
-		return mend_frames(l, a->body, out);
-	case ATTRIBUTE_VISIBLE_TYPE_ANNOTATIONS:
-	case ATTRIBUTE_INVISIBLE_TYPE_ANNOTATIONS:
-		return mend_type_annotations(l, a->body, out);
+		return frames_write(l, a->body, out);
 	case ATTRIBUTE_LINE_NUMBER_TABLE:
-		return attribute_rows(kind, a, &rows) && mend_lines(l, &rows, out);
+		return attribute_rows(kind, a, &rows) && lines_write(l, &rows, out);
 	case ATTRIBUTE_LOCAL_VARIABLE_TABLE:
 	case ATTRIBUTE_LOCAL_VARIABLE_TYPE_TABLE:
-		return attribute_rows(kind, a, &rows) && mend_variables(l, &rows, out);
+		return attribute_rows(kind, a, &rows) && variables_write(l, &rows, out);
 	case ATTRIBUTE_CHARACTER_RANGE_TABLE:
-		return attribute_rows(kind, a, &rows) && mend_characters(l, &rows, out);
+		return attribute_rows(kind, a, &rows) && characters_write(l, &rows, out);
+	case ATTRIBUTE_VISIBLE_TYPE_ANNOTATIONS:
+	case ATTRIBUTE_INVISIBLE_TYPE_ANNOTATIONS:
+		return annotations_write(l, a->body, out);
 	default:
-		*known = false;
-		return true;
+		return false;
 	}
+}
+
+static bool names_pcs(enum attribute_kind kind)
+{
+	return kind != ATTRIBUTE_UNKNOWN && strchr(attribute_table[kind].where, 'K') != NULL;
+}
+
+bool tables_write(struct layout *l, struct buf *out, const char **reason)
+{
+	const struct class_attributes *list = &l->code.attributes;
+	size_t count_at = 0;
+	uint16_t count = 0;
+
+	if (!handlers_write(l, out, reason))
+		return false;
+	count_at = out->len;
+	buf_be16(out, 0);
+	for (uint32_t i = 0; i < list->count; i++) {
+		const struct class_attribute *a = &list->at[i];
+		enum attribute_kind kind = attribute_kind_of(l->edit->c, a);
+
+		if (l->moved && !names_pcs(kind)) {
+			if ((l->edit->flags & EDIT_REFUSE_UNKNOWN) != 0) {
+				*reason = "its code has an attribute that is not known, and that would no longer be true";
+				return false;
+			}
+			l->dropped++;
+			continue;
+		}
+		count++;
+		buf_be16(out, a->name);
+		size_t size_at = out->len;
+		buf_be32(out, 0);
+		if (!l->moved) {
+			buf_add(out, a->body);
+		} else if (!body_write(l, kind, a, out)) {
+			*reason = "a table of its code (frames, lines or variables) is malformed";
+			return false;
+		}
+		patch_be32(out, size_at, (uint32_t)(out->len - size_at - 4));
+	}
+	patch_be16(out, count_at, count);
+	return true;
 }

@@ -1,193 +1,195 @@
-/* The edited class: what is the same is copied, what is different is written. */
-#include <errno.h>
-
+/*
+ * The class put together: what is untouched is copied, in the order in which it stood.
+ */
 #include "dvm/classfile/edit_private.h"
 
-void edit_attribute_header(struct buf *out, uint16_t name, size_t body_bytes)
+#include <errno.h>
+
+#include "dvm/classfile/classfile_limits.h"
+
+/* An attribute that was set: copied, or left out. NULL: it is as it was. */
+static const struct attribute_edit *edited(const struct attribute_edit *list, struct slice name)
+{
+	while (list != NULL && !slice_eq(list->text, name))
+		list = list->next;
+	return list;
+}
+
+static void attribute_write(struct buf *out, uint16_t name, struct slice body)
 {
 	buf_be16(out, name);
-	buf_be32(out, (uint32_t)body_bytes);
+	buf_be32(out, (uint32_t)body.len);
+	buf_add(out, body);
 }
 
-static const struct attribute_edit *edited(const struct owner_edit *o, struct slice name)
-{
-	for (const struct attribute_edit *a = o->attributes; a != NULL; a = a->next)
-		if (slice_eq(a->name, name))
-			return a;
-	return NULL;
-}
+/* What else an owner has for its attributes. */
+struct changed {
+	const struct attribute_edit *edits;
+	const struct member_edit *member;	/* NULL: the class */
+	struct slice code;			/* a new body of Code; ptr NULL: as it was */
+};
 
-/* Annotations are added to those that are there: `body` is the attribute's, or empty. */
-static int annotations(struct class_edit *e, const struct owner_edit *o, struct slice body, struct buf *out)
+/* With the annotations that the method gets. */
+static void annotations_write(struct class_edit *e, const struct member_edit *m, struct slice body, struct buf *out)
 {
-	uint32_t count = (uint32_t)(body.len >= 2 ? class_be16(body.ptr) : 0) + o->annotation_count;
+	uint16_t count = body.len < 2 ? 0 : class_be16(body.ptr);
 
-	if (count > UINT16_MAX)
-		return -EFBIG;
-	edit_attribute_header(out, edit_utf8(e, SLICE("RuntimeVisibleAnnotations")), 2 + (body.len >= 2 ? body.len - 2 : 0) + o->annotations.len);
-	buf_be16(out, (uint16_t)count);
+	buf_be16(out, edit_utf8(e, SLICE("RuntimeVisibleAnnotations")));
+	buf_be32(out, (uint32_t)((body.len < 2 ? 2 : body.len) + 4u * m->annotation_count));
+	if (count + m->annotation_count > 65535)
+		edit_fail(e, -EFBIG, "a method would have more than 65,535 annotations");
+	buf_be16(out, (uint16_t)(count + m->annotation_count));
 	buf_add(out, slice_from(body, 2));
-	buf_add(out, o->annotations);
-	return 0;
+	for (uint32_t i = 0; i < m->annotation_count; i++) {
+		buf_be16(out, m->annotations[i]);
+		buf_be16(out, 0);
+	}
 }
 
-static int code_attribute(struct class_edit *e, const struct class_member *m, const struct owner_edit *o, uint16_t name, struct buf *out, struct errmsg *why)
+static void attributes_write(struct class_edit *e, const struct class_attributes *list, const struct changed *changed, struct buf *out)
 {
-	size_t at = out->len;
-	int err;
-
-	edit_attribute_header(out, name, 0);
-	err = edit_code(e, m, o, out, why);
-	if (err != 0 || out->err != 0)
-		return err;
-	uint32_t bytes = (uint32_t)(out->len - at - 6);
-	for (unsigned i = 0; i < 4; i++)
-		out->ptr[at + 2 + i] = (uint8_t)(bytes >> (24 - 8 * i));
-	return 0;
-}
-
-/* The attributes of a member, or of the class (m NULL). */
-static int attributes(struct class_edit *e, const struct class_attributes *list, const struct class_member *m, const struct owner_edit *o, struct buf *out,
-		      struct errmsg *why)
-{
-	static const struct slice visible = SLICE_INIT("RuntimeVisibleAnnotations");
+	const struct member_edit *m = changed->member;
+	struct slice annotations = SLICE("RuntimeVisibleAnnotations");
+	bool annotated = m == NULL || m->annotation_count == 0;
 	size_t count_at = out->len;
-	bool annotated = o->annotation_count == 0;
 	uint32_t count = 0;
-	int err = 0;
 
 	buf_be16(out, 0);
-	for (uint32_t i = 0; err == 0 && i < list->count; i++) {
+	for (uint32_t i = 0; i < list->count; i++) {
 		const struct class_attribute *a = &list->at[i];
-		struct slice name = pool_utf8(&e->c->pool, a->name);
-		const struct attribute_edit *other = edited(o, name);
+		struct slice name = pool_utf8(&e->c->pool, a->name), body = a->body;
+		const struct attribute_edit *edit = edited(changed->edits, name);
 
-		if (other != NULL && other->body.ptr == NULL)
+		if (edit != NULL && edit->body.ptr == NULL)
 			continue;
+		if (edit != NULL)
+			body = edit->body;
+		else if (changed->code.ptr != NULL && slice_eq(name, SLICE("Code")))
+			body = changed->code;
 		count++;
-		if (other != NULL) {
-			edit_attribute_header(out, a->name, other->body.len);
-			buf_add(out, other->body);
-		} else if (!annotated && slice_eq(name, visible)) {
+		if (!annotated && slice_eq(name, annotations)) {
+			annotations_write(e, m, body, out);
 			annotated = true;
-			err = annotations(e, o, a->body, out);
-		} else if (m != NULL && o->pieces != NULL && a == method_code(e->c, m)) {
-			err = code_attribute(e, m, o, a->name, out, why);
 		} else {
-			edit_attribute_header(out, a->name, a->body.len);
-			buf_add(out, a->body);
+			attribute_write(out, a->name, body);
 		}
 	}
-	for (const struct attribute_edit *a = o->attributes; err == 0 && a != NULL; a = a->next)
-		if (a->body.ptr != NULL && class_attribute(e->c, list, a->name) == NULL) {
-			edit_attribute_header(out, edit_utf8(e, a->name), a->body.len);
-			buf_add(out, a->body);
-			count++;
+	for (const struct attribute_edit *edit = changed->edits; edit != NULL; edit = edit->next) {
+		bool there = false;
+
+		for (uint32_t i = 0; i < list->count && !there; i++)
+			there = slice_eq(pool_utf8(&e->c->pool, list->at[i].name), edit->text);
+		if (there || edit->body.ptr == NULL)
+			continue;
+		count++;
+		if (!annotated && slice_eq(edit->text, annotations)) {
+			annotations_write(e, m, edit->body, out);
+			annotated = true;
+		} else {
+			attribute_write(out, edit->name, edit->body);
 		}
-	if (err == 0 && !annotated) {
-		err = annotations(e, o, SLICE(""), out);
+	}
+	if (!annotated) {
+		annotations_write(e, m, (struct slice){ 0 }, out);
 		count++;
 	}
-	if (count > UINT16_MAX)
-		err = -EFBIG;
-	if (out->err == 0) {
-		out->ptr[count_at] = (uint8_t)(count >> 8);
-		out->ptr[count_at + 1] = (uint8_t)count;
-	}
-	return err;
+	if (count > 65535)
+		edit_fail(e, -EFBIG, "there would be more than 65,535 attributes");
+	patch_be16(out, count_at, count);
 }
 
-/* The bytes of a member as they lie. */
-static struct slice member_bytes(const struct class_file *c, const struct class_members *list, uint32_t i)
+/* Fields or methods; `end` is where the last one ends in the class. */
+static void members_write(struct class_edit *e, const struct class_members *list, struct member_edit *const *edits, const struct added_members *added,
+			  uint32_t end, const struct buf *scratch, struct buf *out)
 {
-	const struct class_attributes *a = &list->at[i].attributes;
-	size_t end = a->offset + 2u;
-
-	if (a->count != 0)
-		end = a->at[a->count - 1].offset + 6u + a->at[a->count - 1].body.len;
-	return slice_sub(c->bytes, list->at[i].offset, end);
-}
-
-static bool changed(const struct owner_edit *o)
-{
-	return o->has_access || o->name != 0 || o->attributes != NULL || o->pieces != NULL || o->annotation_count != 0;
-}
-
-static int members(struct class_edit *e, const struct class_members *list, const struct owner_edit *edits, const struct new_members *more, struct buf *out,
-		   struct errmsg *why)
-{
-	int err = 0;
-
-	if (list->count + more->count > UINT16_MAX)
-		return -EFBIG;
-	buf_be16(out, (uint16_t)(list->count + more->count));
-	for (uint32_t i = 0; err == 0 && i < list->count; i++) {
+	if (list->count + added->count > 65535)
+		edit_fail(e, -EFBIG, "the class would have more than 65,535 fields or methods");
+	buf_be16(out, (uint16_t)(list->count + added->count));
+	for (uint32_t i = 0; i < list->count; i++) {
 		const struct class_member *m = &list->at[i];
-		const struct owner_edit *o = edits == NULL ? NULL : &edits[i];
+		const struct member_edit *edit = edits[i];
+		uint32_t stop = i + 1u < list->count ? list->at[i + 1].offset : end;
 
-		if (o == NULL || !changed(o)) {
-			buf_add(out, member_bytes(e->c, list, i));
+		if (edit == NULL) {
+			buf_add(out, slice_of(e->c->bytes.ptr + m->offset, stop - m->offset));
 			continue;
 		}
-		buf_be16(out, o->has_access ? o->access : m->access_flags);
-		buf_be16(out, o->name != 0 ? o->name : m->name);
+		buf_be16(out, edit->has_access ? edit->access : m->access_flags);
+		buf_be16(out, edit->has_name ? edit->name : m->name);
 		buf_be16(out, m->descriptor);
-		err = attributes(e, &m->attributes, m, o, out, why);
+		struct changed changed = { edit->attributes, edit, { 0 } };
+		if (edit->code_done)
+			changed.code = slice_of(scratch->ptr + edit->code_at, edit->code_len);
+		attributes_write(e, &m->attributes, &changed, out);
 	}
-	for (const struct new_member *m = more->first; m != NULL; m = m->next) {
+	for (const struct added_member *m = added->first; m != NULL; m = m->next) {
 		buf_be16(out, m->access);
 		buf_be16(out, m->name);
 		buf_be16(out, m->descriptor);
-		buf_be16(out, m->attribute_count);
+		buf_be16(out, m->count);
 		buf_add(out, m->attributes);
 	}
-	return err;
 }
 
-/* Everything behind the pool; constants may still be added while it is written. */
-static int body(struct class_edit *e, struct buf *out, struct errmsg *why)
+static void class_write(struct class_edit *e, const struct buf *scratch, struct buf *out)
 {
 	const struct class_file *c = e->c;
-	int err;
+	size_t begin = out->len;
 
-	buf_be16(out, e->class.has_access ? e->class.access : c->access_flags);
-	buf_be16(out, c->this_class);
-	buf_be16(out, c->super_class);
-	buf_be16(out, (uint16_t)class_interfaces(c));
-	buf_add(out, c->interfaces);
-	err = members(e, &c->fields, e->fields, &e->new_fields, out, why);
-	if (err == 0)
-		err = members(e, &c->methods, e->methods, &e->new_methods, out, why);
-	if (err == 0)
-		err = attributes(e, &c->attributes, NULL, &e->class, out, why);
-	return err;
+	buf_add(out, slice_sub(c->bytes, 0, 8));
+	buf_be16(out, (uint16_t)e->pool_count);
+	buf_add(out, slice_sub(c->bytes, 10, c->pool.end));
+	buf_add(out, slice_of(e->added, e->added_len));
+	buf_be16(out, e->has_access ? e->access : c->access_flags);
+	buf_add(out, slice_sub(c->bytes, c->pool.end + 2, c->fields.offset));
+	members_write(e, &c->fields, e->fields, &e->added_fields, c->methods.offset, scratch, out);
+	members_write(e, &c->methods, e->methods, &e->added_methods, c->attributes.offset, scratch, out);
+	if (e->attributes == NULL) {
+		buf_add(out, slice_from(c->bytes, c->attributes.offset));
+	} else {
+		struct changed changed = { .edits = e->attributes };
+
+		attributes_write(e, &c->attributes, &changed, out);
+	}
+	if (out->len - begin > CLASS_BYTES_MAX)
+		edit_fail(e, -EFBIG, "the class would be too large");
 }
 
 int edit_write(struct class_edit *e, struct buf *out, uint32_t *dropped, struct errmsg *why)
 {
-	AUTO_BUF struct buf rest = BUF_INIT(out->max);
-	struct errmsg reason = { 0 };
-	int err;
+	AUTO_BUF struct buf scratch = BUF_INIT(4ull * CLASS_BYTES_MAX);
+	const struct class_file *c = e->c;
+	uint32_t lost = 0;
 
-	e->dropped = 0;
-	err = e->err != 0 ? e->err : body(e, &rest, &reason);
-	if (err == 0)
-		err = e->err != 0 ? e->err : rest.err == -EMSGSIZE ? -EFBIG : rest.err;
-	if (err == 0) {
-		buf_be32(out, CLASS_MAGIC);
-		buf_be16(out, e->c->minor);
-		buf_be16(out, e->c->major);
-		buf_be16(out, (uint16_t)e->pool_count);
-		buf_add(out, slice_sub(e->c->bytes, 10, e->c->pool.end));
-		buf_add(out, buf_slice(&e->pool));
-		buf_add(out, buf_slice(&rest));
-		err = out->err == -EMSGSIZE ? -EFBIG : out->err;
+	for (uint32_t i = 0; i < c->methods.count && e->err == 0; i++) {
+		struct member_edit *edit = e->methods[i];
+
+		if (edit == NULL || edit->change_count == 0)
+			continue;
+		if (edited(edit->attributes, SLICE("Code")) != NULL) {
+			edit_fail(e, -EINVAL, "a method's Code is replaced and changed at once");
+			break;
+		}
+		int err = code_rewrite(e, &c->methods.at[i], edit, &scratch, &lost, why);
+		if (err != 0)
+			return err;
 	}
-	buf_done(&e->pool);
+	size_t begin = out->len;
+	if (e->err == 0) {
+		/* All that may need a constant first: the pool stands before what uses it. */
+		for (uint32_t i = 0; i < c->methods.count; i++)
+			if (e->methods[i] != NULL && e->methods[i]->annotation_count > 0)
+				(void)edit_utf8(e, SLICE("RuntimeVisibleAnnotations"));
+		class_write(e, &scratch, out);
+	}
+	if (e->err != 0) {
+		if (out->err == 0)
+			buf_truncate(out, begin);
+		return errmsg_say(why, e->err, "%s", e->reason);
+	}
+	if (out->err != 0)
+		return errmsg_set(why, out->err == -ENOMEM ? -ENOMEM : -EFBIG, "writing a class");
 	if (dropped != NULL)
-		*dropped = e->dropped;
-	if (err == 0)
-		return 0;
-	return errmsg_say(why, err, "%.*s: %s", SLICE_FMT(class_name(e->c)),
-			  reason.text[0] != '\0' ? reason.text : err == -EFBIG ? "its constant pool or its members would be more than 65,535" : "memory is short");
+		*dropped = lost;
+	return 0;
 }
