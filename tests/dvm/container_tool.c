@@ -4,6 +4,10 @@
  *	container_tool image-list IMAGE				sha256, bytes and path of every resource
  *	container_tool image-write IMAGE OUT [CHANGE...]	CHANGE: replace PATH FILE | remove PATH | add MODULE PARENT BASE EXTENSION FILE
  *	container_tool image-table IMAGE			0 when our perfect hash of the image's names is the image's table
+ *	container_tool jar-list JAR				sha256, bytes and name of every entry, in order
+ *	container_tool jar-copy JAR OUT				every entry as it lies
+ *	container_tool jar-pack JAR OUT LEVEL			every entry with its own content, packed anew
+ *	container_tool jar-make OUT COUNT			COUNT new entries "d/0" ... that say their name
  */
 #include <fcntl.h>
 #include <openssl/sha.h>
@@ -17,6 +21,7 @@
 #include "base/must.h"
 #include "dvm/container/jimage.h"
 #include "dvm/container/jimage_hash.h"
+#include "dvm/container/zip.h"
 
 static struct errmsg why;
 
@@ -129,13 +134,76 @@ static int image_table(struct arena *arena, const struct jimage *image)
 	       memcmp(hash.redirects, image->redirects.ptr, 4 * (size_t)hash.length) == 0 ? 0 : 1;
 }
 
+static int jar_list(const struct zip *z)
+{
+	for (uint32_t i = 0; i < z->count; i++) {
+		AUTO_ARENA struct arena arena = ARENA_INIT(1u << 30);
+		const struct zip_entry *e = &z->entries[i];
+		struct slice content;
+		must(zip_find(z, e->name) == e);
+		if (zip_read(&arena, z, e, &content, &why) != 0)
+			give_up("entry");
+		print_hash(content);
+		printf(" %zu %.*s\n", content.len, SLICE_FMT(e->name));
+	}
+	return 0;
+}
+
+static int jar_write(struct arena *arena, const struct zip *z, const char *out, const char *level)
+{
+	AUTO_BUF struct buf b = BUF_INIT(1ull << 32);
+	struct zip_writer *w = zip_writer_new(arena, &b, z->prefix, z->base);
+
+	must(w != NULL);
+	for (uint32_t i = 0; i < z->count; i++) {
+		struct slice content;
+		if (level == NULL) {
+			zip_copy(w, &z->entries[i]);
+			continue;
+		}
+		if (zip_read(arena, z, &z->entries[i], &content, &why) != 0)
+			give_up("entry");
+		zip_replace(w, &z->entries[i], content, level[0] - '0');
+	}
+	if (zip_finish(w, z->comment, &why) != 0)
+		give_up(out);
+	write_pieces(out, &(struct slice){ b.ptr, b.len }, 1);
+	return 0;
+}
+
+static int jar_make(struct arena *arena, const char *out, const char *count)
+{
+	AUTO_BUF struct buf b = BUF_INIT(1ull << 32);
+	struct zip_writer *w = zip_writer_new(arena, &b, SLICE(""), 0);
+	uint32_t n = 0;
+
+	must(w != NULL && slice_u32(slice_str(count), &n));
+	for (uint32_t i = 0; i < n; i++) {
+		char name[20];
+		snprintf(name, sizeof(name), "d/%u", i);
+		zip_add(w, slice_str(name), slice_str(name), 6);
+	}
+	if (zip_finish(w, SLICE("made"), &why) != 0)
+		give_up(out);
+	write_pieces(out, &(struct slice){ b.ptr, b.len }, 1);
+	return 0;
+}
+
 int main(int argc, char **argv)
 {
 	AUTO_ARENA struct arena arena = ARENA_INIT(1u << 30);
 	struct jimage image;
+	struct zip z;
 
 	if (argc < 3)
 		return 2;
+	if (strcmp(argv[1], "jar-make") == 0)
+		return jar_make(&arena, argv[2], argv[3]);
+	if (strncmp(argv[1], "jar-", 4) == 0) {
+		if (zip_open(&arena, map(argv[2]), &z, &why) != 0)
+			give_up(argv[2]);
+		return strcmp(argv[1], "jar-list") == 0 ? jar_list(&z) : jar_write(&arena, &z, argv[3], argv[4]);
+	}
 	if (jimage_open(&arena, map(argv[2]), &image, &why) != 0)
 		give_up(argv[2]);
 	if (strcmp(argv[1], "image-list") == 0)

@@ -127,7 +127,7 @@ static int read_header(struct slice bytes, struct jimage *image, uint32_t *count
 	if (image->resources_at > bytes.len)
 		return errmsg_say(why, -EBADMSG, "the image's index of %llu bytes is longer than its file of %zu", (unsigned long long)image->resources_at,
 				  bytes.len);
-	image->redirects = slice_sub(bytes, JIMAGE_HEADER_BYTES, JIMAGE_HEADER_BYTES + table);
+	image->redirects = slice_of(bytes.ptr + JIMAGE_HEADER_BYTES, table);
 	image->offsets = slice_of(image->redirects.ptr + table, table);
 	image->locations = slice_of(image->offsets.ptr + table, locations);
 	image->strings = slice_of(image->locations.ptr + locations, strings);
