@@ -93,15 +93,16 @@ static inline void sample_image(struct buf *out, bool big, const struct sample_e
 	must(out->err == 0 && strings.err == 0 && locations.err == 0 && offsets.err == 0 && contents.err == 0);
 }
 
-#define SAMPLE_PARTS(m, p, b, e) { SLICE_INIT(m), SLICE_INIT(p), SLICE_INIT(b), SLICE_INIT(e) }
+#define SAMPLE_ENTRY(whole, m, p, b, e, bytes)                                                     \
+	{ .path = SLICE_INIT(whole), .parts = { SLICE_INIT(m), SLICE_INIT(p), SLICE_INIT(b), SLICE_INIT(e) }, .content = SLICE_INIT(bytes) }
 static const struct sample_entry sample_entries[] = {
-	{ SLICE_INIT("/m/p/A.class"), SAMPLE_PARTS("m", "p", "A", "class"), SLICE_INIT("class A") },
-	{ SLICE_INIT("/m/p/q/B.class"), SAMPLE_PARTS("m", "p/q", "B", "class"), SLICE_INIT("class B!") },
-	{ SLICE_INIT("/modules/m/p/q"), SAMPLE_PARTS("modules", "", "m/p/q", ""), SLICE_INIT("@b..") },
-	{ SLICE_INIT("/modules/m/p"), SAMPLE_PARTS("modules", "", "m/p", ""), SLICE_INIT("@a..@c..") },
-	{ SLICE_INIT("/modules/m"), SAMPLE_PARTS("modules", "", "m", ""), SLICE_INIT("@d..") },
-	{ SLICE_INIT("/modules"), SAMPLE_PARTS("", "", "/modules", ""), SLICE_INIT("@e..") },
-	{ SLICE_INIT("/packages/p"), SAMPLE_PARTS("packages", "", "p", ""), SLICE_INIT("#module#") },
-	{ SLICE_INIT("/packages/p.q"), SAMPLE_PARTS("packages", "", "p.q", ""), SLICE_INIT("#module#") },
-	{ SLICE_INIT("/packages"), SAMPLE_PARTS("", "", "/packages", ""), SLICE_INIT("@g..@h..") },
+	SAMPLE_ENTRY("/m/p/A.class", "m", "p", "A", "class", "class A"),
+	SAMPLE_ENTRY("/m/p/q/B.class", "m", "p/q", "B", "class", "class B!"),
+	SAMPLE_ENTRY("/modules/m/p/q", "modules", "", "m/p/q", "", "@b.."),
+	SAMPLE_ENTRY("/modules/m/p", "modules", "", "m/p", "", "@a..@c.."),
+	SAMPLE_ENTRY("/modules/m", "modules", "", "m", "", "@d.."),
+	SAMPLE_ENTRY("/modules", "", "", "/modules", "", "@e.."),
+	SAMPLE_ENTRY("/packages/p", "packages", "", "p", "", "#module#"),
+	SAMPLE_ENTRY("/packages/p.q", "packages", "", "p.q", "", "#module#"),
+	SAMPLE_ENTRY("/packages", "", "", "/packages", "", "@g..@h.."),
 };

@@ -1,10 +1,11 @@
 /*
- * A zip file from anybody: opened, every entry found and read; then written again, one entry copied, one replaced, a new one added, and what was written
+ * A zip file from anybody: walked for classes, with jars within it; opened, every entry found and read; then written again, one entry copied, one replaced, a new one added, and what was written
  * must be sound.
  */
 #include <stdlib.h>
 
 #include "base/must.h"
+#include "dvm/container/walk.h"
 #include "dvm/container/zip.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -47,12 +48,25 @@ static void write_again(struct arena *arena, const struct zip *z, bool copy)
 		read_all(arena, &again);
 }
 
+static int visit(void *user, const struct class_found *found)
+{
+	must(found->path.len >= found->name.len);
+	return 0;
+}
+
+static void refused(void *user, struct slice path, int err, const char *text)
+{
+	must(err < 0 && text[0] != '\0');
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
+	struct class_walk walk = { .visit = visit, .refused = refused, .bytes_left = 1u << 20 };
 	AUTO_ARENA struct arena arena = ARENA_INIT(32u << 20);
 	struct errmsg why;
 	struct zip z;
 
+	(void)class_walk(slice_of(data, size), &walk, &why);
 	if (zip_open(&arena, slice_of(data, size), &z, &why) != 0)
 		return 0;
 	read_all(&arena, &z);
