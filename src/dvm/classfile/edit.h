@@ -4,9 +4,12 @@
  * An edit begins empty and written as it is gives the bytes it began with. Constants are only appended, so that every index in untouched bytes stays true.
  * Code is changed by insertion of straight-line pieces (no branch in them, and the stack below them untouched), so that frames move and are never worked out
  * again: after insertions the writer mends branches, switches (padding), the exception table, StackMapTable (deltas and the pcs of Uninitialized),
- * LineNumberTable, LocalVariable(Type)Table, type annotations with pcs, CharacterRangeTable; a branch that no longer reaches becomes goto_w or an inverted
- * branch over goto_w; ldc whose constant is above 255 becomes ldc_w in pieces that insert.h assembles. A method that would pass 65,535 bytes: the piece is moved
- * into a synthetic static method when it can be, else the edit is refused with the reason.
+ * LineNumberTable, LocalVariable(Type)Table, type annotations with pcs, CharacterRangeTable; a goto or jsr that no longer reaches becomes wide,
+ * a condition its opposite over a goto_w. From version 50 on the place behind that goto_w needs a frame, and none is worked out here: it is done where a frame
+ * stands already. Elsewhere, and in a method that would pass 65,535 bytes, pieces of constants and static calls are moved into synthetic static methods
+ * (prickle$0 ...), which cost 3 bytes each; if that does not help the edit is refused with the method and the reason. ldc whose constant is above 255 is ldc_w in
+ * pieces that asm_* assembles.
+ * A guarded range covers what is inserted before its instructions, not what follows its last one, whose locals its handler may not take.
  * An unknown attribute of Code whose code moved: dropped and counted, or the edit refused, as the caller says.
  *
  * Deterministic: the same class and the same calls give the same bytes.

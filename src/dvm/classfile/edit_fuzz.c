@@ -30,8 +30,10 @@ static void members(struct class_edit *e, const struct class_file *c, unsigned b
 	for (uint32_t i = 0; i < c->methods.count; i++) {
 		const struct class_member *m = &c->methods.at[i];
 
-		if (bits & 2)
+		if (bits & 2) {
 			edit_annotate(e, m, SLICE("Lprickle/Probed;"));
+			edit_annotate(e, m, SLICE("Lprickle/Twice;"));
+		}
 		if (bits & 4)
 			edit_attribute(e, m, SLICE("RuntimeVisibleAnnotations"), bits & 8 ? SLICE("\0\0") : (struct slice){ 0 });
 		if (bits & 8)
@@ -40,6 +42,8 @@ static void members(struct class_edit *e, const struct class_file *c, unsigned b
 			edit_member_name(e, m, SLICE("other"));
 		(void)edit_long(e, (int64_t)i << 33);
 	}
+	for (uint32_t i = 0; i < c->fields.count && (bits & 8) != 0; i++)
+		edit_attribute(e, &c->fields.at[i], SLICE("Deprecated"), SLICE(""));
 	if (bits & 32)
 		edit_add_field(e, ACC_STATIC, SLICE("field"), SLICE("I"), (struct slice){ 0 }, 0);
 	if (bits & 64)
@@ -49,6 +53,36 @@ static void members(struct class_edit *e, const struct class_file *c, unsigned b
 		edit_attribute(e, NULL, SLICE("SourceFile"), SLICE("\0\1"));
 	}
 	(void)edit_class(e, SLICE("prickle/Probe"));
+}
+
+/* Pieces so long that branches do not reach, or that the code is too long; those of calls can be methods of their own. */
+static void long_pieces(struct arena *arena, struct class_edit *e, const struct class_file *c, unsigned bits)
+{
+	static const uint8_t call[] = { OP_iconst_1, OP_invokestatic, 0, 0 };
+	uint16_t ref = edit_ref(e, CONSTANT_METHODREF, SLICE("prickle/Probe"), SLICE("number"), SLICE("(I)V"));
+	AUTO_BUF struct buf nops = BUF_INIT(1u << 17), calls = BUF_INIT(1u << 17);
+	struct code code;
+	struct insn in;
+
+	buf_fill(&nops, OP_nop, 12000);
+	for (unsigned i = 0; i < 3000; i++) {
+		buf_add(&calls, slice_of(call, 2));
+		buf_be16(&calls, ref);
+	}
+	for (uint32_t i = 0; i < c->methods.count; i++) {
+		const struct class_member *m = &c->methods.at[i];
+		const struct class_attribute *a = method_code(c, m);
+
+		if (a == NULL || !code_parse(arena, c, a, &code, NULL) || !code_next(&code, 0, &in))
+			continue;
+		for (unsigned n = 0; n < 5; n++) {
+			edit_insert(e, m, in.pc, EDIT_BEFORE, (struct edit_piece){ buf_slice(bits & 1 ? &nops : &calls), 1, 0 });
+			if (!code_next(&code, in.next, &in))
+				break;
+		}
+		if (bits & 2)
+			edit_replace(e, m, 0, slice_of(code.bytes.ptr, 1));
+	}
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
@@ -72,6 +106,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	edit_flags(e, data[0] & 1 ? EDIT_REFUSE_UNKNOWN : 0);
 	scatter(&arena, e, &c, data[0], data[1] % 16u + 1);
 	members(e, &c, data[0]);
+	if (data[1] & 0x80)
+		long_pieces(&arena, e, &c, data[1] >> 4);
 	if (edit_write(e, &out, NULL, &why) != 0)
 		return 0;
 	must(class_parse(&arena, buf_slice(&out), &changed, &fault));
