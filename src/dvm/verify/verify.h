@@ -41,6 +41,8 @@ struct class_source {
 #define VERIFY_NO_FORMAT 0x1u		/* the format passes were done already */
 #define VERIFY_RELAXED_FORMAT 0x2u	/* as a JVM treats the classes of its boot loader: relaxed names, no type checking by default; for images */
 
+#define VERIFY_PREVIEW 0x4u		/* as a JVM with --enable-preview: minor version 65535 is taken */
+
 struct verify_result {
 	bool ok;
 	struct class_fault fault;	/* the first, when !ok */
