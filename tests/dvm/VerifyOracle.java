@@ -120,7 +120,11 @@ final class VerifyOracle {
 			return "accepted\t";
 		} catch (Throwable why) {
 			String text = String.valueOf(why.getMessage());
-			return verdict(why) + (defined ? "\tlink: " : "\tdefine: ") + why.getClass().getName() + ": " + text.split("\n")[0].replace('\t', ' ');
+			/* Linking a class links those above it: a verdict on one of them is none on this. */
+			String name = nameOf(bytes);
+			boolean other = defined && (why instanceof VerifyError || why instanceof ClassFormatError) && name != null && !text.contains(name) &&
+				!text.contains(name.replace('.', '/'));
+			return (other ? "elsewhere" : verdict(why)) + (defined ? "\tlink: " : "\tdefine: ") + why.getClass().getName() + ": " + text.split("\n")[0].replace('\t', ' ');
 		}
 	}
 
