@@ -1,5 +1,5 @@
 /*
- * `prickle dvm inspect`: a class as text or JSON.
+ * `prickle dvm inspect`: a class, a jar or a JDK image as text or JSON.
  *
  * The file is mapped here and read in a child that keeps nothing but that memory and standard output: no files, no sockets, a bound on memory and on time.
  * A child that dies of a file is a sentence, and the next file has its turn.
@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <fnmatch.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -26,6 +27,13 @@
 #define FILE_BYTES_MAX	 (4ull << 30)
 #define CHILD_DATA_BYTES (3ull << 30)
 #define CHILD_CPU_S	 300u
+
+bool dvm_inspect_wanted(const struct dvm_inspection *in, struct slice name)
+{
+	char text[4096];
+
+	return in->wanted != NULL && slice_to_str(name, text, sizeof(text)) && fnmatch(in->wanted, text, 0) == 0;
+}
 
 int dvm_inspect_flush(struct dvm_inspection *in, struct errmsg *why)
 {
@@ -74,17 +82,26 @@ static void head(struct dvm_inspection *in, const char *kind)
 
 static int look(struct dvm_inspection *in, struct errmsg *why)
 {
+	bool image = slice_starts(in->bytes, SLICE("\xda\xda\xfe\xca")) || slice_starts(in->bytes, SLICE("\xca\xfe\xda\xda"));
+	bool class = slice_starts(in->bytes, SLICE("\xca\xfe\xba\xbe"));
 	int err;
 
-	head(in, "class");
-	if (cli_json(in->cli))
-		buf_adds(in->out, ",\"class_file\":");
-	err = dvm_inspect_class(in, (struct slice){ 0 }, in->bytes, why);
+	if (!class) {
+		head(in, image ? "image" : "jar");
+		err = image ? dvm_inspect_image(in, why) : dvm_inspect_jar(in, why);
+	} else {
+		head(in, "class");
+		if (cli_json(in->cli))
+			buf_adds(in->out, ",\"class_file\":");
+		err = dvm_inspect_class(in, (struct slice){ 0 }, in->bytes, why);
+	}
 	if (err == 0)
 		return 0;
 	buf_reset(in->out);		/* what was not printed yet is half of something */
-	if (cli_json(in->cli))
-		head(in, "class");
+	if (cli_json(in->cli) && !in->begun)
+		head(in, class ? "class" : image ? "image" : "jar");
+	if (cli_json(in->cli) && in->listing)
+		buf_addc(in->out, ']');
 	return err;
 }
 
@@ -126,6 +143,8 @@ static int wait_for(struct cli *cli, pid_t pid, const char *path)
 			return cli_fail(cli, CLI_FAILED, "wait for the reader: %s", strerrordesc_np(errno));
 	if (WIFEXITED(status))
 		return WEXITSTATUS(status);
+	if (WTERMSIG(status) == SIGPIPE)	/* as `head` ends all programs before it */
+		return CLI_FAILED;
 	return cli_fail(cli, CLI_FAILED, "'%s': its reader was ended by signal %d (%s): the file asks for more memory or time than one file may take", path,
 			WTERMSIG(status), strsignal(WTERMSIG(status)));
 }
@@ -139,7 +158,7 @@ static int map_file(struct cli *cli, const char *path, struct slice *out)
 	if (fd < 0 || fstat(fd, &st) != 0)
 		return cli_fail(cli, errno == ENOENT ? CLI_NOT_FOUND : CLI_FAILED, "'%s': %s", path, strerrordesc_np(errno));
 	if (!S_ISREG(st.st_mode) || st.st_size == 0 || (uint64_t)st.st_size > FILE_BYTES_MAX)
-		return cli_fail(cli, CLI_FAILED, "'%s' is no regular file of 1 byte to 4 GiB", path);
+		return cli_fail(cli, CLI_FAILED, "'%s' is no regular file of 1 byte to 4 GiB: give a class file, a jar, or lib/modules of a JDK", path);
 	map = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
 	if (map == MAP_FAILED)
 		return cli_fail(cli, CLI_FAILED, "'%s': %s", path, strerrordesc_np(errno));
@@ -163,10 +182,22 @@ static int inspect_file(struct dvm_inspection *in)
 	return code;
 }
 
+/* Names of classes with dots or slashes are the same to the user. */
+static char *pattern_of(const char *name)
+{
+	char *copy = name == NULL ? NULL : strdup(name);
+
+	for (char *p = copy; p != NULL && *p != '\0'; p++)
+		if (*p == '.')
+			*p = '/';
+	return copy;
+}
+
 static int inspect(struct cli *cli)
 {
 	AUTO_BUF struct buf out = BUF_INIT(INSPECT_OUT_BYTES), bracket = BUF_INIT(16);
-	struct dvm_inspection in = { .cli = cli, .out = &out };
+	AUTO_FREE char *wanted = pattern_of(cli_value(cli, "class"));
+	struct dvm_inspection in = { .cli = cli, .out = &out, .wanted = wanted };
 	int worst = CLI_OK;
 
 	in.flags = (cli_json(cli) ? CLASS_PRINT_JSON : 0) | (cli_has(cli, "code") ? CLASS_PRINT_CODE : 0) |
@@ -192,16 +223,20 @@ static int inspect(struct cli *cli)
 
 const struct cli_command cmd_dvm_inspect = {
 	.words = "dvm inspect",
-	.summary = "show what is in a class file",
-	.description = "Version, flags, members, all attributes (annotations, inner classes, bootstrap methods, records, permitted subclasses, module "
-		       "descriptors); with --code instructions with their operands, exception and line tables and frames; with --constants the constant "
-		       "pool. Nothing is loaded, run or written, and files may be hostile: they are read in a process that can do nothing but print.\n\n"
+	.summary = "show what is in a class file, a jar or a JDK image",
+	.description = "Of a class: version, flags, members, all attributes (annotations, inner classes, bootstrap methods, records, permitted subclasses, module "
+		       "descriptors); with --code instructions with their operands, exception and line tables and frames; with --constants its constant pool. "
+		       "Of a jar or of lib/modules of a JDK: its entries; with --class the classes of that name. Nothing is loaded, run or written, and "
+		       "files may be hostile: they are read in a process that can do nothing but print.\n\n"
 		       "With --json the output is one list with an object for each file.",
-	.args = (const struct cli_arg[]){ { "FILE", "a class file", .many = true, .complete = CLI_FILE }, { 0 } },
+	.args = (const struct cli_arg[]){ { "FILE", "a class file, a jar, or lib/modules of a JDK", .many = true, .complete = CLI_FILE }, { 0 } },
 	.options = (const struct cli_option[]){
+		{ "class", 'c', "NAME", "classes of this name in a jar or image; * and ? stand for any letters, dots for slashes" },
 		{ "code", '\0', NULL, "instructions, their tables and frames" },
 		{ "constants", '\0', NULL, "the constant pool" }, { 0 } },
 	.json = true,
-	.examples = (const char *const[]){ "prickle dvm inspect Main.class --code", "prickle dvm inspect *.class --json --constants", NULL },
+	.examples = (const char *const[]){ "prickle dvm inspect Main.class --code", "prickle dvm inspect app.jar",
+		"prickle dvm inspect /usr/lib/jvm/default-java/lib/modules --class java.lang.Object --code --constants",
+		"prickle dvm inspect app.jar --class 'org.example.*' --json", NULL },
 	.run = inspect,
 };

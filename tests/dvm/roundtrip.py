@@ -12,6 +12,7 @@ import struct
 import subprocess
 import sys
 import tempfile
+import zipfile
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 import tap  # noqa: E402
@@ -37,6 +38,29 @@ def need_java():
     for tool in ["java", "javap", "javac"]:
         if not shutil.which(tool):
             raise tap.Skip(f"there is no {tool}: install openjdk-17-jdk-headless")
+
+
+def compiled():
+    """One class with one of each thing that javac can say, as bytes of Classes.java's form."""
+    testdata = os.path.join(HERE, "../../src/dvm/classfile/testdata")
+    subprocess.run(["javac", "--release", "17", "-g", "-parameters", "-Xjcov", "-Xlint:-options", "-d", WORK, testdata + "/Shapes.java"], check=True)
+    out = b""
+    for path in sorted(glob.glob(WORK + "/Shapes*.class")):
+        with open(path, "rb") as f:
+            body = f.read()
+        out += len(path).to_bytes(4, "big") + path.encode() + len(body).to_bytes(4, "big") + body
+    return out
+
+
+def what_jars_lack_comes_back():
+    """character ranges, type annotations and annotations of parameters come back, too"""
+    need_java()
+    done = subprocess.run([CORPUS], input=compiled(), capture_output=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    words = done.stdout.decode().splitlines()[-1].split()
+    kinds = dict(zip(words[1::2], map(int, words[2::2])))
+    for kind in ["CharacterRangeTable", "RuntimeVisibleTypeAnnotations", "RuntimeInvisibleParameterAnnotations"]:
+        assert kinds[kind] > 0, f"no {kind}"
 
 
 def all_classes_come_back():
@@ -205,7 +229,7 @@ def extract():
 def javap_shows_the_same():
     """constants, members and instructions of a sample are those that javap shows"""
     need_java()
-    subprocess.run(["javac", "--release", "17", "-g", "-d", WORK, os.path.join(HERE, "../../src/dvm/classfile/testdata/Shapes.java")], check=True)
+    compiled()
     paths = extract() + sorted(glob.glob(WORK + "/Shapes*.class"))
     assert len(paths) > 100
     shown = subprocess.run(["javap", "-v", "-p", *paths], capture_output=True, text=True, timeout=120, env=dict(os.environ, LC_ALL="C.UTF-8"), check=True)
@@ -218,6 +242,55 @@ def javap_shows_the_same():
     constants, members, instructions = (sum(column) for column in zip(*same))
     print(f"# {len(paths)} classes: {constants} constants, {members} members, {instructions} instructions are the same")
     assert constants > 5000 and members > 1000 and instructions > 10000
+
+
+def show(*arguments, code=0):
+    done = subprocess.run([PRICKLE, "dvm", "inspect", *arguments], capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == code, done.stderr + done.stdout[-500:]
+    return done
+
+
+def image_shows_its_classes():
+    """a JDK image shows its entries, and a class of it as the file alone is shown"""
+    need_java()
+    image = os.path.join(os.path.dirname(os.path.dirname(os.path.realpath(shutil.which("java")))), "lib", "modules")
+    if not os.path.exists(image):
+        raise tap.Skip("this JDK has no lib/modules")
+    value, = json.loads(show("--json", image).stdout)
+    assert value["kind"] == "image" and value["entry_count"] == len(value["entries"])
+    names = [e["name"] for e in value["entries"]]
+    assert "/java.base/java/lang/Object.class" in names and len(set(names)) == len(names)
+    assert value["class_count"] == sum(n.endswith(".class") for n in names) > 5000
+    value, = json.loads(show("--json", "--constants", "--code", "--class", "java.lang.Obj?ct", image).stdout)
+    one, = value["classes"]
+    assert one["entry"] == "/java.base/java/lang/Object.class" and one["class_file"]["class"] == "java/lang/Object"
+    text = show("--class", "java/util/function/*Function", image).stdout
+    assert "entry: /java.base/java/util/" in text and "\nclass: java/util/" in text
+    assert "no class of it is called 'no/Such'" in show("--class", "no.Such", image, code=1).stderr
+    with open(image, "rb") as f, open(WORK + "/cut.image", "wb") as g:
+        g.write(f.read(200000))
+    done = show("--json", WORK + "/cut.image", code=1)
+    assert "error" in json.loads(done.stdout)[0]
+
+
+def jar_shows_its_entries():
+    """a jar shows its entries, and the classes that are asked for"""
+    files, _ = jars()
+    jar = next((f for f in files if "asm" in f), None)
+    if jar is None:
+        raise tap.Skip("no asm-all.jar")
+    with zipfile.ZipFile(jar) as z:
+        want = {i.filename: i.file_size for i in z.infolist()}
+    value, = json.loads(show("--json", jar).stdout)
+    assert value["kind"] == "jar" and {e["name"]: e["bytes"] for e in value["entries"]} == want
+    assert value["class_count"] == sum(n.endswith(".class") for n in want)
+    value, = json.loads(show("--json", "--class", "org.objectweb.asm.Class*", jar).stdout)
+    got = sorted(c["entry"] for c in value["classes"])
+    assert got == sorted(n for n in want if re.match(r"org/objectweb/asm/Class.*\.class$", n)), got
+    assert all(c["class_file"]["class"] + ".class" == c["entry"] for c in value["classes"])
+    with open(jar, "rb") as f, open(WORK + "/cut.jar", "wb") as g:
+        g.write(f.read()[:-100])
+    assert "error" in json.loads(show("--json", WORK + "/cut.jar", code=1).stdout)[0]
 
 
 def what_is_broken_is_said():
@@ -242,6 +315,6 @@ def what_is_broken_is_said():
 
 
 try:
-    tap.run([all_classes_come_back, javap_shows_the_same, what_is_broken_is_said])
+    tap.run([all_classes_come_back, what_jars_lack_comes_back, javap_shows_the_same, image_shows_its_classes, jar_shows_its_entries, what_is_broken_is_said])
 finally:
     shutil.rmtree(WORK, ignore_errors=True)

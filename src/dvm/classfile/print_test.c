@@ -86,7 +86,7 @@ START_TEST(json_is_json_whatever_byte_is_changed)
 
 	memcpy(bytes, good.ptr, good.len);
 	for (size_t i = 0; i < good.len; i++) {
-		static const uint8_t flips[] = { 0, 0x01, 0x80, 0xff };
+		static const uint8_t flips[] = { 0x01, 0xff };
 
 		for (size_t k = 0; k < ARRAY_LEN(flips); k++) {
 			AUTO_ARENA struct arena own = ARENA_INIT(1 << 22);
@@ -103,7 +103,7 @@ START_TEST(json_is_json_whatever_byte_is_changed)
 			bytes[i] ^= flips[k];
 		}
 	}
-	ck_assert_uint_gt(printed, 1000);
+	ck_assert_uint_gt(printed, 500);
 	free(bytes);
 }
 END_TEST
