@@ -33,7 +33,7 @@ void policy_decision_text(uint64_t id, char out[24])
 	snprintf(out, 24, "%x-%llx", (unsigned)(id >> SEQUENCE_BITS), (unsigned long long)(id & SEQUENCE_MASK));
 }
 
-static bool hex_digits(struct slice s, uint64_t max, uint64_t *out)
+bool policy_hex(struct slice s, uint64_t max, uint64_t *out)
 {
 	uint64_t n = 0;
 
@@ -55,8 +55,8 @@ bool policy_decision_parse(struct slice text, uint64_t *id)
 	struct slice ring, sequence;
 	uint64_t r, s;
 
-	if (!slice_cut(text, '-', &ring, &sequence) || !hex_digits(ring, UINT16_MAX, &r) ||
-	    !hex_digits(sequence, SEQUENCE_MASK, &s))
+	if (!slice_cut(text, '-', &ring, &sequence) || !policy_hex(ring, UINT16_MAX, &r) ||
+	    !policy_hex(sequence, SEQUENCE_MASK, &s))
 		return false;
 	*id = policy_decision_id((uint16_t)r, s);
 	return true;
@@ -218,10 +218,10 @@ static bool read_all(int fd, void *to, size_t n, uint64_t at)
 
 static bool read_next(const struct policy_ring_reader *r, uint64_t *next)
 {
-	return read_all(r->fd, next, sizeof(*next), offsetof(struct policy_ring, next));
+	return read_all(r->fd, next, sizeof(*next), offsetof(struct policy_ring, next)) && *next <= SEQUENCE_MASK;
 }
 
-int policy_ring_open(struct policy_ring_reader *r, int fd, struct errmsg *why)
+int policy_ring_open(struct policy_ring_reader *r, int fd, uint16_t id, const char *name, struct errmsg *why)
 {
 	AUTO_FREE struct policy_ring *head = malloc(sizeof(*head));
 	AUTO_FREE struct policy_record *batch = calloc(POLICY_RING_BATCH, sizeof(*batch));
@@ -235,17 +235,17 @@ int policy_ring_open(struct policy_ring_reader *r, int fd, struct errmsg *why)
 	if (!read_all(fd, head, sizeof(*head), 0) || head->magic != POLICY_RING_MAGIC || head->abi != POLICY_RING_ABI ||
 	    !records_fit(head->records) || policy_ring_bytes(head->records) != (size_t)st.st_size)
 		return errmsg_say(why, -EBADMSG, "audit ring: it is none, or of another version of prickle");
-	head->name[sizeof(head->name) - 1] = '\0';
 	next = atomic_load_explicit(&head->next, memory_order_relaxed);
 	*r = (struct policy_ring_reader){
 		.fd = fd,
 		.mask = head->records - 1,
-		.id = head->id,
+		.id = id,
 		.first = head->first,
+		.next = next,
 		.at = MAX(head->first, next > head->records ? next - head->records : 1),
 		.batch = TAKE_PTR(batch),
 	};
-	memcpy(r->name, head->name, sizeof(r->name));
+	snprintf(r->name, sizeof(r->name), "%s", name);
 	return 0;
 }
 
@@ -280,6 +280,15 @@ static bool read_batch(struct policy_ring_reader *r, uint64_t at, uint32_t n, st
 	return true;
 }
 
+/* The record was written, or even overwritten. A `next` without it is a lie, which shall not lead us far from where records are. */
+static bool is_there(const struct policy_ring_reader *r, uint64_t sequence)
+{
+	uint64_t got;
+
+	return read_all(r->fd, &got, sizeof(got), sizeof(struct policy_ring) + (sequence & r->mask) * sizeof(struct policy_record)) && got >= sequence &&
+	       got <= SEQUENCE_MASK;
+}
+
 /* Fill the batch. False: nothing there now. */
 static bool fill(struct policy_ring_reader *r)
 {
@@ -291,8 +300,13 @@ static bool fill(struct policy_ring_reader *r)
 		return false;
 	oldest = next > r->mask ? next - r->mask - 1 : 0;
 	if (r->at < oldest) {
-		r->lost += oldest - r->at;
-		r->at = oldest;
+		bool there = is_there(r, next - 1);
+		uint64_t step = there ? oldest - r->at : MIN(oldest - r->at, r->mask + 1ull);
+
+		r->lost += step;
+		r->at += step;
+		if (!there)
+			return false;
 	}
 	if (r->at >= next)
 		return false;

@@ -68,6 +68,8 @@ void policy_ring_format(void *memory, uint32_t records, uint16_t id, const char 
 uint64_t policy_decision_id(uint16_t ring, uint64_t sequence);
 void policy_decision_text(uint64_t id, char out[24]);
 MUST_USE bool policy_decision_parse(struct slice text, uint64_t *id);
+/* 1 to 12 hexadecimal digits, at most max. */
+MUST_USE bool policy_hex(struct slice digits, uint64_t max, uint64_t *out);
 
 struct policy_ring_writer {
 	struct policy_ring *ring;
@@ -91,13 +93,16 @@ struct policy_ring_reader {
 	uint32_t mask;
 	uint16_t id;
 	char name[32];
-	uint64_t first;			/* sequence of its first record ever, as its writer says */
+	uint64_t first, next;		/* sequences of its first record ever and of its next, as its writer said when it was opened */
 	uint64_t at, lost;		/* the next record to give; how many were overwritten before we came */
 	struct policy_record *batch;	/* [POLICY_RING_BATCH] */
 	uint32_t batch_at, batch_count;
 };
-/* Takes over fd on success. Begins at the oldest record that is there. -EBADMSG: no ring. */
-MUST_USE int policy_ring_open(struct policy_ring_reader *r, int fd, struct errmsg *why);
+/*
+ * Takes over fd on success. Begins at the oldest record that is there. id, name: who gave the ring its file knows them; what it says of itself is its
+ * writer's. -EBADMSG: no ring.
+ */
+MUST_USE int policy_ring_open(struct policy_ring_reader *r, int fd, uint16_t id, const char *name, struct errmsg *why);
 void policy_ring_close(struct policy_ring_reader *r);
 /* The next record, copied and made safe to read; false: none yet. r->lost grows by what was overwritten. */
 bool policy_ring_read(struct policy_ring_reader *r, struct policy_record *out);

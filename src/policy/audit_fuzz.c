@@ -50,7 +50,7 @@ static void try_ring(struct slice bytes)
 	if (bytes.len != 0)
 		memcpy(image + sizeof(struct policy_ring), bytes.ptr, MIN(bytes.len, sizeof(image) - sizeof(struct policy_ring)));
 	must(write(fd, image, sizeof(image)) == (ssize_t)sizeof(image));
-	if (policy_ring_open(&r, fd, NULL) != 0) {
+	if (policy_ring_open(&r, fd, 1, "fuzz", NULL) != 0) {
 		close(fd);
 		return;
 	}

@@ -37,7 +37,7 @@ static struct policy_ring_reader reader_over(int fd)
 	struct policy_ring_reader r;
 	struct errmsg why;
 
-	ck_assert_int_eq(policy_ring_open(&r, dup(fd), &why), 0);
+	ck_assert_int_eq(policy_ring_open(&r, dup(fd), 3, "front 0", &why), 0);
 	return r;
 }
 
@@ -54,7 +54,12 @@ START_TEST(a_record_is_read_as_it_was_written)
 	struct policy_record got;
 	uint64_t id = policy_ring_write(&w, &denied, SLICE("ann@example.org"), SLICE("bob INBOX"), SLICE("SELECT"));
 
-	ck_assert_str_eq(r.name, "front 0");
+	policy_ring_close(&r);
+	ck_assert_int_eq(policy_ring_open(&r, dup(fd), 4, "front 1", NULL), 0);
+	ck_assert_str_eq(r.name, "front 1");
+	ck_assert_uint_eq(r.id, 4);
+	policy_ring_close(&r);
+	r = reader_over(fd);
 	ck_assert(policy_ring_read(&r, &got));
 	ck_assert_uint_eq(policy_decision_id(r.id, got.sequence), id);
 	ck_assert_uint_eq(got.epoch, 7);
@@ -189,7 +194,7 @@ START_TEST(a_file_that_is_no_ring_is_refused)
 			ck_assert_int_eq(ftruncate(fd, cases[i].bytes), 0);
 		else
 			ck_assert_int_eq(pwrite(fd, &cases[i].value, 4, (off_t)cases[i].at), 4);
-		ck_assert_msg(policy_ring_open(&r, copy, &why) == -EBADMSG, "%s", cases[i].name);
+		ck_assert_msg(policy_ring_open(&r, copy, 3, "front 0", &why) == -EBADMSG, "%s", cases[i].name);
 		ck_assert_msg(policy_ring_attach(&w, fd, &why) == -EBADMSG, "%s", cases[i].name);
 		close(copy);
 		close(fd);
@@ -231,6 +236,32 @@ START_TEST(a_writer_that_lies_cannot_lead_a_reader_astray)
 	ck_assert_int_eq(ftruncate(fd, 100), 0);
 	ck_assert(!policy_ring_read(&r, &got));
 	policy_ring_close(&r);
+	close(fd);
+}
+END_TEST
+
+START_TEST(a_writer_that_says_it_is_far_ahead_moves_a_reader_by_one_ring_at_most)
+{
+	static const uint64_t nexts[] = { 1ull << 40, (1ull << 48) - 1, UINT64_MAX };
+	int fd = ring_file(16);
+	struct policy_ring_writer w = writer_of(fd);
+	struct policy_ring_reader r = reader_over(fd);
+	struct policy_record got;
+	uint64_t at = r.at;
+
+	for (size_t i = 0; i < ARRAY_LEN(nexts); i++) {
+		atomic_store(&w.ring->next, nexts[i]);
+		ck_assert(!policy_ring_read(&r, &got));
+		ck_assert_uint_le(r.at, at + (i + 1) * 16);
+		ck_assert_uint_eq(r.lost, r.at - at);
+	}
+	/* What it then really writes there is found. */
+	w.next = r.at + 100;
+	policy_ring_write(&w, &denied, SLICE("who"), SLICE(""), SLICE(""));
+	ck_assert(policy_ring_read(&r, &got));
+	ck_assert_uint_eq(got.sequence, w.next - 1);
+	policy_ring_close(&r);
+	policy_ring_detach(&w);
 	close(fd);
 }
 END_TEST
@@ -300,5 +331,5 @@ END_TEST
 TEST_MAIN("policy/audit", a_record_is_read_as_it_was_written, what_is_overwritten_is_counted_and_what_is_left_comes_in_order,
 	  who_comes_late_reads_what_is_there_and_has_lost_nothing, a_writer_that_starts_again_goes_on_with_the_numbers,
 	  texts_that_are_too_long_are_clipped_and_a_nul_in_them_begins_no_other, a_file_that_is_no_ring_is_refused,
-	  a_writer_that_lies_cannot_lead_a_reader_astray, a_reader_beside_a_writer_sees_whole_records_and_knows_what_it_missed,
+	  a_writer_that_lies_cannot_lead_a_reader_astray, a_writer_that_says_it_is_far_ahead_moves_a_reader_by_one_ring_at_most, a_reader_beside_a_writer_sees_whole_records_and_knows_what_it_missed,
 	  decision_ids_are_read_as_they_are_written)

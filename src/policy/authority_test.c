@@ -74,7 +74,7 @@ static void rig_open(void)
 	ring = mmap(NULL, policy_ring_bytes(64), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 	policy_ring_format(ring, 64, 1, "test", 1000000);
 	ck_assert_int_eq(policy_ring_attach(&rig.a.ring, fd, &why), 0);
-	ck_assert_int_eq(policy_ring_open(&rig.reader, fd, &why), 0);
+	ck_assert_int_eq(policy_ring_open(&rig.reader, fd, 1, "test", &why), 0);
 	rig.a.now_us = rig_now;
 	rig.now_us = (int64_t)BEFORE_END_S * 1000000;
 	rig.mailbox = policy_object_single(&rig.a.table, POLICY_MAILBOX);

@@ -17,52 +17,82 @@
 
 /* --- making rings --------------------------------------------------------------------------- */
 
-/* "front 0" is kept in front-0.ring. */
-static bool ring_path(const char *name, char path[64])
-{
-	int n = snprintf(path, 64, "audit/%s.ring", name);
+/*
+ * "front 0" with the number 3 is kept in 0003.front-0.ring. Only who may write to the directory gives names, so readers believe these and not what a
+ * ring says of itself, which its process may change.
+ */
+struct ring_file { uint16_t id; char name[32], file[64]; };
 
-	for (char *c = path + 6; n > 0 && *c != '\0'; c++)
-		if (!ascii_alpha((uint8_t)*c) && !ascii_digit((uint8_t)*c) && *c != '.' && *c != '_')
-			*c = '-';
-	return n > 6 && n < 64 && strlen(name) < sizeof(((struct policy_ring *)0)->name) && *name != '\0' && *name != '.';
+static bool ring_name_fits(const char *name)
+{
+	return *name != '\0' && *name != '.' && strlen(name) < sizeof(((struct ring_file *)0)->name);
 }
 
-struct ids { int dir; uint8_t used[(UINT16_MAX + 1) / 8]; size_t count; };
+static void ring_file_set(struct ring_file *f, uint16_t id, const char *name)
+{
+	f->id = id;
+	snprintf(f->name, sizeof(f->name), "%s", name);
+	for (char *c = f->name; *c != '\0'; c++)
+		if (!ascii_alpha((uint8_t)*c) && !ascii_digit((uint8_t)*c) && *c != '.' && *c != '_')
+			*c = '-';
+	snprintf(f->file, sizeof(f->file), "%04x.%s.ring", id, f->name);
+	for (char *c = f->name; *c != '\0'; c++)
+		*c = *c == '-' ? ' ' : *c;
+}
+
+static bool ring_file_parse(struct ring_file *f, const char *file)
+{
+	struct slice digits, name, text = slice_str(file);
+	char copy[sizeof(f->name)];
+	uint64_t id;
+
+	if (!slice_ends(text, SLICE(".ring")) || !slice_cut(slice_head(text, text.len - 5), '.', &digits, &name) || digits.len != 4 ||
+	    !policy_hex(digits, UINT16_MAX, &id) || id == 0 || !slice_to_str(name, copy, sizeof(copy)) || !ring_name_fits(copy))
+		return false;
+	ring_file_set(f, (uint16_t)id, copy);
+	/* As we write it: no second spelling of one ring. */
+	return strcmp(f->file, file) == 0;
+}
+
+struct ids {
+	struct ring_file wanted;	/* id 0: not there */
+	uint8_t used[(UINT16_MAX + 1) / 8];
+	size_t count;
+};
 
 static int note_id(void *arg, const char *name)
 {
 	struct ids *ids = arg;
-	AUTO_FD int fd = openat(ids->dir, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
-	struct policy_ring_reader r;
+	struct ring_file f;
 
-	if (fd < 0 || policy_ring_open(&r, fd, NULL) != 0)
+	if (!ring_file_parse(&f, name))
 		return 0;
-	fd = -1;
-	ids->used[r.id / 8] |= (uint8_t)(1u << r.id % 8);
+	ids->used[f.id / 8] |= (uint8_t)(1u << f.id % 8);
 	ids->count++;
-	policy_ring_close(&r);
+	if (strcmp(f.name, ids->wanted.name) == 0 && (ids->wanted.id == 0 || f.id < ids->wanted.id))
+		ring_file_set(&ids->wanted, f.id, f.name);
 	return 0;
 }
 
-static int free_id(const struct policy_store *s, uint16_t *out, struct errmsg *why)
+/* The file of this ring, or the one that it shall have. *there: which of both. */
+static int find_file(const struct policy_store *s, const char *name, struct ring_file *out, bool *there, struct errmsg *why)
 {
-	AUTO_FD int dir = openat(s->run_fd, "audit", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	AUTO_FREE struct ids *ids = calloc(1, sizeof(*ids));
 	uint32_t id = 1;
 	int err;
 
-	if (dir < 0 || ids == NULL)
-		return errmsg_set(why, dir < 0 ? -errno : -ENOMEM, "'%s/audit'", s->run);
-	ids->dir = dir;
-	err = disk_list(dir, ".", note_id, ids);
-	if (err != 0)
+	if (ids == NULL)
+		return errmsg_set(why, -ENOMEM, "'%s/audit'", s->run);
+	ring_file_set(&ids->wanted, 0, name);
+	err = disk_list(s->run_fd, "audit", note_id, ids);
+	if (err != 0 && err != -ENOENT)
 		return errmsg_set(why, err, "'%s/audit'", s->run);
+	*there = ids->wanted.id != 0;
 	while (id < UINT16_MAX && (ids->used[id / 8] >> id % 8 & 1) != 0)
 		id++;
-	if (ids->count >= POLICY_RINGS_MAX)
+	if (!*there && ids->count >= POLICY_RINGS_MAX)
 		return errmsg_say(why, -E2BIG, "'%s/audit' has %d rings, which is the most", s->run, POLICY_RINGS_MAX);
-	*out = (uint16_t)id;
+	ring_file_set(out, *there ? ids->wanted.id : (uint16_t)id, name);
 	return 0;
 }
 
@@ -74,16 +104,16 @@ static int64_t clock_us(void)
 	return (int64_t)t.tv_sec * 1000000 + t.tv_nsec / 1000;
 }
 
-static int make_ring(const struct policy_store *s, const char *name, const char *path, int *out, struct errmsg *why)
+static int make_ring(const struct policy_store *s, const struct ring_file *f, int *out, struct errmsg *why)
 {
 	AUTO_FREE struct policy_ring *head = calloc(1, sizeof(*head));
 	AUTO_FD int fd = -1;
-	uint16_t id;
-	int err = head == NULL ? errmsg_set(why, -ENOMEM, "audit ring") : free_id(s, &id, why);
+	char path[80];
 
-	if (err != 0)
-		return err;
-	policy_ring_format(head, POLICY_RING_RECORDS, id, name, clock_us());
+	if (head == NULL)
+		return errmsg_set(why, -ENOMEM, "audit ring");
+	snprintf(path, sizeof(path), "audit/%s", f->file);
+	policy_ring_format(head, POLICY_RING_RECORDS, f->id, f->name, clock_us());
 	unlinkat(s->run_fd, "audit/.new", 0);
 	fd = openat(s->run_fd, "audit/.new", O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
 	/* Group: the role that reads them, whose directory this is (set-group-ID). */
@@ -94,31 +124,35 @@ static int make_ring(const struct policy_store *s, const char *name, const char 
 	return 0;
 }
 
-/* One that is there and sound. */
-static int old_ring(const struct policy_store *s, const char *path)
+/* One that is there and sound, and gives its writer the number that readers go by: >= 0; -ENOENT: none. */
+static int old_ring(const struct policy_store *s, const struct ring_file *f)
 {
-	AUTO_FD int fd = openat(s->run_fd, path, O_RDWR | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK), copy = -1;
-	struct policy_ring_reader r;
+	char path[80];
+	struct policy_ring_writer w;
+	uint16_t id;
 
-	copy = fd < 0 ? -1 : fcntl(fd, F_DUPFD_CLOEXEC, 0);
-	if (copy < 0 || policy_ring_open(&r, copy, NULL) != 0)
-		return -1;
-	copy = -1;
-	policy_ring_close(&r);
-	return TAKE_FD(fd);
+	snprintf(path, sizeof(path), "audit/%s", f->file);
+	AUTO_FD int fd = openat(s->run_fd, path, O_RDWR | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+	if (fd < 0 || policy_ring_attach(&w, fd, NULL) != 0)
+		return -ENOENT;
+	id = w.id;
+	policy_ring_detach(&w);
+	return id == f->id ? TAKE_FD(fd) : -ENOENT;
 }
 
 int policy_store_ring_fd(struct policy_store *s, const char *name, struct errmsg *why)
 {
 	AUTO_FD int lock = -1;
-	char path[64];
-	int fd, err;
+	struct ring_file f;
+	bool there;
+	int fd = -1, err;
 
-	if (!ring_path(name, path))
+	if (!ring_name_fits(name))
 		return errmsg_say(why, -EINVAL, "'%s' is no name of an audit ring", name);
-	fd = old_ring(s, path);
-	if (fd >= 0)
-		return fd;
+	err = find_file(s, name, &f, &there, why);
+	fd = err == 0 && there ? old_ring(s, &f) : -1;
+	if (err != 0 || fd >= 0)
+		return err != 0 ? err : fd;
 	if ((s->flags & POLICY_STORE_WRITE) == 0)
 		return errmsg_say(why, -EACCES, "there is no audit ring '%s'", name);
 	if (mkdirat(s->run_fd, "audit", 0750) != 0 && errno != EEXIST)
@@ -126,10 +160,10 @@ int policy_store_ring_fd(struct policy_store *s, const char *name, struct errmsg
 	lock = openat(s->run_fd, "audit", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (lock < 0 || flock(lock, LOCK_EX) != 0)
 		return errmsg_set(why, -errno, "lock '%s/audit'", s->run);
-	fd = old_ring(s, path);
-	if (fd >= 0)
-		return fd;
-	err = make_ring(s, name, path, &fd, why);
+	err = find_file(s, name, &f, &there, why);
+	fd = err == 0 && there ? old_ring(s, &f) : -1;
+	if (err == 0 && fd < 0)
+		err = make_ring(s, &f, &fd, why);
 	return err != 0 ? err : fd;
 }
 
@@ -165,7 +199,7 @@ int policy_store_audit_directories(struct policy_store *s, uid_t uid, struct err
 
 struct policy_rings {
 	int dir;			/* the caller's */
-	struct policy_ring_reader list[POLICY_RINGS_MAX];
+	struct policy_ring_reader list[POLICY_RINGS_MAX];	/* no two with one number or one name */
 	struct stat from[POLICY_RINGS_MAX];
 	uint64_t told[POLICY_RINGS_MAX];	/* lost records that were told of */
 	size_t count;
@@ -173,31 +207,53 @@ struct policy_rings {
 	void *arg;
 };
 
+/* Where this ring goes, or NULL: it is there already, or says to be one that is, or there are too many. */
+static struct policy_ring_reader *place_for(struct policy_rings *rings, const struct ring_file *f, const struct stat *st)
+{
+	for (size_t i = 0; i < rings->count; i++) {
+		struct policy_ring_reader *r = &rings->list[i];
+		bool same_id = r->id == f->id, same_name = strcmp(r->name, f->name) == 0;
+
+		if (rings->from[i].st_ino == st->st_ino && rings->from[i].st_dev == st->st_dev)
+			return NULL;
+		/* Made anew in place of a damaged one. */
+		if (same_id && same_name)
+			return r;
+		if (same_id || same_name)
+			return NULL;
+	}
+	return rings->count == POLICY_RINGS_MAX ? NULL : &rings->list[rings->count];
+}
+
 static int find_ring(void *arg, const char *name)
 {
 	struct policy_rings *rings = arg;
 	AUTO_FD int fd = openat(rings->dir, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
-	struct policy_ring_reader *r = &rings->list[rings->count];
+	struct policy_ring_reader *place, r;
+	struct ring_file f;
 	struct stat st;
 	uint64_t newest;
 
-	if (fd < 0 || fstat(fd, &st) != 0 || rings->count == POLICY_RINGS_MAX)
+	if (!ring_file_parse(&f, name) || fd < 0 || fstat(fd, &st) != 0)
 		return 0;
-	for (size_t i = 0; i < rings->count; i++)
-		if (rings->from[i].st_ino == st.st_ino && rings->from[i].st_dev == st.st_dev)
-			return 0;
-	if (policy_ring_open(r, fd, NULL) != 0)
+	place = place_for(rings, &f, &st);
+	if (place == NULL || policy_ring_open(&r, fd, f.id, f.name, NULL) != 0)
 		return 0;
 	fd = -1;
-	newest = rings->newest == NULL ? 0 : rings->newest(rings->arg, r->id);
-	if (newest >= r->at) {
-		r->at = newest + 1;
-	} else if (newest != 0 && newest + 1 >= r->first) {
+	newest = rings->newest == NULL ? 0 : rings->newest(rings->arg, r.id);
+	if (newest >= r.at && newest < r.next) {
+		r.at = newest + 1;
+	} else if (newest != 0 && newest < r.at && newest + 1 >= r.first) {
 		/* What came between was overwritten while nobody looked. */
-		r->lost = r->at - newest - 1;
+		r.lost = r.at - newest - 1;
 	}
-	rings->from[rings->count] = st;
-	rings->count++;
+	if (place == &rings->list[rings->count])
+		rings->count++;
+	else
+		policy_ring_close(place);
+	*place = r;
+	rings->from[place - rings->list] = st;
+	rings->told[place - rings->list] = 0;
 	return 0;
 }
 

@@ -8,7 +8,7 @@
  *	  audit/		log of decisions, by the role `audit`
  *	RUN/			/run/prickle/policy for the directory above, else DIRECTORY/run
  *	  table			policy/table/image.h
- *	  audit/NAME.ring	policy/audit.h
+ *	  audit/ID.NAME.ring	policy/audit.h; ID: 4 hexadecimal digits
  *	  lock
  *
  * An apply: parse, check never and expect, sign, write and sync the epoch; the table narrows to what both allow, then copies in the kernel do;

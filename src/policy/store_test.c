@@ -7,6 +7,7 @@
 #include <signal.h>
 #include <sodium.h>
 #include <stdio.h>
+#include <sys/sendfile.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -534,7 +535,7 @@ static void note(struct policy_store *s, const char *ring, uint64_t time_us, con
 	close(fd);
 }
 
-struct seen { char who[256]; uint64_t last; };
+struct seen { char who[256], ring[32]; uint64_t last; int count; };
 
 static bool see(void *arg, const struct policy_seen *seen)
 {
@@ -543,7 +544,9 @@ static bool see(void *arg, const struct policy_seen *seen)
 
 	snprintf(s->who + at, sizeof(s->who) - at, "%s ", policy_record_texts(seen->record).who);
 	ck_assert_str_eq(seen->entry->subject, "mail.user");
+	snprintf(s->ring, sizeof(s->ring), "%s", seen->ring);
 	s->last = seen->id;
+	s->count++;
 	return true;
 }
 
@@ -578,10 +581,63 @@ START_TEST(records_of_all_rings_come_by_time_and_are_found_by_their_id)
 }
 END_TEST
 
+static void copy_file(const char *from, const char *to)
+{
+	AUTO_FD int in = open(from, O_RDONLY | O_CLOEXEC), out = open(to, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+	struct stat st;
+
+	ck_assert_int_eq(fstat(in, &st), 0);
+	ck_assert_int_eq(sendfile(out, in, NULL, (size_t)st.st_size), st.st_size);
+}
+
+/* A process lies in its own ring: id and name of another's. */
+START_TEST(a_ring_is_whose_its_file_says)
+{
+	static const uint16_t id = 7;
+	struct policy_store *s;
+	struct errmsg why = { 0 };
+	struct seen seen = { 0 };
+	char path[512], copy[512];
+	int fd;
+
+	rig_open();
+	s = store_open(POLICY_STORE_WRITE);
+	note(s, "front 0", 10, "one");
+	note(s, "auth", 20, "two");
+	fd = policy_store_ring_fd(s, "auth", &why);
+	ck_assert_int_ge(fd, 0);
+	ck_assert_int_eq(pwrite(fd, &id, sizeof(id), offsetof(struct policy_ring, id)), sizeof(id));
+	ck_assert_int_eq(pwrite(fd, "front 0", 8, offsetof(struct policy_ring, name)), 8);
+	ck_assert_int_eq(policy_store_records(s, INT64_MIN, false, see, &seen, &why), 0);
+	ck_assert_str_eq(seen.who, "one two ");
+	ck_assert_uint_eq(seen.last >> 48, 2);
+	ck_assert_str_eq(seen.ring, "auth");
+	/* A ring whose writer would give out wrong ids is made anew, in its place. */
+	note(s, "auth", 30, "three");
+	seen = (struct seen){ 0 };
+	ck_assert_int_eq(policy_store_records(s, INT64_MIN, false, see, &seen, &why), 0);
+	ck_assert_str_eq(seen.who, "one three ");
+	ck_assert_uint_eq(seen.last >> 48, 2);
+	close(fd);
+	/* Files of one number, of another spelling, or of none are no rings. */
+	snprintf(path, sizeof(path), "%s/run/audit/0002.auth.ring", rig.store);
+	for (size_t i = 0; i < 4; i++) {
+		snprintf(copy, sizeof(copy), "%s/run/audit/%s", rig.store,
+			 (const char *const[]){ "0002.zzz.ring", "2.auth.ring", "000A.front-0.ring", "front-0.ring" }[i]);
+		copy_file(path, copy);
+	}
+	seen = (struct seen){ 0 };
+	ck_assert_int_eq(policy_store_records(s, INT64_MIN, false, see, &seen, &why), 0);
+	ck_assert_int_eq(seen.count, 2);
+	policy_store_close(s);
+	rig_done();
+}
+END_TEST
+
 TEST_MAIN_SLOW(60, "policy/store", without_an_epoch_the_shipped_policy_is_in_force, who_has_the_table_mapped_sees_an_apply_at_once,
 	  previous_goes_back_and_forth, a_policy_with_a_mistake_or_a_broken_never_changes_nothing, a_dry_run_and_a_no_change_nothing,
 	  imports_are_kept_with_the_epoch, an_epoch_that_was_changed_on_the_disk_is_refused_until_one_is_applied,
 	  a_policy_of_any_size_is_put_in_force_where_a_small_one_was, after_a_restart_of_the_machine_the_table_is_made_anew, a_directory_that_others_may_write_to_is_refused,
 	  with_keys_only_what_they_signed_is_taken, copies_are_narrowed_between_the_two_flips_and_widened_after,
 	  an_apply_that_is_killed_leaves_old_new_or_both_and_the_next_open_ends_it,
-	  records_of_all_rings_come_by_time_and_are_found_by_their_id)
+	  records_of_all_rings_come_by_time_and_are_found_by_their_id, a_ring_is_whose_its_file_says)
