@@ -1,6 +1,9 @@
 /*
  * A new policy reaches the extensions that run. What is read while they run (rows, ports, verdicts, shares of the processor) is written where they
  * read it; what they were linked and loaded with is judged again, as at installation, and who lost some of it is switched off.
+ *
+ * The second call of an apply (widen) does all of that for itself, taking before it gives: after a crash, or an upgrade of the shipped policy, there
+ * was no first (policy_store_tell).
  */
 #include <bpf/bpf.h>
 #include <errno.h>
@@ -215,7 +218,9 @@ static int update_ports(struct subject *s, uint32_t *changed)
 
 	if (err != 0 || map < 0)
 		return err;
-	err = s->update->widen ? give_ports(map, MAX(egress, -1), ports, count, changed) : take_ports(map, ports, count, changed);
+	err = take_ports(map, ports, count, changed);
+	if (err == 0 && s->update->widen)
+		err = give_ports(map, MAX(egress, -1), ports, count, changed);
 	return err == 0 ? 0 : errmsg_set(why, err, "change the ports of '%s'", s->record->name);
 }
 
@@ -225,7 +230,8 @@ static int update_row(struct subject *s)
 
 	if (map < 0)
 		return map == -ENOENT ? 0 : errmsg_set(s->update->why, map, "change the rights of '%s'", s->record->name);
-	return spine_row_write(map, s->rights, s->update->view.epoch, s->update->widen ? ROW_WIDEN : ROW_NARROW, s->update->why);
+	int err = spine_row_write(map, s->rights, s->update->view.epoch, ROW_NARROW, s->update->why);
+	return err == 0 && s->update->widen ? spine_row_write(map, s->rights, s->update->view.epoch, ROW_WIDEN, s->update->why) : err;
 }
 
 /* The first 8 bytes of a control block change at once (spine/code/layout.h), and the dispatcher may eject meanwhile. */
@@ -260,7 +266,7 @@ static int update_one(struct subject *s)
 	struct update *u = s->update;
 	struct errmsg reason = { 0 };
 	uint32_t changed = 0;
-	int err = !u->widen || s->place.reason[0] != '\0' ? lost(s, &reason) : 0;
+	int err = lost(s, &reason);
 
 	/* Who cannot be judged does not run on under rights that it may not have any more. */
 	if (err != 0)
@@ -334,7 +340,7 @@ static int update_namespace(void *arg, int netns_fd, uint64_t cookie, const char
 	(void)netns_fd;
 	(void)name;
 	for (size_t i = 0; i < u->count && err == 0; i++) {
-		if (u->found[i].netns_cookie != cookie)
+		if (u->seen[i] || u->found[i].netns_cookie != cookie)
 			continue;
 		u->seen[i] = true;
 		if (u->found[i].name[0] != '\0')
@@ -348,25 +354,38 @@ static int place_is_ours(void *arg, int dir, const char *name, bool is_dir)
 	const struct update *u = arg;
 	struct spine_place place;
 	AUTO_FD int one = is_dir ? pin_dir(dir, name, false) : -1;
+	int err = one < 0 ? -ENOENT : place_read(one, &place);
 
-	return one >= 0 && place_read(one, &place) == 0 && same_directory(place.directory, u->copy->directory) ? 1 : 0;
+	/* One that says nothing that we understand is told of by who visits it. */
+	return err == -EBADMSG || (err == 0 && same_directory(place.directory, u->copy->directory)) ? 1 : 0;
 }
 
-/* A namespace that cannot be entered from here: only what is not ours may be passed over. */
-static int tell_unseen(struct update *u)
+/* Devices without an extension of ours need no visit. How many do. */
+static size_t pass_over(struct update *u)
 {
 	struct errmsg nothing;
+	size_t left = 0;
 	char path[64];
 	AUTO_FD int root = host_bpffs(false, &nothing);
 
 	for (size_t i = 0; i < u->count && root >= 0; i++) {
 		const struct spine_found *f = &u->found[i];
 
-		if (u->seen[i])
-			continue;
 		(void)snprintf(path, sizeof(path), "%llu/%u/ext", (unsigned long long)f->netns_cookie, f->ifindex);
 		AUTO_FD int ext = pin_dir(root, path, false);
-		if (ext >= 0 && pin_each(ext, place_is_ours, u) == 1)
+		u->seen[i] = ext < 0 || pin_each(ext, place_is_ours, u) != 1;
+		left += !u->seen[i];
+	}
+	return left;
+}
+
+/* A namespace that cannot be entered from here. */
+static int tell_unseen(struct update *u)
+{
+	for (size_t i = 0; i < u->count; i++) {
+		const struct spine_found *f = &u->found[i];
+
+		if (!u->seen[i])
 			return errmsg_say(u->why, -ENOENT, "the interface with index %u runs extensions in a network namespace that "
 					  "cannot be entered from here (cookie %llu): run this command where it can", f->ifindex,
 					  (unsigned long long)f->netns_cookie);
@@ -396,7 +415,8 @@ int spine_policy_update(void *arg, const struct policy *p, const struct policy_t
 	u.seen = arena_array(&arena, u.count + 1, sizeof(*u.seen));
 	if (u.seen == NULL)
 		return errmsg_set(u.why, -ENOMEM, "tell the extensions of the new policy");
-	if (u.count > 0)
-		err = host_netns_each(update_namespace, &u, u.why);
+	if (pass_over(&u) == 0)
+		return 0;
+	err = host_netns_each(update_namespace, &u, u.why);
 	return err != 0 ? err : tell_unseen(&u);
 }
