@@ -8,6 +8,7 @@
 
 #include "cli/cli.h"
 #include "cli/node.h"
+#include "cli/spine.h"
 #include "conf/config.h"
 #include "roles/admin.h"
 #include "roles/supervise.h"
@@ -15,6 +16,7 @@
 static int serve(struct cli *cli)
 {
 	struct supervise_options options = { 0 };
+	char directory[POLICY_DIRECTORY_BYTES];
 	int code = cli_load_config(cli, &options.config, &options.config_path);
 
 	if (code == CLI_OK)
@@ -34,6 +36,8 @@ static int serve(struct cli *cli)
 			CLI_DEFAULT_CONFIG, options.config->hostname, options.config->state, CLI_DEFAULT_CONFIG);
 	if (geteuid() != 0)
 		fprintf(stderr, "prickle: not started by root: all roles share this user, and ports below 1024 may be refused.\n");
+	if (policy_store_configured(options.config, directory) == 0)
+		spine_cli_settle(directory);
 	return supervise(&options);
 }
 

@@ -15,6 +15,8 @@
 
 /* From --dev, --netns, --policy and --mode, as far as the command has them. CLI_OK; CLI_USAGE without --dev, and it complains. */
 MUST_USE int spine_cli_where(struct cli *cli, struct spine_where *out);
+/* Extensions installed under this policy (NULL: the host's) have what is in force there, or a warning says why not. For root; before a device is opened. */
+void spine_cli_settle(const char *directory);
 /* Both in one: open the device of the options, or complain. Returns an enum cli_exit. */
 MUST_USE int spine_cli_open(struct cli *cli, enum spine_open_mode mode, struct spine_device **out);
 

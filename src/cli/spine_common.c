@@ -60,6 +60,21 @@ int spine_cli_where(struct cli *cli, struct spine_where *out)
 	return CLI_OK;
 }
 
+void spine_cli_settle(const char *directory)
+{
+	struct spine_policy_copy spine = { .directory = directory };
+	struct errmsg why = { 0 };
+	int err = geteuid() != 0 ? 0 : policy_store_tell(directory, &(struct policy_copy){ spine_policy_update, &spine }, 1, &why);
+
+	/* -EBUSY: an apply tells them. */
+	if (err != 0 && err != -EBUSY)
+		fprintf(stderr, "warning: extensions on network interfaces may run under an older policy: %s; 'prickle policy apply' tells them again\n",
+			why.text);
+	else if (spine.disabled > 0)
+		fprintf(stderr, "warning: the policy has changed, and %u extension%s cannot run under it: `prickle spine list`\n", spine.disabled,
+			spine.disabled == 1 ? "" : "s");
+}
+
 int spine_cli_open(struct cli *cli, enum spine_open_mode mode, struct spine_device **out)
 {
 	struct spine_where where;
@@ -68,6 +83,8 @@ int spine_cli_open(struct cli *cli, enum spine_open_mode mode, struct spine_devi
 
 	if (code != CLI_OK)
 		return code;
+	if (mode == SPINE_CHANGE)
+		spine_cli_settle(where.policy);
 	err = spine_device_open(&where, mode, out, &why);
 	return err == 0 ? CLI_OK : spine_cli_fail(cli, err, &why);
 }

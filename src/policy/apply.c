@@ -171,6 +171,7 @@ static void go_back(struct work *w)
 
 static int narrow(struct work *w, struct errmsg *why)
 {
+	store_told_forget(w->s);
 	int err = w->both.len == 0 ? 0 : store_flip(w->s, buf_slice(&w->both), why);
 
 	step(w);
@@ -192,12 +193,15 @@ static int narrow(struct work *w, struct errmsg *why)
 static void widen(struct work *w, struct buf *errors)
 {
 	struct errmsg why = { 0 };
+	int flipped = store_flip(w->s, buf_slice(&w->new_bank), &why);
 
-	if (store_flip(w->s, buf_slice(&w->new_bank), &why) != 0)
+	if (flipped != 0)
 		buf_printf(errors, "warning: %s; until 'prickle policy apply' or a start of the node only what both policies allow is allowed\n", why.text);
 	step(w);
 	if (update_copies(w, true, &why) != 0)
 		buf_printf(errors, "warning: %s; what is newly allowed waits there for the next 'prickle policy apply'\n", why.text);
+	else if (flipped == 0 && w->how->copy_count > 0)
+		store_told(w->s);
 	step(w);
 }
 
@@ -223,6 +227,7 @@ static int put_again(struct work *w, struct buf *errors, struct errmsg *why)
 
 	w->manifest.epoch = w->before_epoch;
 	err = compile(w, w->before_epoch, why);
+	store_told_forget(w->s);
 	if (err == 0)
 		err = update_copies(w, false, why);
 	if (err == 0)

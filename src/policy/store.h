@@ -9,6 +9,7 @@
  *	RUN/			/run/prickle/policy for the directory above, else DIRECTORY/run
  *	  table			policy/table/image.h
  *	  audit/ID.NAME.ring	policy/audit.h; ID: 4 hexadecimal digits
+ *	  told			hash of the table's content that copies elsewhere have
  *	  lock
  *
  * An apply: parse, check never and expect, sign, write and sync the epoch; the table narrows to what both allow, then copies in the kernel do;
@@ -90,6 +91,11 @@ struct policy_copy {
 	int (*update)(void *arg, const struct policy *p, const struct policy_table *t, bool widen, struct errmsg *why);
 	void *arg;
 };
+/*
+ * Tell these copies, as the second call of an apply does, unless they have what is in force: after an upgrade of the program that ships another
+ * policy, or an apply that crashed. As root, with nothing locked that an apply may want. 0; -EBUSY: an apply is at work and tells them; other errno.
+ */
+MUST_USE int policy_store_tell(const char *directory, const struct policy_copy *copies, size_t count, struct errmsg *why);
 
 struct policy_apply {
 	const char *file;		/* NULL with previous */

@@ -1,5 +1,5 @@
 /*
- * The parts of the store: directories and table (store.c), epochs on disk (epoch.c), apply (apply.c), rings and log (records.c).
+ * The parts of the store: directories and table (store.c), epochs on disk (epoch.c), apply (apply.c), rings and log (records.c), whether copies are as the table (told.c).
  */
 #pragma once
 #include "policy/bundle.h"
@@ -57,6 +57,12 @@ MUST_USE int store_epoch_policy(const struct policy_store *s, struct arena *aren
 MUST_USE int store_keys(const struct policy_store *s, struct arena *arena, struct policy_key **out, size_t *count, struct errmsg *why);
 void store_signed_bytes(struct slice text, uint8_t out[POLICY_SIGNED_BYTES]);
 bool store_signature_valid(struct slice text, const struct signature *signature);
+
+/* --- told.c --- */
+
+/* All copies have what is in force; or, before they are changed, nobody knows any more. */
+void store_told(const struct policy_store *s);
+void store_told_forget(const struct policy_store *s);
 
 /* --- store.c --- */
 

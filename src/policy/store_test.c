@@ -447,6 +447,47 @@ START_TEST(copies_are_narrowed_between_the_two_flips_and_widened_after)
 }
 END_TEST
 
+START_TEST(copies_are_told_once_of_what_no_apply_told_them)
+{
+	struct copy c = { 0 };
+	struct policy_copy copies = { copy_update, &c };
+	struct errmsg why = { 0 };
+	struct policy_store *s;
+	char current[512];
+	uint64_t epoch;
+
+	rig_open();
+	ck_assert_int_eq(policy_store_tell(rig.store, &copies, 1, &why), 0);
+	ck_assert_uint_eq(c.calls, 0);
+	c.s = s = store_open(POLICY_STORE_WRITE);
+	ck_assert_int_eq(apply_how(s, (struct policy_apply){ .file = rig.old, .copies = &copies, .copy_count = 1 }, &epoch), 0);
+	ck_assert_int_eq(apply_how(s, (struct policy_apply){ .file = rig.new, .copies = &copies, .copy_count = 1 }, &epoch), 0);
+	c.calls = 0;
+	ck_assert_int_eq(policy_store_tell(rig.store, &copies, 1, &why), 0);
+	ck_assert_uint_eq(c.calls, 0);
+	/* As a crash leaves it, before any copy was told. */
+	snprintf(current, sizeof(current), "%s/current", rig.store);
+	ck_assert_int_eq(unlink(current), 0);
+	ck_assert_int_eq(symlink("epochs/1", current), 0);
+	c.fail_at = 1;
+	ck_assert_int_eq(policy_store_tell(rig.store, &copies, 1, &why), -EIO);
+	c = (struct copy){ .s = s };
+	ck_assert_int_eq(policy_store_tell(rig.store, &copies, 1, &why), 0);
+	ck_assert_uint_eq(c.calls, 1);
+	ck_assert_str_eq(c.order[0], "widen");
+	ck_assert_uint_eq(c.seen[0], RIGHTS_OLD);
+	ck_assert_int_eq(policy_store_tell(rig.store, &copies, 1, &why), 0);
+	ck_assert_uint_eq(c.calls, 1);
+	/* A copy that could not be widened is told later. */
+	c = (struct copy){ .s = s, .fail_at = 2 };
+	ck_assert_int_eq(apply_how(s, (struct policy_apply){ .file = rig.new, .copies = &copies, .copy_count = 1 }, &epoch), 0);
+	ck_assert_int_eq(policy_store_tell(rig.store, &copies, 1, &why), 0);
+	ck_assert_uint_eq(c.calls, 3);
+	policy_store_close(s);
+	rig_done();
+}
+END_TEST
+
 /* --- crashes -------------------------------------------------------------------------------- */
 
 static void die_at(void *arg, unsigned step)
@@ -639,5 +680,6 @@ TEST_MAIN_SLOW(60, "policy/store", without_an_epoch_the_shipped_policy_is_in_for
 	  imports_are_kept_with_the_epoch, an_epoch_that_was_changed_on_the_disk_is_refused_until_one_is_applied,
 	  a_policy_of_any_size_is_put_in_force_where_a_small_one_was, after_a_restart_of_the_machine_the_table_is_made_anew, a_directory_that_others_may_write_to_is_refused,
 	  with_keys_only_what_they_signed_is_taken, copies_are_narrowed_between_the_two_flips_and_widened_after,
+	  copies_are_told_once_of_what_no_apply_told_them,
 	  an_apply_that_is_killed_leaves_old_new_or_both_and_the_next_open_ends_it,
 	  records_of_all_rings_come_by_time_and_are_found_by_their_id, a_ring_is_whose_its_file_says)

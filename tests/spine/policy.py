@@ -238,6 +238,29 @@ def a_policy_that_is_refused_changes_nothing():
         lab.passes()
 
 
+def what_no_apply_told_them_the_next_command_does():
+    """after an apply that was cut off, the next command that changes anything narrows the extensions: ports, and what they were linked with"""
+    with Place() as lab:
+        lab.policy.allow("ways")
+        lab.policy.allow("linked")
+        lab.policy.apply()
+        first = os.readlink(os.path.join(lab.policy.directory, "current"))
+        lab.policy.allow("ways", ports=["eth1"])
+        lab.policy.allow("linked", uses=["helper fib_lookup"])
+        lab.put("ways", PORTS, REDIRECTS)
+        linked = lab.put("linked", HELPER, LOOKS)
+        lab.passes()
+        current = os.path.join(lab.policy.directory, "current")
+        os.unlink(current)
+        os.symlink(first, current)
+        assert linked.state()["state"] == "active"
+        later = build("later", LATER, NAME='"later"', VERDICTS=LOOKS, VERDICT="XDP_PASS")
+        done = lab.prickle(lab.here, "spine", "install", later, "--dev", "eth0", "--name", "later", "--policy", lab.policy.directory, check=False)
+        assert "1 extension cannot run" in done.stderr, done
+        assert linked.state()["state"] == "disabled" and "use helper fib_lookup" in linked.state()["reason"], linked.state()
+        assert lab.through() == 0 and lab.row("ways")["rights"]["ports"] == []
+
+
 def other_directories_are_others():
     """extensions of another policy's directory are not touched"""
     with Place() as lab:
@@ -312,4 +335,4 @@ def the_router_is_loaded_as_it_was_built():
 if __name__ == "__main__":
     tap.run([a_port_is_gone_with_the_next_packet, a_verdict_is_gone_with_the_next_packet, a_revocable_helper_is_gone_with_the_next_packet,
              plain_redirects_are_checked, what_it_was_linked_with_ends_it, a_policy_that_is_refused_changes_nothing,
-             other_directories_are_others, an_apply_and_an_installation_exclude_each_other, the_router_is_loaded_as_it_was_built])
+             what_no_apply_told_them_the_next_command_does, other_directories_are_others, an_apply_and_an_installation_exclude_each_other, the_router_is_loaded_as_it_was_built])
