@@ -150,6 +150,16 @@ static int map_table(struct policy_store *s, const uint8_t boot[16], struct errm
 	return 0;
 }
 
+#define FIRST_BYTES 8192u		/* of a part of a new table: two pages */
+
+/* Pages that are written come first: a file system without room says so here, and not by ending us (SIGBUS). */
+static int make_pages(const struct policy_store *s, int fd, uint64_t offset, uint64_t bytes, struct errmsg *why)
+{
+	int err = posix_fallocate(fd, (off_t)offset, (off_t)bytes);
+
+	return err == 0 ? 0 : errmsg_set(why, -err, "room for the table of the policy in '%s'", s->run);
+}
+
 /* A table with room for every policy within the limits, empty: everything is denied. Its pages are made when they are written. */
 static int make_table(struct policy_store *s, const uint8_t boot[16], struct errmsg *why)
 {
@@ -157,12 +167,19 @@ static int make_table(struct policy_store *s, const uint8_t boot[16], struct err
 	size_t bytes = policy_image_bytes(subjects, objects, rest);
 	AUTO_FD int fd = -1;
 	void *image;
+	int err;
 
 	must(bytes != 0);
 	unlinkat(s->run_fd, "table.new", 0);
 	fd = openat(s->run_fd, "table.new", O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
 	if (fd < 0 || ftruncate(fd, (off_t)bytes) != 0)
 		return errmsg_set(why, -errno, "make the table of the policy in '%s'", s->run);
+	/* What is written now: the head and the beginnings of the banks. They share what is behind the head's page, so the second is at the middle. */
+	err = make_pages(s, fd, 0, FIRST_BYTES, why);
+	if (err == 0)
+		err = make_pages(s, fd, bytes / 2, FIRST_BYTES, why);
+	if (err != 0)
+		return err;
 	image = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 	if (image == MAP_FAILED)
 		return errmsg_set(why, -errno, "map the table of the policy in '%s'", s->run);
@@ -176,12 +193,17 @@ static int make_table(struct policy_store *s, const uint8_t boot[16], struct err
 int store_flip(struct policy_store *s, struct slice bank, struct errmsg *why)
 {
 	AUTO_FD int fd = openat(s->run_fd, "table", O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+	const struct policy_head *head = s->table.head;
 	const char *what = "";
 	void *image;
 	int err;
 
 	if (fd < 0)
 		return errmsg_set(why, -errno, "table of the policy in '%s'", s->run);
+	err = make_pages(s, fd, head->bank_offset[POLICY_BANK(atomic_load_explicit(&head->generation, memory_order_relaxed)) ^ 1u],
+			 MIN(MAX(bank.len, 1u), (size_t)head->bank_bytes), why);
+	if (err != 0)
+		return err;
 	image = mmap(NULL, s->image_bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 	if (image == MAP_FAILED)
 		return errmsg_set(why, -errno, "map the table of the policy in '%s'", s->run);
