@@ -251,15 +251,16 @@ def smtp_login(user, password):
 
 
 def a_ticket_needs_its_giver():
-    """a ticket of somebody who is no administrator any more logs in no more"""
-    ticket = node.ok("policy", "ticket", "recovery", "--for", "bob@example.org", "--because", "three", uid=ADMIN)
-    node.ok("user", "set", "carol@example.org", "--groups", "staff")
-    try:
-        node.imap(ticket["login"], ticket["secret"])
-        raise AssertionError("a ticket outlives its giver's group")
-    except imaplib.IMAP4.error:
-        pass
-    node.ok("user", "set", "carol@example.org", "--groups", "staff,mail-admins")
+    """a ticket of somebody who is no administrator any more, or locked, logs in no more"""
+    for away, back in ((["--groups", "staff"], ["--groups", "staff,mail-admins"]), (["--disable"], ["--enable"])):
+        ticket = node.ok("policy", "ticket", "recovery", "--for", "bob@example.org", "--because", "three", uid=ADMIN)
+        node.ok("user", "set", "carol@example.org", *away)
+        try:
+            node.imap(ticket["login"], ticket["secret"])
+            raise AssertionError(f"a ticket outlives its giver's {away[0]}")
+        except imaplib.IMAP4.error:
+            pass
+        node.ok("user", "set", "carol@example.org", *back)
 
 
 def a_revoked_ticket_ends():

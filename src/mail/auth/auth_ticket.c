@@ -202,6 +202,9 @@ static enum dir_result giver(struct auth *a, struct arena *arena, const struct a
 	d = directory_user(a->dir, arena, slice_str(t->who), &user);
 	if (d != DIR_OK)
 		return d;
+	/* Who is locked gives nothing on the admin socket either. */
+	if (user.disabled)
+		return DIR_ABSENT;
 	for (rest = user.groups; rest.len > 0;) {
 		slice_cut(rest, ',', &group, &rest);
 		if (policy_subject_group(&a->authority->table, group) == t->from)
