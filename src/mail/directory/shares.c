@@ -458,7 +458,8 @@ enum dir_result directory_shares_forget(struct directory *d, const struct share_
 	uint8_t negative[NEGATIVE_BYTES] = { '-' };
 	enum dir_result r = edit(d, user, edit_none, NULL);
 
-	if (r == DIR_OK)
+	/* "-bob@example.org" on a list is never the user of that name, but what bob must not do: it stays. */
+	if (r == DIR_OK && user->address.ptr[0] != '-')
 		r = forget_identifier(d, user->address);
 	/* Too long for a list: no list can name it with a "-". */
 	if (r != DIR_OK || user->address.len >= DIRECTORY_KEY_NAME_BYTES_MAX)

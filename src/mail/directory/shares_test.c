@@ -150,6 +150,22 @@ START_TEST(a_user_who_goes_is_named_nowhere_and_shares_nothing)
 }
 END_TEST
 
+START_TEST(a_user_whose_name_begins_as_a_negative_one_takes_nothing_away_by_going)
+{
+	struct fixture f;
+	struct share_owner dash = { SLICE("00000000000000dd"), SLICE("-bob@example.org") };
+
+	begin(&f);
+	ck_assert_int_eq(set(&f, &f.ann, 1, "anyone", 3), DIR_OK);
+	ck_assert_int_eq(set(&f, &f.ann, 1, "-bob@example.org", 3), DIR_OK);
+	ck_assert_int_eq(set(&f, &f.ann, 1, "--bob@example.org", 1), DIR_OK);
+	ck_assert_int_eq(directory_shares_forget(f.d, &dash), DIR_OK);
+	ck_assert_uint_eq(rights(&f, &f.ann, 1, "-bob@example.org"), 3);
+	ck_assert_uint_eq(rights(&f, &f.ann, 1, "--bob@example.org"), 0);
+	end(&f);
+}
+END_TEST
+
 START_TEST(limits_are_refused_and_leave_what_was_there)
 {
 	struct fixture f;
@@ -177,4 +193,4 @@ END_TEST
 
 TEST_MAIN("directory/shares", a_list_is_kept_by_account_and_folder, who_is_named_finds_the_owners_until_the_last_list_forgets_them,
 	  a_new_folder_inherits_and_a_deleted_one_is_forgotten, a_user_who_goes_is_named_nowhere_and_shares_nothing,
-	  limits_are_refused_and_leave_what_was_there)
+	  a_user_whose_name_begins_as_a_negative_one_takes_nothing_away_by_going, limits_are_refused_and_leave_what_was_there)
