@@ -893,21 +893,10 @@ static bool serve_step(struct auth_client *c, struct reader *r, struct buf *repl
 static bool serve_logout(struct auth_client *c, struct reader *r)
 {
 	struct slice id = rd_bytes(r, GRANT_ID_BYTES);
-	uint8_t ids[1][GRANT_ID_BYTES];
-	struct live_grant *l;
-	bool at_store;
 
 	if (!rd_end(r))
 		return false;
-	memcpy(ids[0], id.ptr, GRANT_ID_BYTES);
-	l = grant_table_find(&c->auth->grants, ids[0]);
-	/* One process cannot end another's sessions. */
-	if (l == NULL || l->g.role != c->role || l->g.instance != c->instance)
-		return true;
-	at_store = l->at_store;
-	grant_table_del(&c->auth->grants, l);
-	if (at_store)
-		c->auth->store.revoke(c->auth->store.arg, ids, 1);
+	auth_grant_back(c, id.ptr);
 	return true;
 }
 

@@ -75,6 +75,8 @@ struct live_grant *auth_give(struct auth_client *c, const char *account, uint32_
 			     uint32_t lifetime_s, uint64_t append_bytes);
 /* The same for somebody else than the account's owner, `by` the account of the first. */
 struct live_grant *auth_give_shared(struct auth_client *c, const char *account, const char *by, uint32_t lifetime_s);
+/* One of the client's grants is not needed any more; others are left alone. Waits for the store. */
+void auth_grant_back(struct auth_client *c, const uint8_t id[GRANT_ID_BYTES]);
 /* All grants of an account, or only those that sessions hold. Waits for the store. */
 void auth_revoke_account(struct auth *a, const char *account);
 

@@ -193,6 +193,23 @@ struct live_grant *auth_give_shared(struct auth_client *c, const char *account, 
 	return rights == 0 ? NULL : give(c, account, by, rights | GRANT_SHARED, lifetime_s, 0);
 }
 
+void auth_grant_back(struct auth_client *c, const uint8_t id[GRANT_ID_BYTES])
+{
+	uint8_t ids[1][GRANT_ID_BYTES];
+	struct live_grant *l;
+	bool at_store;
+
+	memcpy(ids[0], id, GRANT_ID_BYTES);
+	l = grant_table_find(&c->auth->grants, ids[0]);
+	/* One process cannot end another's sessions. */
+	if (l == NULL || l->g.role != c->role || l->g.instance != c->instance)
+		return;
+	at_store = l->at_store;
+	grant_table_del(&c->auth->grants, l);
+	if (at_store)
+		c->auth->store.revoke(c->auth->store.arg, ids, 1);
+}
+
 /* What the account's user has of others' mailboxes. A walk over all grants: for changes of users. */
 static void revoke_given_by_lists(struct auth *a, const char *account)
 {

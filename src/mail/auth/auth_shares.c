@@ -144,7 +144,8 @@ static struct live_grant *grant_for(struct auth_client *c, const struct asker *k
 	return auth_give_shared(c, o->user.account, k->user.account, AUTH_LOGIN_GRANT_S);
 }
 
-static enum auth_share_result shared_once(struct auth_client *c, struct asker *k, struct slice text, const uint8_t have[GRANT_ID_BYTES],
+/* have: becomes the grant that the answer has; one that was got in vain is there for the next try. */
+static enum auth_share_result shared_once(struct auth_client *c, struct asker *k, struct slice text, uint8_t have[GRANT_ID_BYTES],
 					  struct buf *answer, bool *again)
 {
 	AUTO_ARENA struct arena arena = ARENA_INIT(ARENA_BYTES);
@@ -182,6 +183,7 @@ static enum auth_share_result shared_once(struct auth_client *c, struct asker *k
 	*again = a->share_changes != before;
 	if (l == NULL)
 		return auth_shared_rights(a) == 0 ? AUTH_SHARE_NONE : AUTH_SHARE_TEMPORARY;
+	memcpy(have, l->g.id, GRANT_ID_BYTES);
 	buf_add(answer, slice_of(l->g.account, GRANT_ACCOUNT_CHARS));
 	buf_add(answer, slice_of(l->g.id, GRANT_ID_BYTES));
 	buf_blob(answer, o.who.address);
@@ -195,13 +197,20 @@ static enum auth_share_result serve_shared(struct auth_client *c, struct asker *
 					   struct buf *answer)
 {
 	enum auth_share_result result = AUTH_SHARE_TEMPORARY;
+	uint8_t grant[GRANT_ID_BYTES];
 	bool again = true;
 
+	memcpy(grant, have, sizeof(grant));
 	for (unsigned i = 0; again && i < TRIES; i++) {
 		buf_reset(answer);
-		result = shared_once(c, k, owner, have, answer, &again);
+		result = shared_once(c, k, owner, grant, answer, &again);
 	}
-	return again ? AUTH_SHARE_TEMPORARY : result;
+	if (again)
+		result = AUTH_SHARE_TEMPORARY;
+	/* The session does not learn of it, and would never give it back. */
+	if (result != AUTH_SHARE_OK && memcmp(grant, have, sizeof(grant)) != 0)
+		auth_grant_back(c, grant);
+	return result;
 }
 
 /* ---- AUTH_SHARERS ---- */

@@ -35,6 +35,7 @@ struct fixture {
 	struct grant at_store[50];	/* what the store knows */
 	size_t grants, adds;
 	bool store_away, revoke_fails;
+	bool lists_change;		/* somebody's, while the store is told of a grant */
 	uint64_t used_bytes, used_messages;
 	char removed[17];
 	unsigned removals;
@@ -49,6 +50,8 @@ static int store_add(void *arg, const struct grant *g, size_t n)
 	if (f->store_away)
 		return -EPIPE;
 	f->adds++;
+	if (f->lists_change)
+		ck_assert_int_ne(auth_user_remove(f->auth, SLICE("nobody@example.org")), AUTH_ADMIN_OK);
 	for (size_t i = 0; i < n; i++) {
 		ck_assert_uint_lt(f->grants, ARRAY_LEN(f->at_store));
 		f->at_store[f->grants++] = g[i];
@@ -1305,6 +1308,28 @@ START_TEST(a_revocation_that_the_store_did_not_hear_is_not_acknowledged)
 }
 END_TEST
 
+static void others_change(struct fixture *f)
+{
+	struct authc_shared got;
+	struct sharing s;
+	size_t before;
+
+	begin_sharing(f, &s);
+	ck_assert_int_eq(give(f, &s, "bob", 3), AUTHC_SHARE_OK);
+	before = f->grants;
+	f->lists_change = true;
+	ck_assert_uint_eq(bob_has(f, &s, NULL, &got), 3);
+	ck_assert(store_has(f, got.grant));
+	ck_assert_uint_eq(f->grants, before + 1);
+	arena_done(&s.arena);
+}
+
+START_TEST(an_answer_that_is_made_again_since_lists_changed_leaves_no_grant_behind)
+{
+	with_auth(others_change);
+}
+END_TEST
+
 static void nonsense(struct fixture *f)
 {
 	uint8_t bytes[64];
@@ -1340,4 +1365,5 @@ TEST_MAIN("session/authc", a_login_gives_a_grant_that_logout_revokes,
 	  a_client_has_so_many_connections_to_all_processes_together, rates_hold_for_all_processes_together,
 	  what_a_list_takes_away_ends_before_it_is_answered, a_list_is_changed_by_its_owner_or_with_the_right_to,
 	  who_gets_an_address_next_gets_none_of_its_rights, a_revocation_that_the_store_did_not_hear_is_not_acknowledged,
+	  an_answer_that_is_made_again_since_lists_changed_leaves_no_grant_behind,
 	  malformed_messages_do_no_harm)
