@@ -12,8 +12,8 @@ void imap_do_create(struct imap_run *r)
 	enum mailbox_result result;
 	struct folder_info info;
 
-	/* What stands below it are others' names. */
-	if (r->at.own && slice_starts(name, SLICE(IMAP_OTHERS))) {
+	/* What stands below it are others' names, in the account of another as well: its owner would take it for theirs. */
+	if (slice_starts(name, SLICE(IMAP_OTHERS))) {
 		imap_no(r, "CANNOT", "Names below \"" IMAP_OTHERS "\" are those of others' mailboxes");
 		return;
 	}
@@ -62,7 +62,8 @@ void imap_do_rename(struct imap_run *r)
 		imap_no(r, "CANNOT", "A mailbox cannot be given to another user, nor another's INBOX be renamed: copy its messages");
 		return;
 	}
-	if (r->target.own && slice_starts(r->target.name, SLICE(IMAP_OTHERS))) {
+	/* "user" alone: names below the old one would come below it. */
+	if (slice_starts(r->target.name, SLICE(IMAP_OTHERS)) || slice_eq(r->target.name, SLICE(IMAP_OTHERS_ROOT))) {
 		imap_no(r, "CANNOT", "Names below \"" IMAP_OTHERS "\" are those of others' mailboxes");
 		return;
 	}

@@ -154,7 +154,7 @@ enum imap_shared_result imap_shared_get(struct imap_session *s, struct slice own
 		x = shared_new(s, &what, &result);
 	if (x == NULL) {
 		authc_release(authc, what.grant);
-		return IMAP_SHARED_UNKNOWN;
+		return result == MAILBOX_DAMAGED ? IMAP_SHARED_DAMAGED : IMAP_SHARED_UNKNOWN;
 	}
 	if (!take_answer(x, &what)) {
 		memcpy(x->what.grant, what.grant, sizeof(x->what.grant));
@@ -187,7 +187,13 @@ bool imap_shared_refresh(struct imap_session *s)
 
 	if (s->box == NULL || x == NULL)
 		return true;
-	return imap_shared_get(s, slice_str(x->what.owner), &x) != IMAP_SHARED_UNKNOWN;
+	switch (imap_shared_get(s, slice_str(x->what.owner), &x)) {
+	case IMAP_SHARED_OK: case IMAP_SHARED_NONE:
+		return true;
+	case IMAP_SHARED_UNKNOWN: case IMAP_SHARED_DAMAGED:
+		break;
+	}
+	return false;
 }
 
 struct account *imap_box_account(const struct imap_session *s)
@@ -252,6 +258,8 @@ enum mailbox_result imap_resolve(struct imap_run *r, struct slice name, struct i
 		return MAILBOX_OK;
 	case IMAP_SHARED_UNKNOWN:
 		return MAILBOX_UNAVAILABLE;
+	case IMAP_SHARED_DAMAGED:
+		return MAILBOX_DAMAGED;
 	}
 	out->account = out->shared->account;
 	out->owner = slice_str(out->shared->what.owner);
@@ -267,11 +275,11 @@ enum mailbox_result imap_resolve(struct imap_run *r, struct slice name, struct i
 
 /* ---- LIST ---- */
 
-/* Can any pattern name something at or below this? */
-static bool wanted(const struct imap_run *r, struct slice name)
+/* Can any pattern name something at (PATTERN_YES alone) or below this? */
+static bool wanted(const struct imap_run *r, struct slice name, enum pattern_match least)
 {
 	for (size_t i = 0; i < r->c.list.pattern_count; i++)
-		if (pattern_match(r->c.list.patterns[i], name) != PATTERN_NO)
+		if (pattern_match(r->c.list.patterns[i], name) >= least)
 			return true;
 	return false;
 }
@@ -281,6 +289,18 @@ struct gathering {
 	struct folder_info *list;
 	size_t count, room;
 };
+
+/* A level above the owner's mailboxes, "user" or the "user/a" of "user/a/b@example.org": it is there when one of them is (RFC 9051 §6.3.9). */
+static bool wanted_above(const struct gathering *g, struct slice name)
+{
+	for (size_t at = slice_rfind_byte(name, '/'); at != SLICE_NPOS; at = slice_rfind_byte(name, '/')) {
+		name = slice_head(name, at);
+		/* For "user" alone whoever came first is enough. */
+		if ((g->count == 0 || name.len >= sizeof(IMAP_OTHERS)) && wanted(g->r, name, PATTERN_YES))
+			return true;
+	}
+	return false;
+}
 
 /* The folders of one owner that the session may see. */
 static enum mailbox_result gather_of(struct gathering *g, struct imap_shared *x)
@@ -326,6 +346,14 @@ static enum mailbox_result gather_of(struct gathering *g, struct imap_shared *x)
 	return MAILBOX_OK;
 }
 
+static void tell_damaged(const struct imap_session *s, struct slice owner)
+{
+	AUTO_EVENT struct event *ev = event_child(s->base.ev, "imap.shared");
+
+	event_slice(ev, "owner", owner);
+	event_warn(ev, "the owner's stored data is damaged, listing the mailboxes of others without them");
+}
+
 enum mailbox_result imap_shared_list(struct imap_run *r, struct folder_info **folders, size_t *count)
 {
 	struct gathering g = { .r = r };
@@ -333,7 +361,7 @@ enum mailbox_result imap_shared_list(struct imap_run *r, struct folder_info **fo
 	struct slice *owners;
 	size_t owner_count;
 
-	if (s->base.sv->authc == NULL || s->base.rights.ticket || !wanted(r, SLICE("user")))
+	if (s->base.sv->authc == NULL || s->base.rights.ticket || !wanted(r, SLICE(IMAP_OTHERS_ROOT), PATTERN_PARENT))
 		return MAILBOX_OK;
 	switch (authc_sharers(s->base.sv->authc, s->grant, &r->arena, &owners, &owner_count)) {
 	case AUTHC_SHARE_OK:
@@ -350,7 +378,7 @@ enum mailbox_result imap_shared_list(struct imap_run *r, struct folder_info **fo
 
 		buf_adds(&name, IMAP_OTHERS);
 		buf_add(&name, owners[i]);
-		if (!wanted(r, buf_slice(&name)))
+		if (!wanted(r, buf_slice(&name), PATTERN_PARENT) && !wanted_above(&g, buf_slice(&name)))
 			continue;
 		switch (imap_shared_get(s, owners[i], &x)) {
 		case IMAP_SHARED_OK:
@@ -362,9 +390,15 @@ enum mailbox_result imap_shared_list(struct imap_run *r, struct folder_info **fo
 			/* Half a list would make clients forget the other half. */
 			result = MAILBOX_UNAVAILABLE;
 			break;
+		case IMAP_SHARED_DAMAGED:
+			result = MAILBOX_DAMAGED;
+			break;
 		}
 		imap_shared_trim(s);
-		if (result != MAILBOX_OK)
+		/* That does not get better by waiting, and one owner must not end LIST for all who may see something there. */
+		if (result == MAILBOX_DAMAGED)
+			tell_damaged(s, owners[i]);
+		else if (result != MAILBOX_OK)
 			return result;
 	}
 	return folder_infos_join(&r->arena, *folders, *count, g.list, g.count, folders, count);

@@ -7,7 +7,8 @@
 #include "mail/session/imap.h"
 
 /* RFC 2342: the Other Users' Namespace. The second level is an address, and so has "@". */
-#define IMAP_OTHERS "user/"
+#define IMAP_OTHERS_ROOT "user"
+#define IMAP_OTHERS	 IMAP_OTHERS_ROOT "/"
 
 /* One owner's mailboxes. */
 struct imap_shared {
@@ -23,6 +24,7 @@ enum imap_shared_result {
 	IMAP_SHARED_OK,
 	IMAP_SHARED_NONE,		/* nobody of this name shares anything with us */
 	IMAP_SHARED_UNKNOWN,		/* auth or the store is away: NO [UNAVAILABLE] */
+	IMAP_SHARED_DAMAGED,		/* what is stored of the owner */
 };
 
 /* "user/bob@example.org/Lists/a" -> "bob@example.org", "Lists/a". False: a name of the session's own mailboxes. */

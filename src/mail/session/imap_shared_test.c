@@ -269,6 +269,8 @@ START_TEST(mailboxes_are_made_renamed_and_removed_below_a_shared_one)
 	/* It has its parent's list. */
 	HAS(ask(&t.ann, "a GETACL Team/New"), " bob@example.org lrkc\r\n");
 	HAS(ask(&t.bob, "b LIST \"\" user/%"), "* LIST (\\Noselect \\HasChildren) \"/\" user/ann@example.org\r\n");
+	HAS(ask(&t.bob, "b LIST \"\" %"), "* LIST (\\Noselect \\HasChildren) \"/\" user\r\n");
+	HAS_NOT(ask(&t.bob, "b LIST \"\" %"), "user/");
 	HAS(ask(&t.bob, "b LIST \"\" " ANNS "Team/%"), "Team/New\r\n");
 	HAS_NOT(ask(&t.bob, "b LIST \"\" " ANNS "Team/%"), "Sub");
 	HAS(ask(&t.bob, "b DELETE " ANNS "Team/New"), "b NO [NOPERM]");
@@ -295,6 +297,29 @@ START_TEST(mailboxes_are_made_renamed_and_removed_below_a_shared_one)
 	HAS(ask(&t.bob, "b CREATE user/mine"), "b NO [CANNOT]");
 	HAS(ask(&t.bob, "b CREATE Mine"), "b OK");
 	HAS(ask(&t.bob, "b RENAME Mine user/mine"), "b NO [CANNOT]");
+	HAS(ask(&t.bob, "b RENAME Mine user"), "b NO [CANNOT]");
+	HAS(ask(&t.ann, "a CREATE user"), "a OK");
+	HAS(ask(&t.ann, "a SETACL user bob lrkx"), "a OK");
+	HAS(ask(&t.bob, "b CREATE " ANNS "user/eve@example.net/INBOX"), "b NO [CANNOT]");
+	end(&t);
+}
+END_TEST
+
+START_TEST(an_owner_with_damaged_data_hides_nobody_elses_mailboxes)
+{
+	static const struct engine_step step = { .kind = STEP_SET, .key = SLICE_INIT("h"), .value = SLICE_INIT("?") };
+	struct two t;
+
+	begin(&t);
+	give(&t, "INBOX", "lr");
+	HAS(ask(&t.bob, "b LIST \"\" *"), ANNS "INBOX\r\n");
+	ck_assert_int_eq(engine_apply(t.s.engine, &(struct engine_op){ .object = SLICE("a.00000000000000aa"), .steps = &step, .count = 1 }), ENGINE_OK);
+	for (int i = 0; i < 2; i++) {
+		HAS(ask(&t.bob, "b LIST \"\" *"), "\"/\" INBOX\r\nb OK");
+		HAS(ask(&t.bob, "b SELECT " ANNS "INBOX"), "b NO [SERVERBUG]");
+		client_done(&t.bob);
+		login_as(&t.s, &t.bob, "bob");
+	}
 	end(&t);
 }
 END_TEST
@@ -302,4 +327,5 @@ END_TEST
 TEST_MAIN("session/imap_shared", commands_of_lists_answer_as_the_rfc_says, what_is_not_shared_does_not_exist,
 	  each_right_opens_its_own_commands_alone, a_right_that_is_taken_away_is_gone_with_the_next_command,
 	  changes_of_others_are_told_while_idling_and_revoked_ones_are_not,
-	  messages_go_from_one_user_to_the_other_with_the_flags_that_are_allowed, mailboxes_are_made_renamed_and_removed_below_a_shared_one)
+	  messages_go_from_one_user_to_the_other_with_the_flags_that_are_allowed, mailboxes_are_made_renamed_and_removed_below_a_shared_one,
+	  an_owner_with_damaged_data_hides_nobody_elses_mailboxes)
