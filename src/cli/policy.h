@@ -22,6 +22,9 @@ int policy_cli_json(struct cli *cli, json_t *value);
 
 /* "90s", "30m", "12h", "7d": that long ago, in microseconds since 1970. CLI_OK, or complains. */
 MUST_USE int policy_cli_since(struct cli *cli, const char *text, int64_t *us);
+/* Something that an extension was linked with was refused; what: its record's text, "helper fib_lookup". False: no line of a policy allows it. */
+bool policy_cli_is_use(const struct policy_record *r);
+bool policy_cli_use_line(struct buf *out, const char *before, const char *subject, const char *what);
 /* What the policy of its epoch says of a decision; nothing when that is not kept. */
 void policy_cli_explain_text(struct cli *cli, struct buf *out, const struct policy_entry *entry);
 json_t *policy_cli_explain_json(struct cli *cli, const struct policy_entry *entry);

@@ -38,7 +38,9 @@ static void entry_line(struct buf *out, const struct policy_entry *e)
 	policy_decision_text(e->id, id);
 	date_rfc3339_ms(out, (int64_t)r->time_us);
 	buf_printf(out, " %-7s %s", policy_result_name(r->result), id);
-	if (r->result == POLICY_RESULT_APPLIED) {
+	if (policy_cli_is_use(r)) {
+		buf_printf(out, " %s links", *e->subject == '\0' ? "(no label)" : e->subject);
+	} else if (r->result == POLICY_RESULT_APPLIED) {
 		buf_printf(out, " epoch %llu", (unsigned long long)r->epoch);
 	} else {
 		buf_printf(out, " %s", *e->subject == '\0' ? "(no label)" : e->subject);
@@ -220,6 +222,8 @@ static void explain_text(struct cli *cli, struct buf *out, const struct policy_e
 		buf_printf(out, "  not true  %s\n", policy_predicate_name(left & -left));
 	buf_printf(out, "  epoch     %llu\n", (unsigned long long)r->epoch);
 	policy_cli_explain_text(cli, out, e);
+	if (policy_cli_is_use(r) && policy_cli_use_line(out, "  line      ", e->subject, t.what))
+		buf_addc(out, '\n');
 	if (*e->subject == '\0' && r->permission != 0)
 		buf_adds(out, "  label     comes from a 'role' or 'domain' line of the policy; on the admin socket 'prickle user set --system-user N --groups G' "
 			      "makes a user of the system a member of a role's group\n");
@@ -244,7 +248,10 @@ static int explain(struct cli *cli)
 	if (err == 0) {
 		if (cli_json(cli)) {
 			json_t *o = entry_json(e);
+			AUTO_BUF struct buf line = BUF_INIT(LINE_BYTES);
 			json_object_set_new(o, "explanation", policy_cli_explain_json(cli, e));
+			if (policy_cli_is_use(&e->record) && policy_cli_use_line(&line, "", e->subject, policy_record_texts(&e->record).what))
+				json_object_set_new(o, "explanation", json_pack("{s:s}", "line", buf_cstr(&line)));
 			code = policy_cli_json(cli, o);
 		} else {
 			explain_text(cli, &out, e);

@@ -19,11 +19,64 @@
 struct learning {
 	struct arena *arena;
 	const struct policy *p;
+	const struct analysis *a;
 	const char *subject;		/* only this one; NULL: all */
 	struct analysis_observation *seen;
 	size_t count, room;
+	struct buf uses;		/* lines that the policy does not have, each once and with its line end */
 	bool failed;
 };
+
+/* ---- what extensions were linked with ---- */
+
+/* A refusal of what is no permission on an object: its text says what (spine/refusals.c). */
+bool policy_cli_is_use(const struct policy_record *r)
+{
+	return r->permission == 0 && (r->result == POLICY_RESULT_DENIED || r->result == POLICY_RESULT_TRIAL);
+}
+
+static bool cut_use(struct slice what, enum policy_use *use, struct slice *name)
+{
+	struct slice kind;
+
+	slice_cut(what, ' ', &kind, name);
+	for (int u = 0; u < POLICY_USE_COUNT; u++) {
+		*use = (enum policy_use)u;
+		if (name->len != 0 && slice_eq(kind, slice_str(policy_use_name(*use))))
+			return true;
+	}
+	return false;
+}
+
+bool policy_cli_use_line(struct buf *out, const char *before, const char *subject, const char *what)
+{
+	enum policy_use use;
+	struct slice name;
+
+	if (*subject == '\0' || !cut_use(slice_str(what), &use, &name))
+		return false;
+	buf_printf(out, "%sallow %s use %s %.*s", before, subject, policy_use_name(use), SLICE_FMT(name));
+	return true;
+}
+
+static void take_use(struct learning *l, const char *subject, const char *what)
+{
+	uint16_t s = policy_subject_find(l->p, slice_str(subject));
+	AUTO_BUF struct buf line = BUF_INIT(LOG_LINE_BYTES);
+	const char *const *names;
+	enum policy_use use;
+	struct slice name;
+
+	if (s == 0 || (l->subject != NULL && policy_subject_find(l->p, slice_str(l->subject)) != s) || !cut_use(slice_str(what), &use, &name))
+		return;
+	for (size_t i = analysis_uses(l->a, s, use, &names); i > 0; i--)
+		if (slice_eq(slice_str(names[i - 1]), name))
+			return;
+	if (policy_cli_use_line(&line, "", subject, what))
+		buf_addc(&line, '\n');
+	if (slice_find(buf_slice(&l->uses), buf_slice(&line)) == SLICE_NPOS)
+		buf_add(&l->uses, buf_slice(&line));
+}
 
 static void observe(struct learning *l, const struct analysis_observation *o)
 {
@@ -78,7 +131,9 @@ static bool take_record(void *arg, const struct policy_seen *seen)
 	struct policy_record_texts t = policy_record_texts(r);
 	struct learning *l = arg;
 
-	if (r->result == POLICY_RESULT_DENIED || r->result == POLICY_RESULT_TRIAL)
+	if (policy_cli_is_use(r))
+		take_use(l, seen->entry->subject, t.what);
+	else if (r->result == POLICY_RESULT_DENIED || r->result == POLICY_RESULT_TRIAL)
 		take(l, seen->entry->subject, seen->entry->object, (enum policy_class)r->class, r->permission, r->predicates, t.who, t.what);
 	return !l->failed;
 }
@@ -100,7 +155,10 @@ static bool take_line(struct learning *l, const char *line)
 		return false;
 	}
 	enum policy_class class = policy_class_find(slice_str(member(o, "class")));
-	if (strcmp(member(o, "result"), "denied") == 0 || strcmp(member(o, "result"), "trial") == 0)
+	bool refused = strcmp(member(o, "result"), "denied") == 0 || strcmp(member(o, "result"), "trial") == 0;
+	if (refused && class == POLICY_PORT && *member(o, "object") == '\0')
+		take_use(l, member(o, "subject"), member(o, "what"));
+	else if (refused)
 		take(l, member(o, "subject"), member(o, "object"), class, policy_permission_find(class, slice_str(member(o, "permission"))), 0,
 		     member(o, "who"), member(o, "what"));
 	json_decref(o);
@@ -156,8 +214,9 @@ static void refused_text(struct buf *out, const struct policy *p, const struct a
 	buf_addc(out, '\n');
 }
 
-static void lesson_text(struct buf *out, const struct policy *p, const struct analysis_lesson *l)
+static void lesson_text(struct buf *out, const struct policy *p, const struct analysis_lesson *l, struct slice uses)
 {
+	buf_add(out, uses);
 	for (size_t i = 0; i < l->rule_count; i++) {
 		buf_printf(out, "%s\n  # %llu decision%s\n", l->rules[i].line, (unsigned long long)l->rules[i].covers, l->rules[i].covers == 1 ? "" : "s");
 		for (size_t k = 0; k < l->rules[i].opens.count; k++)
@@ -171,7 +230,7 @@ static void lesson_text(struct buf *out, const struct policy *p, const struct an
 		buf_printf(out, "# %llu decisions are about what has no label: define a domain, role or label first\n", (unsigned long long)l->unlabelled);
 	if (!l->smallest)
 		buf_adds(out, "# the log is large: maybe fewer lines would do\n");
-	if (l->rule_count == 0)
+	if (l->rule_count == 0 && uses.len == 0)
 		buf_adds(out, "# nothing to add\n");
 }
 
@@ -184,9 +243,15 @@ static json_t *texts_json(const struct analysis_texts *t)
 	return list;
 }
 
-static json_t *lesson_json(const struct policy *p, const struct analysis_lesson *l)
+static json_t *lesson_json(const struct policy *p, const struct analysis_lesson *l, struct slice uses)
 {
-	json_t *rules = json_array(), *refused = json_array();
+	json_t *rules = json_array(), *refused = json_array(), *use_lines = json_array();
+	struct slice line;
+
+	while (uses.len != 0) {
+		slice_cut(uses, '\n', &line, &uses);
+		json_array_append_new(use_lines, json_stringn((const char *)line.ptr, line.len) ?: json_null());
+	}
 
 	for (size_t i = 0; i < l->rule_count; i++)
 		json_array_append_new(rules, json_pack("{s:s, s:I, s:o}", "line", l->rules[i].line, "decisions", (json_int_t)l->rules[i].covers, "opens",
@@ -199,7 +264,7 @@ static json_t *lesson_json(const struct policy *p, const struct analysis_lesson 
 							 policy_permission_name(p->objects[o->object].class, o->permission), "object",
 							 p->objects[o->object].name, "never", buf_cstr(&place)));
 	}
-	return json_pack("{s:o, s:o, s:I, s:I, s:b}", "rules", rules, "refused", refused, "already", (json_int_t)l->already, "unlabelled",
+	return json_pack("{s:o, s:o, s:o, s:I, s:I, s:b}", "rules", rules, "uses", use_lines, "refused", refused, "already", (json_int_t)l->already, "unlabelled",
 			 (json_int_t)l->unlabelled, "smallest", (int)l->smallest);
 }
 
@@ -215,20 +280,23 @@ static int learn(struct cli *cli)
 	if (code != CLI_OK)
 		return code;
 	l.p = analysis_policy(a);
+	l.a = a;
+	buf_init(&l.uses, OUTPUT_BYTES);
 	if (l.subject != NULL && policy_subject_find(l.p, slice_str(l.subject)) == 0)
 		return cli_fail(cli, CLI_NOT_FOUND, "the policy has no domain or role '%s'", l.subject);
 	code = cli_arg(cli, 0) != NULL ? read_lines(cli, &l, cli_arg(cli, 0)) : read_store(cli, &l);
 	if (code == CLI_OK)
 		err = l.failed ? -ENOMEM : analysis_learn(&arena, a, l.seen, l.count, &lesson);
 	free(l.seen);
+	AUTO_BUF struct buf uses = l.uses;
 	if (code != CLI_OK)
 		return code;
 	if (err != 0)
 		return cli_fail(cli, CLI_TEMPORARY, err == -E2BIG ? "the log has too many different decisions: take a part of it with --since or --subject" :
 								    "out of memory");
 	if (cli_json(cli))
-		return policy_cli_json(cli, lesson_json(l.p, &lesson));
-	lesson_text(&out, l.p, &lesson);
+		return policy_cli_json(cli, lesson_json(l.p, &lesson, buf_slice(&uses)));
+	lesson_text(&out, l.p, &lesson, buf_slice(&uses));
 	return cli_print(cli, &out);
 }
 

@@ -200,19 +200,24 @@ json_t *spine_cli_finding_json(const struct inspect_finding *f)
 int spine_cli_refused(struct cli *cli, int err, const struct spine_change *c)
 {
 	AUTO_BUF struct buf text = BUF_INIT(TEXT_BYTES);
+	char decision[24];
 	json_t *list;
 
 	if (c->report.finding_count == 0)
 		return spine_cli_fail(cli, err, &c->why);
+	policy_decision_text(c->decision, decision);
 	if (!cli_json(cli)) {
 		inspect_findings_text(&text, &c->report);
 		fprintf(stderr, "%s", buf_cstr(&text));
+		if (c->decision != 0)
+			fprintf(stderr, "note: this is decision %s: 'prickle policy explain', 'prickle policy learn'\n", decision);
 		return spine_cli_fail(cli, err, &c->why);
 	}
 	list = json_array();
 	for (size_t i = 0; i < c->report.finding_count; i++)
 		json_array_append_new(list, spine_cli_finding_json(&c->report.findings[i]));
-	int code = spine_cli_json(cli, json_pack("{s:s, s:o}", "error", c->why.text, "refused", list));
+	int code = spine_cli_json(cli, json_pack("{s:s, s:o, s:s?}", "error", c->why.text, "refused", list, "decision",
+							c->decision != 0 ? decision : NULL));
 	return code != CLI_OK ? code : (int)spine_cli_exit(err);
 }
 

@@ -153,7 +153,7 @@ int policy_store_ring_fd(struct policy_store *s, const char *name, struct errmsg
 	fd = err == 0 && there ? old_ring(s, &f) : -1;
 	if (err != 0 || fd >= 0)
 		return err != 0 ? err : fd;
-	if ((s->flags & POLICY_STORE_WRITE) == 0)
+	if ((s->flags & (POLICY_STORE_WRITE | POLICY_STORE_RINGS)) == 0)
 		return errmsg_say(why, -EACCES, "there is no audit ring '%s'", name);
 	if (mkdirat(s->run_fd, "audit", 0750) != 0 && errno != EEXIST)
 		return errmsg_set(why, -errno, "make '%s/audit'", s->run);

@@ -42,6 +42,7 @@ MUST_USE int policy_store_run(const char *directory, char out[POLICY_DIRECTORY_B
 enum policy_store_flags {
 	POLICY_STORE_WRITE = 1,		/* may make what is missing, apply, make rings */
 	POLICY_STORE_REPAIR = 2,	/* with WRITE: the epoch in force may be unsound (all is denied then), since an apply will replace it */
+	POLICY_STORE_RINGS = 8,		/* without WRITE: may make rings all the same, as root */
 	POLICY_STORE_NOW = 4,		/* with WRITE: do not wait for who changes the store or holds it */
 };
 /*

@@ -317,7 +317,7 @@ int spine_device_open(const struct spine_where *where, enum spine_open_mode mode
 	memcpy(d->name, where->device, strlen(where->device));
 	d->netns = d->home = d->root = d->ns_dir = d->dir = -1;
 	d->meta_fd = d->control_fd = d->stats_fd = d->slots_fd = d->trace_fd = -1;
-	d->kept_slot = d->keeper = -1;
+	d->kept_slot = d->keeper = d->audit_fd = -1;
 	d->open_mode = mode;
 	d->mode = where->mode;
 	d->records_store = calloc(SPINE_SLOTS_MAX, sizeof(*d->records_store));
@@ -380,6 +380,7 @@ void spine_device_close(struct spine_device *d)
 	fd_close(&d->netns);
 	fd_close(&d->home);
 	fd_close(&d->keeper);
+	device_audit_close(d);
 	fd_close(&d->dir);
 	fd_close(&d->ns_dir);
 	fd_close(&d->root);

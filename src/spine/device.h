@@ -150,6 +150,7 @@ bool spine_device_by_policy(const struct spine_device *d, const struct spine_rec
 struct spine_change {
 	struct arena *arena;
 	struct inspect_report report;	/* filled on -EPERM and on success */
+	uint64_t decision;		/* id of the first refusal in the audit, or 0 */
 	struct errmsg why;
 };
 

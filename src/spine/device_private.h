@@ -7,6 +7,7 @@
  */
 #pragma once
 #include "base/arena.h"
+#include "policy/audit.h"
 #include "spine/device.h"
 
 struct spine_device {
@@ -42,6 +43,8 @@ struct spine_device {
 	/* What spine_replace_watch compares with. */
 	uint64_t watch_packets, watch_faults;	/* of the old version, when it was replaced */
 	int keeper;			/* of spine_load_keeper, or <= 0 */
+	int audit_fd;			/* device_audit_open; -1: there is none */
+	struct policy_ring_writer audit;
 	int kept_slot;			/* of the old version when the new one has another slot; -1: none */
 	void (*step)(void *arg, const char *name);
 	void *step_arg;
@@ -115,3 +118,11 @@ const char *class_text(struct spine_class c);
  */
 MUST_USE int device_take_over(struct spine_device *d, struct spine_record *record, bool *taken, int *before_fd,
 			      struct errmsg *why);
+
+/* ---- refusals.c ---- */
+
+/* The ring for what is refused, while it can still be opened (before confine); device_audit_close as the device is closed. */
+void device_audit_open(struct spine_device *d);
+void device_audit_close(struct spine_device *d);
+/* Record what is in the report for these rights. Decision id of the first reason, or 0. */
+uint64_t device_audit_tell(struct spine_device *d, const struct spine_rights *r, const struct inspect_report *report);

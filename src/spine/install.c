@@ -92,15 +92,18 @@ static int choose_class(struct spine_device *d, const struct loading *l, struct 
 static int load(struct spine_device *d, const struct install_request *r, struct loading *l,
 		const struct spine_record *old, int old_dir, const struct old_maps *old_maps, struct spine_change *c)
 {
+	const struct spine_rights *judged = NULL;
 	struct load_request request = {
-		.object = r->object, .parsed = l->object, .signature = r->signature, .policy = d->view,
+		.judged = &judged, .object = r->object, .parsed = l->object, .signature = r->signature, .policy = d->view,
 		.device = d->name, .name = l->name,
 		.class = { d->meta.frags != 0, d->meta.attach_type }, .accept_unbounded = r->accept_unbounded,
 		.old_maps_dir = old_dir, .old_maps = old_maps,
 		.old_state_id = old != NULL ? old->state_id : 0, .keeper = d->keeper,
 	};
 
-	return spine_load(c->arena, &request, &l->loaded, &c->report, &c->why);
+	int err = spine_load(c->arena, &request, &l->loaded, &c->report, &c->why);
+	c->decision = err == -EPERM ? device_audit_tell(d, judged, &c->report) : 0;
+	return err;
 }
 
 static void fill_record(struct spine_record *out, const struct install_request *r, const struct loading *l)
@@ -177,6 +180,7 @@ static int pin_version(struct spine_device *d, const char *parent, const struct 
 
 static int confine(struct spine_device *d, bool wanted, struct errmsg *why)
 {
+	device_audit_open(d);
 	if (!wanted)
 		return 0;
 	d->keeper = spine_load_keeper(why);

@@ -559,6 +559,8 @@ int spine_load(struct arena *arena, const struct load_request *request, struct l
 	crypto_hash_sha256(digest, r.object.ptr, r.object.len);
 	if (err == 0)
 		err = spine_rights_find(arena, r.policy, r.device, r.name, r.signature.len == 0 ? NULL : signer, digest, &rights, why);
+	if (err == 0 && r.judged != NULL)
+		*r.judged = rights;
 	if (err == 0) {
 		tier = rights->vetted ? TIER_VETTED : TIER_UNTRUSTED;
 		asked = *rights;

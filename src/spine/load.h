@@ -58,6 +58,7 @@ struct load_request {
 	uint32_t old_state_id;		/* of the version that runs */
 	int netns;			/* the device's network namespace; <= 0: the caller's */
 	int keeper;			/* of spine_load_keeper when CAP_SYS_ADMIN was given up; <= 0: none */
+	const struct spine_rights **judged;	/* NULL, or gets what it was judged by, on a refusal, too */
 	struct buf *log;		/* NULL, or gets the whole log of the verifier on a refusal */
 };
 

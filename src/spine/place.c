@@ -50,7 +50,7 @@ int device_policy(struct spine_device *d, const char *directory, struct errmsg *
 	if (from != NULL && access(from, F_OK) != 0)
 		return errmsg_set(why, -errno, "open the policy in '%.300s'", from);
 	/* Not for writing when it need not be: that waits for an apply, which may be waiting for this device. */
-	err = policy_store_open(from, 0, &d->store, why);
+	err = policy_store_open(from, geteuid() == 0 ? POLICY_STORE_RINGS : 0, &d->store, why);
 	if (err != 0 && geteuid() == 0)
 		err = policy_store_open(from, POLICY_STORE_WRITE, &d->store, why);
 	/* What is placed by this policy must be there before the next apply looks for it. */

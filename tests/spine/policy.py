@@ -238,6 +238,38 @@ def a_policy_that_is_refused_changes_nothing():
         lab.passes()
 
 
+def what_is_refused_at_link_time_is_explained_and_learnt():
+    """an extension that is refused is in the audit: explain tells the line that it lacks, learn the lines for all of it"""
+    with Place() as lab:
+        lab.policy.allow("linked", verdicts=("drop",))
+        lab.policy.apply()
+        path = build("linked", HELPER, NAME='"linked"', VERDICTS=LOOKS)
+        there = ["--policy", lab.policy.directory]
+        for _ in range(2):                              # the second goes on in the same ring
+            done = lab.prickle(lab.here, "spine", "install", path, "--dev", "eth0", "--name", "linked", *there, "--json", check=False)
+            assert done.returncode == 5, done
+        answer = json.loads(done.stdout)
+        rules = [one["rule"] for one in answer["refused"]]
+        assert "helper fib_lookup" in rules and "verdict pass" in rules, rules
+        ring, sequence = answer["decision"].split("-")
+        ids = [f"{ring}-{int(sequence, 16) + i:x}" for i in range(len(rules))]
+        told = lab.prickle(None, "policy", "explain", ids[rules.index("helper fib_lookup")], *there).stdout
+        assert "allow lab.x-linked use helper fib_lookup" in told and "by linked on helper fib_lookup" in told, told
+        told = lab.prickle(None, "policy", "explain", ids[rules.index("verdict pass")], *there).stdout
+        assert "allow lab.x-linked pass " in told and "on eth0" in told, told
+        learnt = lab.prickle(None, "policy", "learn", *there).stdout
+        assert learnt.count("allow lab.x-linked use helper fib_lookup\n") == 1 and "allow lab.x-linked pass " in learnt, learnt
+        log = os.path.join(lab.directory(), "log")
+        with open(log, "w", encoding="utf-8") as f:
+            f.write(lab.prickle(None, "policy", "audit", "--json", *there).stdout)
+        assert json.loads(lab.prickle(None, "policy", "learn", log, "--json", *there).stdout)["uses"] == \
+            ["allow lab.x-linked use helper fib_lookup"]
+        lab.policy.allow("linked", uses=["helper fib_lookup"])
+        lab.policy.apply()
+        assert "fib_lookup" not in lab.prickle(None, "policy", "learn", *there).stdout
+        lab.put("linked", HELPER, LOOKS)
+
+
 def what_no_apply_told_them_the_next_command_does():
     """after an apply that was cut off, the next command that changes anything narrows the extensions: ports, and what they were linked with"""
     with Place() as lab:
@@ -335,4 +367,4 @@ def the_router_is_loaded_as_it_was_built():
 if __name__ == "__main__":
     tap.run([a_port_is_gone_with_the_next_packet, a_verdict_is_gone_with_the_next_packet, a_revocable_helper_is_gone_with_the_next_packet,
              plain_redirects_are_checked, what_it_was_linked_with_ends_it, a_policy_that_is_refused_changes_nothing,
-             what_no_apply_told_them_the_next_command_does, other_directories_are_others, an_apply_and_an_installation_exclude_each_other, the_router_is_loaded_as_it_was_built])
+             what_is_refused_at_link_time_is_explained_and_learnt, what_no_apply_told_them_the_next_command_does, other_directories_are_others, an_apply_and_an_installation_exclude_each_other, the_router_is_loaded_as_it_was_built])
