@@ -144,6 +144,21 @@ static struct live_grant *grant_for(struct auth_client *c, const struct asker *k
 	return auth_give_shared(c, o->user.account, k->user.account, AUTH_LOGIN_GRANT_S);
 }
 
+/* All lists of an owner. Damaged ones give nothing: waiting helps nobody, and LIST must not end for all whom they may name. */
+static enum auth_share_result read_lists(struct auth *a, struct arena *arena, const struct owner *o, struct shares *out)
+{
+	enum dir_result d = directory_shares(a->dir, arena, o->who.account, out);
+
+	if (d == DIR_DAMAGED) {
+		AUTO_EVENT struct event *ev = event_child(a->ev, "auth.acl");
+
+		event_slice(ev, "owner", o->who.address);
+		event_warn(ev, "the owner's lists of rights are damaged, as if there were none");
+		return AUTH_SHARE_NONE;
+	}
+	return of_directory(d);
+}
+
 /* have: becomes the grant that the answer has; one that was got in vain is there for the next try. */
 static enum auth_share_result shared_once(struct auth_client *c, struct asker *k, struct slice text, uint8_t have[GRANT_ID_BYTES],
 					  struct buf *answer, bool *again)
@@ -163,7 +178,7 @@ static enum auth_share_result shared_once(struct auth_client *c, struct asker *k
 	if (result == AUTH_SHARE_OK && (o.own || strcmp(o.user.account, k->user.account) == 0))
 		result = AUTH_SHARE_NONE;
 	if (result == AUTH_SHARE_OK)
-		result = of_directory(directory_shares(a->dir, &arena, o.who.account, &s));
+		result = read_lists(a, &arena, &o, &s);
 	if (result == AUTH_SHARE_OK)
 		result = write_folders(&arena, &s, k->address, &folders);
 	if (result == AUTH_SHARE_OK && !o.user.own_quota) {

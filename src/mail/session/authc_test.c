@@ -1330,6 +1330,33 @@ START_TEST(an_answer_that_is_made_again_since_lists_changed_leaves_no_grant_behi
 }
 END_TEST
 
+static void damaged_lists(struct fixture *f)
+{
+	struct engine_step step = { .kind = STEP_SET, .value = SLICE("?") };
+	struct authc_shared got;
+	struct sharing s;
+	char key[32], object[16];
+
+	begin_sharing(f, &s);
+	/* Wherever the directory keeps it. */
+	snprintf(key, sizeof(key), "%c%s", DIR_LISTS, s.ann.account);
+	step.key = slice_str(key);
+	for (unsigned i = 0; i < DIRECTORY_OBJECTS; i++) {
+		snprintf(object, sizeof(object), "u.%u", i);
+		ck_assert_int_eq(engine_apply(f->engine, &(struct engine_op){ .object = slice_str(object), .steps = &step, .count = 1 }), ENGINE_OK);
+	}
+	ck_assert_uint_eq(bob_has(f, &s, NULL, &got), 0);
+	/* Nothing is built upon them. */
+	ck_assert_int_eq(give(f, &s, "bob", 3), AUTHC_SHARE_TEMPORARY);
+	arena_done(&s.arena);
+}
+
+START_TEST(damaged_lists_give_nothing_and_are_not_written_over)
+{
+	with_auth(damaged_lists);
+}
+END_TEST
+
 static void nonsense(struct fixture *f)
 {
 	uint8_t bytes[64];
@@ -1365,5 +1392,5 @@ TEST_MAIN("session/authc", a_login_gives_a_grant_that_logout_revokes,
 	  a_client_has_so_many_connections_to_all_processes_together, rates_hold_for_all_processes_together,
 	  what_a_list_takes_away_ends_before_it_is_answered, a_list_is_changed_by_its_owner_or_with_the_right_to,
 	  who_gets_an_address_next_gets_none_of_its_rights, a_revocation_that_the_store_did_not_hear_is_not_acknowledged,
-	  an_answer_that_is_made_again_since_lists_changed_leaves_no_grant_behind,
+	  an_answer_that_is_made_again_since_lists_changed_leaves_no_grant_behind, damaged_lists_give_nothing_and_are_not_written_over,
 	  malformed_messages_do_no_harm)
