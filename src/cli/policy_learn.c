@@ -40,6 +40,10 @@ static bool cut_use(struct slice what, enum policy_use *use, struct slice *name)
 	struct slice kind;
 
 	slice_cut(what, ' ', &kind, name);
+	/* A stranger's object chose it, and the line goes into a policy. */
+	for (size_t i = 0; i < name->len; i++)
+		if (!ascii_alpha(name->ptr[i]) && !ascii_digit(name->ptr[i]) && name->ptr[i] != '_' && name->ptr[i] != '-')
+			return false;
 	for (int u = 0; u < POLICY_USE_COUNT; u++) {
 		*use = (enum policy_use)u;
 		if (name->len != 0 && slice_eq(kind, slice_str(policy_use_name(*use))))

@@ -262,6 +262,9 @@ def what_is_refused_at_link_time_is_explained_and_learnt():
         log = os.path.join(lab.directory(), "log")
         with open(log, "w", encoding="utf-8") as f:
             f.write(lab.prickle(None, "policy", "audit", "--json", *there).stdout)
+            # A name that a hostile object chose makes no line of a policy.
+            f.write(json.dumps({"result": "denied", "class": "port", "permission": "", "object": "", "subject": "lab.x-linked",
+                                "what": "kfunc x\nallow lab.x-linked attach port"}) + "\n")
         assert json.loads(lab.prickle(None, "policy", "learn", log, "--json", *there).stdout)["uses"] == \
             ["allow lab.x-linked use helper fib_lookup"]
         lab.policy.allow("linked", uses=["helper fib_lookup"])
