@@ -90,6 +90,21 @@ static int key_list(struct cli *cli)
 	return policy_cli_json(cli, list);
 }
 
+/* Keys are asked for at the next apply; what is in force stays so. */
+static void warn_unsigned(struct policy_store *store)
+{
+	AUTO_ARENA struct arena arena = ARENA_INIT((size_t)POLICY_EPOCHS_MAX * 1024);
+	struct policy_epoch_info *list;
+	size_t count;
+
+	if (policy_store_epochs(store, &arena, &list, &count, NULL) != 0)
+		return;
+	for (size_t i = 0; i < count; i++)
+		if (list[i].in_force && list[i].signer[0] == '\0')
+			fprintf(stderr, "warning: epoch %llu, which is in force, is not signed by a key of this node, and stays: 'prickle policy apply FILE "
+				"--key KEY' puts a signed one in its place\n", (unsigned long long)list[i].epoch);
+}
+
 static int key_add(struct cli *cli)
 {
 	AUTO_BUF struct buf bytes = BUF_INIT(32);
@@ -104,6 +119,8 @@ static int key_add(struct cli *cli)
 	if (code != CLI_OK)
 		return code;
 	err = policy_store_key_add(store, name, bytes.ptr, &why);
+	if (err == 0)
+		warn_unsigned(store);
 	policy_store_close(store);
 	if (err != 0)
 		return policy_cli_fail(cli, err, &why);

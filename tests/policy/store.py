@@ -96,13 +96,16 @@ def keys_must_sign():
     public = policy("key", "new", key, store=None).stdout.strip()
     assert os.stat(key).st_mode & 0o777 == 0o600 and len(public) == 64
     policy("key", "new", key, code=2, store=None)
-    policy("key", "add", "ops", public)
+    said = policy("key", "add", "ops", public).stderr
+    assert f"epoch {epochs()[-1]['epoch']}, which is in force, is not signed" in said, said
     policy("key", "add", "ops", public, code=2)
     assert json.loads(policy("key", "list", "--json").stdout) == [{"name": "ops", "public": public}]
     said = policy("apply", DIR + "/b.policy", "--yes", code=5).stderr
     assert "signed policies only" in said, said
     policy("apply", DIR + "/b.policy", "--yes", "--key", key)
     assert epochs()[-1]["signer"] == "ops"
+    assert policy("key", "add", "two", public).stderr == ""
+    policy("key", "remove", "two")
     policy("sign", DIR + "/a.policy", "--key", key, store=None)
     policy("apply", DIR + "/b.policy", "--yes", "--signature", DIR + "/a.policy.sig", code=5)
     policy("apply", DIR + "/a.policy", "--yes", "--signature", DIR + "/a.policy.sig")
