@@ -12,15 +12,27 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "dvm/container/container_limits.h"
+#include "dvm/container/jar.h"
 #include "dvm/container/jimage.h"
+#include "dvm/container/shown.h"
+#include "dvm/container/walk.h"
 #include "sys/process.h"
 
 #define ROOTS_MAX	 1000000u	/* files of directories, too */
 #define FILE_BYTES_MAX	 (4ull << 30)
 #define INPUT_BYTES_MAX	 (8ull << 30)	/* parsed skeletons and unpacked entries of the class path */
+#define NESTED_BYTES_MAX (2ull << 30)	/* jars within jars, unpacked, all together */
+#define SOURCES_MAX	 4000000u
 #define COMPLAINTS_MAX	 64u
 
-enum root_kind { ROOT_FILE, ROOT_IMAGE, ROOT_OTHER };
+enum root_kind { ROOT_FILE, ROOT_JAR, ROOT_IMAGE, ROOT_OTHER };
+
+struct archive {			/* a jar, or one within another */
+	struct zip zip;
+	struct jar jar;
+	struct slice prefix;		/* of its entries' labels: "lib/a.jar!/b.jar!/" */
+};
 
 struct root {
 	enum root_kind kind;
@@ -34,8 +46,10 @@ struct root {
 
 struct source {				/* a class somewhere */
 	struct dvm_item item;
+	const struct archive *archive;	/* or NULL */
 	uint32_t entry;			/* of the jar or image */
-	bool looked_at, parsed, broken;
+	uint16_t version;		/* of a multi-release jar: for JVMs of at least this one */
+	bool looked_at, parsed;
 	struct slice name;		/* internal name, by its place */
 	uint32_t next;			/* in its bucket: 1 + index */
 	struct class_file class;
@@ -50,6 +64,7 @@ struct dvm_input {
 	uint32_t item_count;
 	uint32_t *buckets, mask;
 	struct arena arena;
+	uint64_t nested_bytes;
 	char *complaints[COMPLAINTS_MAX];
 	uint32_t complaint_count;
 };
@@ -99,13 +114,24 @@ static bool grow(void **p, uint32_t *room, uint32_t need, size_t size)
 
 /* ---- files ---- */
 
+static const struct slice jmod_magic = { (const uint8_t *)"JM\1\0", 4 };	/* and then a zip file */
+
+static bool is_archive(struct slice name)
+{
+	return slice_ends(name, SLICE(".jar")) || slice_ends(name, SLICE(".war")) || slice_ends(name, SLICE(".jmod"));
+}
+
 static enum root_kind kind_of(const char *path, struct slice bytes)
 {
 	if (slice_ends(slice_str(path), SLICE(".class")))
 		return ROOT_FILE;		/* whatever it holds: a broken one is judged, not skipped */
+	if (is_archive(slice_str(path)))
+		return ROOT_JAR;
 	if (slice_starts(bytes, SLICE("\xda\xda\xfe\xca")) || slice_starts(bytes, SLICE("\xca\xfe\xda\xda")))
 		return ROOT_IMAGE;
-	return slice_starts(bytes, SLICE("\xca\xfe\xba\xbe")) ? ROOT_FILE : ROOT_OTHER;
+	if (slice_starts(bytes, SLICE("\xca\xfe\xba\xbe")))
+		return ROOT_FILE;
+	return class_container_of(bytes) == CLASS_CONTAINER_JAR ? ROOT_JAR : ROOT_OTHER;
 }
 
 /* Small files are read, since there may be many; large ones are mapped. */
@@ -161,7 +187,7 @@ static int add_file(struct dvm_input *in, const char *given, const char *path, s
 
 static bool is_wanted(struct slice name)
 {
-	return slice_ends(name, SLICE(".class"));
+	return slice_ends(name, SLICE(".class")) || is_archive(name);
 }
 
 static int by_name(const FTSENT **a, const FTSENT **b)
@@ -231,13 +257,19 @@ int dvm_input_jdk(struct dvm_input *in, const char *dir, struct errmsg *why)
 
 /* ---- containers ---- */
 
-static void complain(struct dvm_input *in, const struct root *r, const char *text)
+/* Within: the prefix of an archive in it, or nothing. */
+static void complain(struct dvm_input *in, const struct root *r, struct slice within, const char *text)
 {
 	char line[1024];
+	int n;
 
 	if (in->complaint_count >= COMPLAINTS_MAX)
 		return;
-	(void)snprintf(line, sizeof(line), "%s%s%.*s: %s", r->path, r->below.len > 0 ? "/" : "", SLICE_FMT(r->below), text);
+	n = snprintf(line, sizeof(line), "%s%s%.*s", r->path, r->below.len > 0 ? "/" : "", SLICE_FMT(r->below));
+	if (within.len > 2 && n >= 0 && (size_t)n < sizeof(line))
+		n += snprintf(line + n, sizeof(line) - (size_t)n, "!/%s", shown(&(struct shown){ 0 }, slice_head(within, within.len - 2)));
+	if (n >= 0 && (size_t)n < sizeof(line))
+		(void)snprintf(line + n, sizeof(line) - (size_t)n, ": refused: %s", text);
 	in->complaints[in->complaint_count] = strdup(line);
 	in->complaint_count += in->complaints[in->complaint_count] != NULL;
 }
@@ -253,15 +285,105 @@ static struct slice strip(struct slice name)
 	return slice_head(name, name.len - strlen(".class"));
 }
 
-static bool add_source(struct dvm_input *in, uint32_t root, uint32_t entry, struct slice label, struct slice name)
+static struct source *add_source(struct dvm_input *in, uint32_t root, uint32_t entry, struct slice label, struct slice name)
 {
+	struct root *r = &in->roots[root];
 	struct source *s;
 
-	if (!grow((void **)&in->sources, &in->source_room, in->source_count + 1, sizeof(*in->sources)))
-		return false;
+	if (in->source_count >= SOURCES_MAX || !grow((void **)&in->sources, &in->source_room, in->source_count + 1, sizeof(*in->sources)))
+		return NULL;
 	s = &in->sources[in->source_count++];
-	*s = (struct source){ .item = { in->roots[root].path, label, root, in->roots[root].kind == ROOT_IMAGE }, .entry = entry, .name = name };
-	return true;
+	*s = (struct source){ .item = { r->path, r->kind == ROOT_IMAGE ? "!" : "/", label, root, r->kind == ROOT_IMAGE }, .entry = entry, .name = name };
+	return s;
+}
+
+static int open_archive(struct dvm_input *in, uint32_t root, struct slice bytes, struct slice prefix, int depth, struct errmsg *why);
+
+/* An archive within: its classes are seen by those of the outermost, and see them. */
+static int open_nested(struct dvm_input *in, uint32_t root, const struct archive *a, const struct zip_entry *e, int depth, struct errmsg *why)
+{
+	AUTO_BUF struct buf path = BUF_INIT(WALK_PATH_BYTES_MAX);
+	struct slice prefix, bytes;
+	int err = 0;
+
+	buf_add(&path, a->prefix);
+	buf_add(&path, e->name);
+	buf_add(&path, SLICE("!/"));
+	prefix = arena_dup(&in->arena, buf_slice(&path));
+	if (path.err != 0 || prefix.ptr == NULL)
+		err = errmsg_say(why, -E2BIG, "jars within jars with paths above %d bytes", WALK_PATH_BYTES_MAX);
+	else if (depth == WALK_DEPTH_MAX)
+		err = errmsg_say(why, -E2BIG, "jars within jars, deeper than %d", WALK_DEPTH_MAX);
+	else if (e->size > NESTED_BYTES_MAX - in->nested_bytes)
+		err = errmsg_say(why, -E2BIG, "jars within jars unpack to more than %llu bytes", NESTED_BYTES_MAX);
+	else
+		err = zip_read(&in->arena, a->jar.zip, e, &bytes, why);
+	if (err != 0) {
+		complain(in, &in->roots[root], prefix, why->text);
+		return 0;
+	}
+	in->nested_bytes += e->size;
+	return open_archive(in, root, bytes, prefix, depth + 1, why);
+}
+
+static int add_entry(struct dvm_input *in, uint32_t root, const struct archive *a, uint32_t entry, struct errmsg *why)
+{
+	static const struct slice classes = SLICE_INIT("classes/");	/* of a jmod */
+	const struct root *r = &in->roots[root];
+	const struct zip_entry *e = &a->zip.entries[entry];
+	struct jar_entry kind = jar_entry_of(&a->jar, e);
+	AUTO_BUF struct buf joined = BUF_INIT(1 << 20);
+	struct slice label;
+	struct source *s;
+
+	if (kind.kind != JAR_CLASS && kind.kind != JAR_VERSIONED_CLASS)
+		return 0;
+	if (slice_starts(r->bytes, jmod_magic) && slice_starts(kind.class_name, classes))
+		kind.class_name = slice_from(kind.class_name, classes.len);
+	if (r->below.len > 0) {
+		buf_add(&joined, r->below);
+		buf_add(&joined, SLICE("!/"));
+	}
+	buf_add(&joined, a->prefix);
+	buf_add(&joined, e->name);
+	label = arena_dup(&in->arena, buf_slice(&joined));
+	s = joined.err != 0 || label.ptr == NULL ? NULL : add_source(in, root, entry, label, kind.class_name);
+	if (s == NULL)
+		return errmsg_say(why, -E2BIG, "'%s': more classes than memory allows", r->path);
+	s->archive = a;
+	s->version = kind.version;
+	s->item.joint = r->below.len > 0 ? "/" : "!/";
+	return 0;
+}
+
+static int open_archive(struct dvm_input *in, uint32_t root, struct slice bytes, struct slice prefix, int depth, struct errmsg *why)
+{
+	struct archive *a = ARENA_NEW(&in->arena, struct archive);
+	int err = a == NULL ? errmsg_set(why, -ENOMEM, "a jar") : zip_open(&in->arena, bytes, &a->zip, why);
+
+	if (err == 0)
+		err = jar_open(&in->arena, &a->zip, &a->jar, why);
+	if (err != 0) {
+		complain(in, &in->roots[root], prefix, why->text);
+		return 0;
+	}
+	a->prefix = prefix;
+	for (uint32_t i = 0; err == 0 && i < a->zip.count; i++)
+		err = add_entry(in, root, a, i, why);
+	/* Behind its own classes: those come first where both have one of that name. */
+	for (uint32_t i = 0; err == 0 && i < a->zip.count; i++)
+		if (jar_entry_of(&a->jar, &a->zip.entries[i]).kind == JAR_NESTED)
+			err = open_nested(in, root, a, &a->zip.entries[i], depth, why);
+	return err;
+}
+
+static int open_jar(struct dvm_input *in, uint32_t root, struct errmsg *why)
+{
+	struct slice bytes = in->roots[root].bytes;
+
+	if (slice_starts(bytes, jmod_magic))
+		bytes = slice_from(bytes, jmod_magic.len);
+	return open_archive(in, root, bytes, SLICE(""), 0, why);
 }
 
 static int open_image(struct dvm_input *in, uint32_t root, struct errmsg *why)
@@ -269,7 +391,7 @@ static int open_image(struct dvm_input *in, uint32_t root, struct errmsg *why)
 	struct root *r = &in->roots[root];
 
 	if (jimage_open(&in->arena, r->bytes, &r->image, why) != 0) {
-		complain(in, r, why->text);
+		complain(in, r, SLICE(""), why->text);
 		return 0;
 	}
 	for (uint32_t i = 0; i < r->image.count; i++) {
@@ -284,7 +406,7 @@ static int open_image(struct dvm_input *in, uint32_t root, struct errmsg *why)
 		buf_done(&path);
 		/* "/module/a/b/C.class": the class's name is behind the module. */
 		if (label.ptr == NULL ||
-		    !add_source(in, root, i, label, slice_sub(label, e->module.len + 2, label.len - strlen(".class"))))
+		    add_source(in, root, i, label, slice_sub(label, e->module.len + 2, label.len - strlen(".class"))) == NULL)
 			return errmsg_set(why, -ENOMEM, "'%s'", r->path);
 	}
 	return 0;
@@ -299,7 +421,7 @@ static int open_file(struct dvm_input *in, uint32_t root, struct errmsg *why)
 	/* A file alone is called what it says, wherever it lies. */
 	if (r->below.len == 0 && class_parse(&in->arena, r->bytes, &c, NULL))
 		name = class_name(&c);
-	return add_source(in, root, 0, r->below, name) ? 0 : errmsg_set(why, -ENOMEM, "'%s'", r->path);
+	return add_source(in, root, 0, r->below, name) != NULL ? 0 : errmsg_set(why, -ENOMEM, "'%s'", r->path);
 }
 
 static uint32_t hash_of(struct slice s)
@@ -344,8 +466,11 @@ int dvm_input_open(struct dvm_input *in, struct errmsg *why)
 		case ROOT_FILE:
 			err = open_file(in, i, why);
 			break;
+		case ROOT_JAR:
+			err = open_jar(in, i, why);
+			break;
 		case ROOT_OTHER:
-			complain(in, &in->roots[i], "no class file and no JDK image; unpack jars into a directory");
+			complain(in, &in->roots[i], SLICE(""), "neither a class file nor a jar nor a JDK image");
 			break;
 		case ROOT_IMAGE:
 			err = open_image(in, i, why);
@@ -371,6 +496,8 @@ static int read_source(struct dvm_input *in, struct arena *arena, const struct s
 	struct root *r = &in->roots[s->item.root];
 
 	switch (r->kind) {
+	case ROOT_JAR:
+		return zip_read(arena, &s->archive->zip, &s->archive->zip.entries[s->entry], out, why);
 	case ROOT_IMAGE:
 		return jimage_read(arena, &r->image, &r->image.resources[s->entry], out, why);
 	default:
@@ -409,32 +536,41 @@ static const struct class_file *parsed(struct dvm_input *in, struct source *s)
 	return s->parsed ? &s->class : NULL;
 }
 
-/* The JDK's before all others, then what lies beside the class that asks, then the order of the command line. */
-static unsigned rank(const struct dvm_input *in, const struct source *s, uint32_t from_root)
+/* The JDK's before all others, then what lies in the same jar, then what lies in the same file, then the order of the command line. */
+static unsigned rank(const struct dvm_input *in, const struct source *s, const struct source *from)
 {
 	const struct root *r = &in->roots[s->item.root];
 
-	return (r->use & DVM_BOTTOM) != 0 || r->kind == ROOT_IMAGE ? 0 : s->item.root == from_root ? 1 : 2;
+	if ((r->use & DVM_BOTTOM) != 0 || r->kind == ROOT_IMAGE)
+		return 0;
+	return s->item.root != from->item.root ? 3 : s->archive != from->archive ? 2 : 1;
 }
 
-const struct class_file *dvm_input_find(struct dvm_input *in, uint32_t from, struct slice name)
+/* Of one jar: what a JVM of the version that `from` is made for would take; else the version nearest above, rather than none. */
+static unsigned distance(const struct source *s, const struct source *from)
 {
-	uint32_t from_root = in->sources[in->items[from]].item.root;
-	const struct class_file *best = NULL;
-	unsigned best_rank = 3;
+	return s->version <= from->version ? from->version - s->version : UINT16_MAX + s->version;
+}
+
+const struct class_file *dvm_input_find(struct dvm_input *in, uint32_t from_item, struct slice name)
+{
+	const struct source *from = &in->sources[in->items[from_item]], *best = NULL;
+	const struct class_file *found = NULL;
 
 	for (uint32_t i = in->buckets[hash_of(name) & in->mask]; i != 0; i = in->sources[i - 1].next) {
 		struct source *s = &in->sources[i - 1];
 		const struct class_file *c;
-		unsigned n;
 
 		if (!slice_eq(s->name, name))
 			continue;
-		n = rank(in, s, from_root);
-		if (n < best_rank && (c = parsed(in, s)) != NULL) {
-			best = c;
-			best_rank = n;
+		if (best != NULL && rank(in, s, from) >= rank(in, best, from) &&
+		    !(s->archive != NULL && s->archive == best->archive && distance(s, from) < distance(best, from)))
+			continue;
+		c = parsed(in, s);
+		if (c != NULL) {
+			best = s;
+			found = c;
 		}
 	}
-	return best;
+	return found;
 }

@@ -1,5 +1,5 @@
 /*
- * Where the commands of the code service get classes from: class files, directories and JDK images, as things to look at and as a class path.
+ * Where the commands of the code service get classes from: class files, directories, jars and JDK images, as things to look at and as a class path.
  *
  * dvm_input_add() only maps files and reads directories. What strangers wrote is opened and parsed by dvm_input_open(), which a confined process calls.
  */
@@ -18,14 +18,15 @@ enum dvm_use {
 
 struct dvm_item {
 	const char *path;		/* as given on the command line */
-	struct slice entry;		/* in the image or directory; empty: path is a class file */
+	const char *joint;		/* between path and entry when both are shown */
+	struct slice entry;		/* in the jar, image or directory; empty: path is a class file */
 	uint32_t root;
 	bool boot;			/* of a JDK image */
 };
 
 struct dvm_input *dvm_input_new(void);	/* NULL: no memory */
 void dvm_input_free(struct dvm_input *in);
-/* A class file, a directory (with all class files below it) or lib/modules of a JDK. 0 or negative errno. */
+/* A class file, a jar, war or jmod, a directory (with all of these below it) or lib/modules of a JDK. 0 or negative errno. */
 MUST_USE int dvm_input_add(struct dvm_input *in, const char *path, unsigned use, struct errmsg *why);
 /* The JDK of this machine: dir, or JAVA_HOME, or where `java` is; -ENOENT: there is none. Added as DVM_BOTTOM. */
 MUST_USE int dvm_input_jdk(struct dvm_input *in, const char *dir, struct errmsg *why);

@@ -119,7 +119,7 @@ static void send_record(struct judging *j, enum record kind)
 static void label_of(const struct verifying *v, uint32_t item, char *out, size_t size)
 {
 	const struct dvm_item *i = dvm_input_item(v->input, item);
-	size_t n = (size_t)snprintf(out, size, "%s%s", i->path, i->entry.len == 0 ? "" : i->boot ? "!" : "/");
+	size_t n = (size_t)snprintf(out, size, "%s%s", i->path, i->entry.len == 0 ? "" : i->joint);
 
 	for (size_t k = 0; k < i->entry.len && n + 1 < size; k++)
 		out[n++] = i->entry.ptr[k] >= ' ' && i->entry.ptr[k] < 0x7f ? (char)i->entry.ptr[k] : '?';
@@ -623,7 +623,7 @@ const struct cli_command cmd_dvm_verify = {
 	.description = "Format checks, type checking with frames and, for classes of Java 5 and older, inference (Java Virtual Machine Specification, 4.8 and 4.10), as strict as "
 		       "HotSpot. A verdict names the section, the method, the instruction and what was expected.\n\n"
 		       "Classes that a class depends on are looked up in the JDK, beside it and on --classpath; what is not found there stays open and is said in the certificate.",
-	.args = (const struct cli_arg[]){ { "PATH", "class files, directories of them, or a JDK's lib/modules", .many = true, .complete = CLI_FILE }, { 0 } },
+	.args = (const struct cli_arg[]){ { "PATH", "class files, jars, directories of them, or a JDK's lib/modules", .many = true, .complete = CLI_FILE }, { 0 } },
 	.options = (const struct cli_option[]){
 		{ "classpath", '\0', "PATHS", "where other classes are, separated by colons", CLI_FILE },
 		{ "jdk", '\0', "DIR", "the JDK at the bottom of the class path instead of JAVA_HOME or the one in PATH", CLI_DIRECTORY },
@@ -632,7 +632,7 @@ const struct cli_command cmd_dvm_verify = {
 		{ "jobs", 'j', "N", "work in N processes instead of one a core", CLI_ANY },
 		{ 0 } },
 	.json = true,
-	.examples = (const char *const[]){ "prickle dvm verify build/classes --classpath lib/a:lib/b", "prickle dvm verify $JAVA_HOME/lib/modules --json",
+	.examples = (const char *const[]){ "prickle dvm verify app.jar --classpath lib/a.jar:lib/b.jar", "prickle dvm verify $JAVA_HOME/lib/modules --json",
 					   "prickle dvm verify build/classes --certificate certificates.json", NULL },
 	.run = verify,
 };

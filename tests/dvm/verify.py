@@ -1,9 +1,11 @@
 #!/usr/bin/env python3
 """`prickle dvm verify` against a JVM: verify.py PRICKLE.
 
-Every class of the JDK is accepted; and of classes with one thing changed, from a seed, each is accepted or refused as that JVM does. VERIFY_MUTANTS and VERIFY_SEED change how
+Every class of the JDK and of jars is accepted, hostile jars are refused; and of classes with one thing changed, from a seed, each is accepted or refused as that JVM does. VERIFY_MUTANTS and VERIFY_SEED change how
 many and which; a disagreement that is known has a row with its reason in verify_known.txt.
 """
+import glob
+import io
 import json
 import os
 import re
@@ -11,6 +13,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import zipfile
 
 import mutants
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), ".."))
@@ -180,5 +183,103 @@ def a_file_that_is_no_class_is_refused():
         assert result.returncode == 1 and "refused" in result.stdout, result
 
 
-tap.run([a_verdict_names_section_method_and_instruction, a_file_that_is_no_class_is_refused, every_class_of_the_jdk_is_accepted,
+def jar(entries):
+    """The bytes of a jar; an entry's content may be entries, which become a jar within."""
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as z:
+        for name, content in entries.items():
+            z.writestr(name, jar(content) if isinstance(content, dict) else content)
+    return out.getvalue()
+
+
+def verify_bytes(name, content):
+    path = os.path.join(WORK, name)
+    with open(path, "wb") as f:
+        f.write(content)
+    verdict, faults = verify(path)
+    return verdict, {at.removeprefix(path): fault for at, fault in faults.items()}
+
+
+def compiled(**sources):
+    """Class files by class, of sources that see each other."""
+    with tempfile.TemporaryDirectory(dir=WORK) as at:
+        for name, text in sources.items():
+            with open(os.path.join(at, name + ".java"), "w", encoding="utf-8") as f:
+                f.write(text)
+        result = run(os.path.join(jdk(), "bin", "javac"), "-d", at, *(os.path.join(at, name + ".java") for name in sources))
+        assert result.returncode == 0, result.stderr
+        classes = {}
+        for name in sources:
+            with open(os.path.join(at, name + ".class"), "rb") as f:
+                classes[name] = f.read()
+        return classes
+
+
+FAMILY = {"A": "class A { }", "B": "class B extends A { }", "U": "class U { static A f(B b) { return b; } }"}
+
+
+def classes_see_those_of_their_jar_and_of_jars_within():
+    c = compiled(**FAMILY)
+    a, b, u = c["A"], c["B"], c["U"]
+    bad = u.replace(b"\x2a\xb0", b"\x03\xb0")  # aload_0 becomes iconst_0
+    assert bad != u
+    verdict, faults = verify_bytes("alone.jar", jar({"U.class": u}))
+    assert not faults and (verdict["accepted"], verdict["open"]) == (1, 1), verdict
+    for name, content in (("flat.jar", {"U.class": u, "A.class": a, "B.class": b}),
+                          ("boot.jar", {"BOOT-INF/classes/U.class": u, "BOOT-INF/lib/ab.jar": {"A.class": a, "B.class": b}}),
+                          ("web.war", {"WEB-INF/classes/A.class": a, "WEB-INF/lib/u.jar": {"U.class": u}, "WEB-INF/lib/b.jar": {"B.class": b}})):
+        verdict, faults = verify_bytes(name, jar(content))
+        assert not faults and not verdict["unreadable"] and (verdict["accepted"], verdict["open"]) == (3, 0), (name, verdict)
+    verdict, faults = verify_bytes("module.jmod", b"JM\1\0" + jar({"classes/U.class": u, "classes/A.class": a, "classes/B.class": b, "bin/tool": b""}))
+    assert not faults and not verdict["unreadable"] and (verdict["accepted"], verdict["open"]) == (3, 0), verdict
+    verdict, faults = verify_bytes("deep.war", jar({"lib/one.jar": {"lib/two.jar": {"U.class": bad, "A.class": a, "B.class": b}}}))
+    assert list(faults) == ["!/lib/one.jar!/lib/two.jar!/U.class"] and verdict["accepted"] == 2, (verdict, faults)
+
+
+def versions_of_a_multi_release_jar_are_judged_beside_their_own():
+    c = compiled(**FAMILY)
+    stranger = compiled(B="class B { }")["B"]
+    entries = {"META-INF/MANIFEST.MF": "Manifest-Version: 1.0\r\nMulti-Release: true\r\n\r\n", "A.class": c["A"], "B.class": c["B"], "U.class": c["U"]}
+    verdict, faults = verify_bytes("same.jar", jar({**entries, "META-INF/versions/11/U.class": c["U"], "META-INF/versions/17/B.class": stranger}))
+    assert not faults and (verdict["accepted"], verdict["open"]) == (5, 0), (verdict, faults)
+    # Where version 11 is run, B is no A.
+    verdict, faults = verify_bytes("other.jar", jar({**entries, "META-INF/versions/11/U.class": c["U"], "META-INF/versions/9/B.class": stranger}))
+    assert list(faults) == ["!/META-INF/versions/11/U.class"] and verdict["accepted"] == 4, (verdict, faults)
+
+
+def jars_of_others_are_accepted():
+    names = ("asm", "asm-tree", "bcprov", "byte-buddy", "clojure", "scala-library")
+    jars = [at for name in names for at in glob.glob(f"/usr/share/java/{name}.jar")]
+    if not jars:
+        raise tap.Skip("none of libasm-java, libbcprov-java, libbyte-buddy-java, libclojure-java, scala-library is installed")
+    count = 0
+    for at in jars:
+        with zipfile.ZipFile(at) as z:
+            count += sum(name.endswith(".class") for name in z.namelist())
+    verdict, faults = verify(*jars)
+    assert not faults and not verdict["unreadable"] and verdict["classes"] == verdict["accepted"] == count, (verdict, count)
+
+
+def hostile_jars_are_refused_with_the_reason():
+    c = compiled(**FAMILY)
+    a, b = c["A"], c["B"]
+    good = jar({"A.class": a, "B.class": b})
+    for name, content, words in (("empty.jar", b"", "refused: "), ("noise.jar", os.urandom(5000), "refused: "), ("cut.jar", good[:-30], "refused: "),
+                                 ("climbs.jar", jar({"../A.class": a}), "'../A.class'"), ("absolute.jar", jar({"/A.class": a}), "'/A.class'"),
+                                 ("lies.jar", good.replace(len(a).to_bytes(4, "little") * 2, (len(a) + 9).to_bytes(4, "little") * 2), "refused: "),
+                                 ("manifests.jar", jar({"META-INF/MANIFEST.MF": b"", "meta-inf/manifest.mf": b"", "A.class": a}), "two manifests"),
+                                 ("module.jmod", b"JM\1\0" + good[:-30], "refused: ")):
+        verdict, faults = verify_bytes(name, content)
+        assert verdict["classes"] == 0 and len(verdict["unreadable"]) == 1 and words in verdict["unreadable"][0], (name, verdict)
+    # What can be read of a jar is judged.
+    changed = good.replace(a, a[:-1] + b"\x7f", 1)
+    verdict, faults = verify_bytes("changed.jar", changed)
+    assert verdict["accepted"] == 1 and "cannot be read" in faults["!/A.class"]["reason"], verdict
+    verdict, faults = verify_bytes("within.jar", jar({"A.class": a, "lib/\x1b[2Jx.jar": b"PK", "a.jar": {"b.jar": {"c.jar": {"B.class": b}}}}))
+    reasons = "\n".join(verdict["unreadable"])
+    assert verdict["accepted"] == 1 and len(verdict["unreadable"]) == 2 and "deeper than 2" in reasons and "\x1b" not in reasons, verdict
+
+
+tap.run([classes_see_those_of_their_jar_and_of_jars_within, versions_of_a_multi_release_jar_are_judged_beside_their_own, jars_of_others_are_accepted,
+         hostile_jars_are_refused_with_the_reason, a_verdict_names_section_method_and_instruction, a_file_that_is_no_class_is_refused, every_class_of_the_jdk_is_accepted,
          classes_with_one_change_are_judged_as_a_jvm_judges_them, old_classes_are_inferred_as_a_jvm_infers_them, version_50_falls_back_where_a_jvm_does])
