@@ -181,6 +181,9 @@ def manuals():
     for row in json.loads(prickle("config", "show", "--json").stdout):
         assert f".It Cm {row['key']}\n" in page, row["key"]
     prickle("man", "nothing", code=4)
+    for group in ("spine", "nat64", "dvm", "policy"):
+        page = prickle("man", group).stdout
+        assert f".Nm prickle-{group}\n" in page and f"prickle-{group}-" in page, page
 
 
 def output_that_cannot_be_written():

@@ -104,6 +104,14 @@ static const struct {
 	  "'prickle nat64 explain' what becomes of a packet. All these commands work inside 'ip netns exec', too, or take --netns. The "
 	  "file is described in prickle-nat64.yaml(5).",
 	  ".It Pa /sys/fs/bpf/prickle/nat64\nthe state of all translators, in the bpffs of the host\n" },
+	{ "policy", "who may do what on a node",
+	  "One policy decides for mail users and administrators, for extensions on network interfaces and for programs that 'prickle policy run' starts. "
+	  "It is a text of rules ('allow', 'never', 'enter'), checked as a whole, put in force at once for every process, and kept as an epoch that can be "
+	  "signed and taken back. The shipped one serves until another is applied.\n\n"
+	  "Begin with 'prickle policy show --shipped', then 'prickle policy check FILE' and 'prickle policy apply FILE --dry-run'. A refusal tells an "
+	  "id, and 'prickle policy explain ID' the line that would allow it.",
+	  ".It Pa /var/lib/prickle/policy\nkeys, epochs, and the log of decisions\n"
+	  ".It Pa /run/prickle/policy\nthe table that processes read, and their audit rings\n" },
 	{ "dvm", "Java code, looked at before it runs",
 	  "Class files, jars and run-time images are code from elsewhere. These commands read them without loading or running anything: what comes from a "
 	  "stranger is parsed in a process that can do nothing but answer, within bounds of memory and time. They need no JDK.\n\n"
