@@ -49,6 +49,43 @@ public final class Guard {
             GuardCore.checkOpen(path, flags);
     }
 
+    public static void checkOpenAt(int directory, byte[] name, int flags) {
+        if (on)
+            GuardCore.checkOpenAt(directory, name, flags);
+    }
+
+    public static void checkAt(int guard, int directory, byte[] name) {
+        if (on)
+            GuardCore.checkAt(guard, directory, name);
+    }
+
+    public static void checkDefine(Object lookup) {
+        if (on)
+            GuardCore.checkDefine(lookup);
+    }
+
+    /** An agent of java.lang.instrument starts, however it came; it could take the guard out of any class. */
+    public static void agent(Object name) {
+        if (on)
+            GuardCore.agent(name);
+    }
+
+    /** Add-Opens and Add-Exports of a jar's manifest. */
+    public static void opened(String packages) {
+        if (on)
+            GuardCore.opened(packages);
+    }
+
+    public static void checkPacket(java.net.DatagramPacket packet) {
+        if (on)
+            GuardCore.checkSend(packet.getAddress(), packet.getPort());
+    }
+
+    public static void checkSendTo(Object address, int port) {
+        if (on && port != 0)
+            GuardCore.checkSend(address, port);
+    }
+
     public static void checkWrite(Object path) {
         if (on)
             GuardCore.checkWrite(path);

@@ -21,6 +21,9 @@ final class GuardBoot {
             boolean enforce = how.equals("enforce");
             if (!enforce && !how.equals("report") && !how.equals("learn"))
                 throw new IOException("lib/prickle.properties: mode is learn, report or enforce");
+            if (enforce)
+                refuseFlags(VM.getRuntimeArguments());
+            reach("java.instrument");
             String audit = settings.getProperty("audit");
             if (audit != null)
                 openAudit(audit, how.equals("learn"));
@@ -32,6 +35,28 @@ final class GuardBoot {
             if (enforce)
                 Runtime.getRuntime().halt(78);
         }
+    }
+
+    /* What would open or change java.base, whose methods ask, or run before them. */
+    private static final String[] REFUSED = {
+        "--add-opens=java.base/", "--add-exports=java.base/", "--add-reads=java.base=", "--patch-module=java.base=", "-Xbootclasspath/a:", "-javaagent:", "-agentlib:",
+        "-agentpath:", "-Xrun", "-Djava.system.class.loader=", "-Djava.security.manager=", "--illegal-access=",
+    };
+
+    private static void refuseFlags(String[] arguments) {
+        for (String each : arguments == null ? new String[0] : arguments)
+            for (String refused : REFUSED)
+                if (each.startsWith(refused)) {
+                    System.err.println("prickle: this virtual machine enforces a policy, and '".concat(each).concat("' would undo it: start it without (JAVA_TOOL_OPTIONS and JDK_JAVA_OPTIONS count, too)"));
+                    Runtime.getRuntime().halt(78);
+                }
+    }
+
+    /** Methods of that module call the guard, which is not exported to it. */
+    private static void reach(String module) {
+        java.util.Optional<Module> there = ModuleLayer.boot().findModule(module);
+        if (there.isPresent())
+            jdk.internal.module.Modules.addExports(Object.class.getModule(), "jdk.internal.misc", there.get());
     }
 
     private static void openAudit(String path, boolean once) {

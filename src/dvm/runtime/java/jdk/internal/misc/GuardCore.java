@@ -47,6 +47,8 @@ final class GuardCore {
     private static final long THREAD_INSIDE = U.objectFieldOffset(Thread.class, "prickleInside");
     private static final long LOADER_SOURCE = U.objectFieldOffset(ClassLoader.class, "prickleSource");
 
+    private static final long FILE_PATH = U.objectFieldOffset(File.class, "path");
+
     private static int mode = OFF;      // set once, before any application code
     private static GuardTable table;
     private static GuardSnapshot snapshot;
@@ -109,6 +111,30 @@ final class GuardCore {
             ask(null, FILE_CREATE, path);
     }
 
+    /** A name in a directory that is open: where that directory is now. */
+    private static String at(int directory, byte[] name) {
+        String text = new String(name, java.nio.charset.StandardCharsets.UTF_8);
+        if (text.startsWith("/"))
+            return text;
+        Thread me = Thread.currentThread();
+        int before = U.getInt(me, THREAD_INSIDE);
+        U.putInt(me, THREAD_INSIDE, 1);
+        try {
+            String real = GuardPath.real(new StringBuilder("/proc/self/fd/").append(directory).toString(), true);
+            return new StringBuilder(String.valueOf(real)).append('/').append(text).toString();
+        } finally {
+            U.putInt(me, THREAD_INSIDE, before);
+        }
+    }
+
+    static void checkOpenAt(int directory, byte[] name, int flags) {
+        checkOpen(at(directory, name), flags);
+    }
+
+    static void checkAt(int guard, int directory, byte[] name) {
+        ask(null, guard, at(directory, name));
+    }
+
     static void checkWrite(Object path) {
         ask(null, FILE_WRITE, path);
         askCreate(path);
@@ -127,15 +153,56 @@ final class GuardCore {
     }
 
     static void checkConnect(Object address, int port) {
-        ask(null, CONNECT, new Endpoint((InetAddress) address, port));
+        ask(null, ofDatagrams() ? SEND : CONNECT, new Endpoint((InetAddress) address, port));
     }
 
+    /* The address that a client takes is nobody's business: what it sends, and to whom, is asked. */
     static void checkBind(Object address, int port) {
-        ask(null, LISTEN, new Endpoint((InetAddress) address, port));
+        boolean datagrams = ofDatagrams();
+        if (!datagrams || port != 0)
+            ask(null, datagrams ? SEND : LISTEN, new Endpoint((InetAddress) address, port));
     }
 
     static void checkSend(Object to) {
-        ask(null, SEND, new Endpoint(((java.net.InetSocketAddress) to).getAddress(), ((java.net.InetSocketAddress) to).getPort()));
+        checkSend(((java.net.InetSocketAddress) to).getAddress(), ((java.net.InetSocketAddress) to).getPort());
+    }
+
+    static void checkSend(Object address, int port) {
+        ask(null, SEND, new Endpoint((InetAddress) address, port));
+    }
+
+    /** Net.connect and Net.bind serve both: whose socket it is says who calls them. */
+    private static final class OfDatagrams implements java.util.function.Function<java.util.stream.Stream<StackWalker.StackFrame>, Boolean> {
+        public Boolean apply(java.util.stream.Stream<StackWalker.StackFrame> frames) {
+            java.util.Iterator<StackWalker.StackFrame> each = frames.iterator();
+            while (each.hasNext()) {
+                String name = each.next().getClassName();
+                if (!name.startsWith("jdk.internal.misc.Guard") && !name.equals("sun.nio.ch.Net"))
+                    return name.equals("sun.nio.ch.DatagramChannelImpl") ? Boolean.TRUE : Boolean.FALSE;
+            }
+            return Boolean.FALSE;
+        }
+    }
+    private static final OfDatagrams datagrams = new OfDatagrams();
+
+    private static boolean ofDatagrams() {
+        return walker.walk(datagrams) == Boolean.TRUE;
+    }
+
+    /** A class put into the package of another: of the JDK, it would be taken for the JDK's own. */
+    static void checkDefine(Object lookup) {
+        Class<?> host = ((java.lang.invoke.MethodHandles.Lookup) lookup).lookupClass();
+        ask(null, sourceOf(host) < GuardSource.UNKNOWN ? NATIVE : DEFINE, host.getName());
+    }
+
+    static void agent(Object name) {
+        if (mode == ENFORCE)
+            throw new SecurityException(new StringBuilder("prickle: no agents in this virtual machine, since they can change the guard: '").append(name).append("' does not start").toString());
+    }
+
+    static void opened(String packages) {
+        if (mode == ENFORCE && packages.indexOf("java.base/") >= 0)
+            throw new SecurityException(new StringBuilder("prickle: Add-Opens and Add-Exports of a manifest cannot open java.base: '").append(packages).append('\'').toString());
     }
 
     /** privateLookupIn: with the rights of the Lookup's class. */
@@ -152,10 +219,24 @@ final class GuardCore {
         if (caller == null)
             return;
         int from = sourceOf(caller);
-        if (declaring.getName().equals("sun.misc.Unsafe"))
+        if (from < GuardSource.UNKNOWN && ofJdk(caller.getName()))
+            return;
+        if (isCore(declaring))
             ask(from >= GuardSource.UNKNOWN ? caller : null, NATIVE, declaring.getName());
         else if (from >= GuardSource.UNKNOWN ? from != sourceOf(declaring) : sourceOf(declaring) < GuardSource.UNKNOWN)
             ask(from >= GuardSource.UNKNOWN ? caller : null, REFLECT, declaring.getName());
+    }
+
+    /** Who holds these holds the guard: its own classes, and those in which it keeps what it knows. */
+    private static boolean isCore(Class<?> c) {
+        return c == Class.class || c == Thread.class || c == ClassLoader.class || c.getName().equals("sun.misc.Unsafe") ||
+                (c.getName().startsWith("jdk.internal.misc.") && sourceOf(c) < GuardSource.UNKNOWN);
+    }
+
+    /** Parts of the JDK that make members accessible which no caller can choose, and keep them: values of enums, hooks of serialization, providers. */
+    private static boolean ofJdk(String caller) {
+        return caller.equals("java.lang.Class") || caller.startsWith("java.lang.Class$") || caller.equals("java.io.ObjectStreamClass") ||
+                caller.startsWith("java.io.ObjectStreamClass$") || caller.equals("java.util.ServiceLoader") || caller.startsWith("java.util.ServiceLoader$");
     }
 
     /** The resolver's answer: names are believed only for addresses that it gave. */
@@ -244,6 +325,9 @@ final class GuardCore {
         ProtectionDomain domain = c.getProtectionDomain();
         CodeSource code = domain == null ? null : domain.getCodeSource();
         URL at = code == null ? null : code.getLocation();
+        /* Tools of the JDK (javac) are in its image and come by the application's loader. */
+        if (at != null && at.getProtocol().equals("jrt") && (at.getPath().startsWith("/jdk.") || at.getPath().startsWith("/java.")))
+            return GuardSource.JDK;
         if (at == null || !at.getProtocol().equals("file"))
             return GuardSource.UNKNOWN;
         String path = at.getPath();
@@ -377,11 +461,13 @@ final class GuardCore {
         int object = 0;
         switch (CLASSES[guard]) {
         case GuardTable.CLASS_FILE:
-            what = argument == null ? null : path(argument);
+            String given = argument == null ? null : path(argument);
+            what = given == null ? null : GuardPath.normal(given);
             if (what == null)
                 break;
             object = s.file(what);
-            String real = GuardPath.real(what, guard != FILE_DELETE);
+            /* Of what was given: behind a link, ".." is not where the text says. */
+            String real = GuardPath.real(given, guard != FILE_DELETE);
             /* A link opens no more than where it leads. */
             if (real != null && !real.equals(what)) {
                 int other = s.file(real);
@@ -410,10 +496,13 @@ final class GuardCore {
         return deny ? new SecurityException(GuardAudit.sentence(s, as, source, guard, what, id)) : null;
     }
 
-    /** Absolute, without "." and "..", without a slash at its end. null: cannot be said. */
+    /** Absolute, as the kernel will get it. What a File of the application's own class says of itself is not asked. */
     private static String path(Object argument) {
-        String given = argument instanceof File ? ((File) argument).getPath() : argument.toString();
-        return GuardPath.normal(given);
+        if (argument instanceof File)
+            return GuardPath.absolute((String) U.getReference(argument, FILE_PATH));
+        if (argument instanceof java.nio.file.Path)
+            return ((java.nio.file.Path) argument).toAbsolutePath().toString();
+        return GuardPath.absolute(argument.toString());
     }
 
     private static String program(String name) {
@@ -510,6 +599,8 @@ final class GuardCore {
         table = from;
         walker = StackWalker.getInstance(StackWalker.Option.RETAIN_CLASS_REFERENCE);
         snapshot = new GuardSnapshot(from.read(), sources, sourceCount);
+        GuardPath.normal("/");                   // it asks where the machine starts
+        walker.walk(datagrams);
         walker.walk(firstSource);               // its classes are loaded before a guard can need them
         mode = how;
         Guard.on = true;

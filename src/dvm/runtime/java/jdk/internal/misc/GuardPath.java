@@ -4,13 +4,22 @@ import java.io.File;
 
 /** Paths as the policy knows them: absolute, without empty, "." and ".." segments and without a slash at the end. */
 final class GuardPath {
-    private static final String HOME = System.getProperty("user.dir");
+    /* Where relative paths begin: what the kernel says, whatever -Duser.dir said. */
+    private static final String HOME = home();
 
     private GuardPath() {}
 
-    /** By its text alone. A relative one begins in the directory in which the machine started. */
-    static String normal(String given) {
-        String text = given.startsWith("/") ? given : new StringBuilder(HOME).append('/').append(given).toString();
+    private static String home() {
+        String real = real("/proc/self/cwd", true);
+        return real == null || real.startsWith("/proc/") ? System.getProperty("user.dir") : real;
+    }
+
+    static String absolute(String given) {
+        return given.startsWith("/") ? given : new StringBuilder(HOME).append('/').append(given).toString();
+    }
+
+    /** By its text alone, which is absolute. */
+    static String normal(String text) {
         if (text.indexOf('\0') >= 0)
             return null;
         StringBuilder out = new StringBuilder(text.length());
@@ -31,13 +40,13 @@ final class GuardPath {
      * Where it leads, links followed: of the file itself, or of its directory only (what is removed or renamed is the link). What does not exist is taken
      * from the nearest directory that does. null: as it is.
      */
-    static String real(String normal, boolean last) {
+    static String real(String given, boolean last) {
         try {
             if (last)
-                return new File(normal).getCanonicalPath();
-            int slash = normal.lastIndexOf('/');
-            String directory = new File(slash == 0 ? "/" : normal.substring(0, slash)).getCanonicalPath();
-            return new StringBuilder(directory.equals("/") ? "" : directory).append(normal, slash, normal.length()).toString();
+                return new File(given).getCanonicalPath();
+            int slash = given.lastIndexOf('/');
+            String directory = new File(slash == 0 ? "/" : given.substring(0, slash)).getCanonicalPath();
+            return new StringBuilder(directory.equals("/") ? "" : directory).append(given, slash, given.length()).toString();
         } catch (java.io.IOException e) {
             return null;
         }
