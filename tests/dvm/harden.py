@@ -179,6 +179,10 @@ def sentence():
         rows = [json.loads(line) for line in file]
     row = [each for each in rows if each["decision"] == decision][-1]
     assert row["result"] == "denied" and row["subject"] == "demo.bare" and row["what"] == f"{SECRET}/text" and "Probe.read" in row["method"], row
+    told = run(PRICKLE, "dvm", "explain", decision, "--jdk", JDK)
+    assert re.search(r"^domain +demo\.bare$", told, re.M) and "\n  allow bare read all\n" in told, told
+    assert json.loads(run(PRICKLE, "dvm", "explain", decision, "--audit", AUDIT, "--json"))["decision"] == decision
+    assert "no decision '1-ffff'" in run(PRICKLE, "dvm", "explain", "1-ffff", "--jdk", JDK, code=4)
 
 
 def flags():
