@@ -194,11 +194,12 @@ def flags():
     run("jar", "cfm", f"{WORK}/agent.jar", f"{WORK}/manifest", "-C", f"{WORK}/classes", ".")
     for flag in ["--add-opens=java.base/java.lang=ALL-UNNAMED", "--add-exports=java.base/jdk.internal.misc=ALL-UNNAMED", f"--patch-module=java.base={WORK}/app.jar",
                  f"-Xbootclasspath/a:{WORK}/app.jar", f"-javaagent:{WORK}/agent.jar", "-agentlib:jdwp=transport=dt_socket,server=y,suspend=n",
-                 "-Djava.system.class.loader=Probe$Loader", "-Djava.security.manager=allow"]:
+                 "-Djava.system.class.loader=Probe$Loader", "-Djava.security.manager=allow", "-XX:-DisableAttachMechanism"]:
         told = java(flag, *app, code=None)
         assert "would undo it" in told and "io.list" not in told, (flag, told)
     told = java("--add-opens", "java.base/java.lang=ALL-UNNAMED", *app, code=78)
     assert "would undo it" in told, told
+    assert re.search(r"DisableAttachMechanism += true", java("-XX:+PrintFlagsFinal", "-version")), "nobody attaches to a machine that enforces"
     for name in ["JAVA_TOOL_OPTIONS", "JDK_JAVA_OPTIONS"]:
         told = java(*app, code=78, env={**os.environ, name: "--add-opens=java.base/java.lang=ALL-UNNAMED"})
         assert "would undo it" in told, told

@@ -21,7 +21,7 @@
 #include "dvm/image/tree.h"
 
 /* Changes with sinks.def and the guard: a copy made by other rules is stale. */
-#define HARDEN_RULES "2"
+#define HARDEN_RULES "3"
 
 struct work {
 	const struct harden_options *o;
@@ -135,6 +135,26 @@ static struct jimage_resource resource_of(struct slice name)
 		.extension = SLICE("class") };
 }
 
+/*
+ * Options that a machine of this image begins with, before those of its command line: nobody attaches to one that enforces, since who does loads code
+ * beside the guard. (GuardBoot ends a machine that was told otherwise.)
+ */
+static int bake_options(struct work *w, const struct jimage *image, struct jimage_change *out)
+{
+	AUTO_BUF struct buf text = BUF_INIT(1u << 20);
+	const struct jimage_resource *there = jimage_find(image, SLICE("/java.base/jdk/internal/vm/options"));
+	struct slice before = { 0 };
+	int err = there == NULL ? 0 : jimage_read(&w->arena, image, there, &before, w->why);
+
+	if (err != 0)
+		return err;
+	buf_add(&text, before);
+	buf_adds(&text, before.len != 0 ? "\n-XX:+DisableAttachMechanism\n" : "-XX:+DisableAttachMechanism\n");
+	*out = (struct jimage_change){ .resource = there, .name = { .module = SLICE("java.base"), .parent = SLICE("jdk/internal/vm"), .base = SLICE("options") },
+		.content = arena_dup(&w->arena, buf_slice(&text)) };
+	return text.err != 0 || out->content.ptr == NULL ? errmsg_set(w->why, -ENOMEM, "bake the machine's options in") : 0;
+}
+
 static int write_image(struct work *w, const struct jimage *image, const struct jimage_change *changes, size_t count)
 {
 	AUTO_BUF struct buf bytes = BUF_INIT(IMAGE_BYTES_MAX);
@@ -176,9 +196,11 @@ static int rewrite_image(struct work *w)
 	for (size_t i = 0; i < sink_count; i++)
 		w->report->sinks += sink_fits(&sink_table[i], w->report->feature);
 	while (err == 0 && guard_class_next(&at, &guard)) {
-		must(count < 2 * GUARD_TARGETS_MAX);
+		must(count + 1 < 2 * GUARD_TARGETS_MAX);
 		changes[count++] = (struct jimage_change){ .name = resource_of(guard.name), .content = guard.bytes };
 	}
+	if (err == 0 && w->o->mode == HARDEN_ENFORCE)
+		err = bake_options(w, &image, &changes[count++]);
 	return err == 0 ? write_image(w, &image, changes, count) : err;
 }
 

@@ -40,7 +40,7 @@ final class GuardBoot {
     /* What would open or change java.base, whose methods ask, or run before them. */
     private static final String[] REFUSED = {
         "--add-opens=java.base/", "--add-exports=java.base/", "--add-reads=java.base=", "--patch-module=java.base=", "-Xbootclasspath/a:", "-javaagent:", "-agentlib:",
-        "-agentpath:", "-Xrun", "-Djava.system.class.loader=", "-Djava.security.manager=", "--illegal-access=",
+        "-agentpath:", "-Xrun", "-Djava.system.class.loader=", "-Djava.security.manager=", "--illegal-access=", "-XX:-DisableAttachMechanism",
     };
 
     private static void refuseFlags(String[] arguments) {
