@@ -96,7 +96,8 @@ static void assemble(struct assembler *a, const struct sink *s)
 			must(!"a recipe of sinks.def");
 		}
 	}
-	asm_invoke(a, OP_invokestatic, SLICE(GUARD), slice_str(s->guard), slice_str(s->guard_descriptor));
+	/* java.instrument sees what java.base exports to all, no more. */
+	asm_invoke(a, OP_invokestatic, strcmp(s->module, "java.instrument") == 0 ? SLICE("java/lang/Prickle") : SLICE(GUARD), slice_str(s->guard), slice_str(s->guard_descriptor));
 }
 
 static bool is_return(uint8_t op)

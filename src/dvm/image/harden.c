@@ -240,23 +240,67 @@ static int dump_archive(struct work *w)
 	return 0;
 }
 
-/* Under a table that allows nothing: the copy's guard denies, with and without the archive. */
-static int test_copy(struct work *w)
+struct trial {				/* a run under a policy that allows nothing */
+	char directory[PATH_MAX + 32], table[PATH_MAX + 48], list[PATH_MAX + 48];
+};
+
+/* The classes that a machine with a guard loads, the JDK's own among those on the list, are to be in the archive: appended to lib/classlist. */
+static int append_classes(struct work *w, const struct trial *t)
 {
-	char directory[PATH_MAX + 32], table[PATH_MAX + 48];
+	char path[PATH_MAX + 32], line[4096];
+	FILE *from = fopen(t->list, "re"), *to;
+
+	(void)snprintf(path, sizeof(path), "%s/lib/classlist", w->out);
+	to = from == NULL ? NULL : fopen(path, "ae");
+	while (to != NULL && fgets(line, sizeof(line), from) != NULL)
+		if (line[0] != '#' && strchr(line, '\n') != NULL && strstr(line, "PrickleSelfTest") == NULL)
+			fputs(line, to);
+	bool bad = to == NULL || ferror(from) != 0 || ferror(to) != 0;
+	if (from != NULL)
+		fclose(from);
+	if (to != NULL && fclose(to) != 0)
+		bad = true;
+	return bad ? errmsg_set(w->why, -EIO, "append to '%s' the classes that the guard needs", path) : 0;
+}
+
+static int list_classes(struct work *w, const struct trial *t)
+{
+	char option[PATH_MAX + 96], path[PATH_MAX + 32];
+	const char *const arguments[] = { "java", "-Xshare:off", option, "-cp", t->directory, "PrickleSelfTest", path, NULL };
+
+	if (w->report->archives_left_out == 0)
+		return 0;
+	(void)snprintf(option, sizeof(option), "-XX:DumpLoadedClassList=%s", t->list);
+	(void)snprintf(path, sizeof(path), "%s/release", w->out);
+	int status = copy_java(w->out, arguments);
+	return status != 0 ? errmsg_say(w->why, -EIO, "the copy's virtual machine does not run (%d)", status) : append_classes(w, t);
+}
+
+/* Under a table that allows nothing: the copy's guard denies, with and without the archive, which has what that needed. */
+static int prove_copy(struct work *w)
+{
+	struct trial t;
 	int err;
 
+	(void)snprintf(t.directory, sizeof(t.directory), "%s/selftest", w->out);
+	(void)snprintf(t.table, sizeof(t.table), "%s/table", t.directory);
+	(void)snprintf(t.list, sizeof(t.list), "%s/classes", t.directory);
+	err = selftest_prepare(t.directory, t.table, w->why);
+	if (err == 0)
+		err = write_facts(w, "enforce", t.table, NULL);
+	if (err == 0)
+		err = list_classes(w, &t);
+	/* The archive is dumped with a guard that lets all pass. */
+	if (err == 0)
+		err = write_facts(w, "learn", "/nonexistent", NULL);
+	if (err == 0)
+		err = dump_archive(w);
 	step(w, "testing the copy");
-	(void)snprintf(directory, sizeof(directory), "%s/selftest", w->out);
-	(void)snprintf(table, sizeof(table), "%s/table", directory);
-	err = selftest_prepare(directory, table, w->why);
 	if (err == 0)
-		err = write_facts(w, "enforce", table, NULL);
+		err = write_facts(w, "enforce", t.table, NULL);
 	if (err == 0)
-		err = selftest_run(w->out, directory, w->report->archive, w->why);
-	if (err == 0)
-		err = tree_remove(directory, w->why);
-	return err;
+		err = selftest_run(w->out, t.directory, w->report->archive, w->why);
+	return err == 0 ? tree_remove(t.directory, w->why) : err;
 }
 
 static int harden(struct work *w)
@@ -280,13 +324,8 @@ static int harden(struct work *w)
 	w->report->archives_left_out = copied.archives;
 	step(w, "rewriting lib/modules");
 	err = rewrite_image(w);
-	/* The archive is dumped with a guard that lets all pass: there may be no policy on this machine yet. */
 	if (err == 0)
-		err = write_facts(w, "learn", "/nonexistent", NULL);
-	if (err == 0)
-		err = dump_archive(w);
-	if (err == 0)
-		err = test_copy(w);
+		err = prove_copy(w);
 	if (err == 0)
 		err = write_facts(w, harden_mode_name(w->o->mode), w->o->table, w->o->audit);
 	if (err == 0 && rename(w->out, w->final) != 0)

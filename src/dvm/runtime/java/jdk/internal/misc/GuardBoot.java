@@ -23,7 +23,6 @@ final class GuardBoot {
                 throw new IOException("lib/prickle.properties: mode is learn, report or enforce");
             if (enforce)
                 refuseFlags(VM.getRuntimeArguments());
-            reach("java.instrument");
             String audit = settings.getProperty("audit");
             if (audit != null)
                 openAudit(audit, how.equals("learn"));
@@ -50,13 +49,6 @@ final class GuardBoot {
                     System.err.println("prickle: this virtual machine enforces a policy, and '".concat(each).concat("' would undo it: start it without (JAVA_TOOL_OPTIONS and JDK_JAVA_OPTIONS count, too)"));
                     Runtime.getRuntime().halt(78);
                 }
-    }
-
-    /** Methods of that module call the guard, which is not exported to it. */
-    private static void reach(String module) {
-        java.util.Optional<Module> there = ModuleLayer.boot().findModule(module);
-        if (there.isPresent())
-            jdk.internal.module.Modules.addExports(Object.class.getModule(), "jdk.internal.misc", there.get());
     }
 
     private static void openAudit(String path, boolean once) {
